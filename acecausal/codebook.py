@@ -1,0 +1,250 @@
+"""Codebooks: what the columns of a survey file mean."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from functools import cached_property
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from acecausal.cube import Value
+from acecausal.errors import CodebookError, unknown
+from acecausal.lattice import Attribute, Level
+
+Code = str | int | float
+
+
+def code_key(code: object) -> str:
+    """Bring a code to one spelling, so that 1, 1.0 and "1" are the same code in every file format."""
+    text = str(code).strip()
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else text
+
+
+def _check_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][\w.+-]*", name):
+        raise ValueError(f"{name!r} must be letters, digits and _ . + - only: it becomes part of labels")
+    return name
+
+
+Name = Annotated[str, AfterValidator(_check_name)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LevelSpec(_Part):
+    """A level by the codes that mean it, or by a closed range of numbers."""
+
+    codes: tuple[Code, ...] = ()
+    range: tuple[float, float] | None = None
+    label: str
+    phrase: str = ""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.codes) == (self.range is not None):
+            raise ValueError("a level needs either codes or a range")
+        if self.range is not None and self.range[0] > self.range[1]:
+            raise ValueError(f"range {list(self.range)} is upside down")
+        return self
+
+
+class AttributeSpec(_Part):
+    """A demographic variable: its column, its levels in order, its baseline, and what causes it."""
+
+    column: str
+    label: str
+    baseline: Name
+    levels: dict[Name, LevelSpec] = Field(min_length=2)
+    missing: tuple[Code, ...] = ()
+    parents: tuple[Name, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.baseline not in self.levels:
+            raise ValueError(f"baseline {self.baseline!r} is not one of the levels {list(self.levels)}")
+        if len({level.range is None for level in self.levels.values()}) > 1:
+            raise ValueError("levels by codes and levels by range cannot be mixed")
+        ranges = sorted(level.range for level in self.levels.values() if level.range)
+        for (_, high), (low, _) in pairwise(ranges):
+            if low <= high:
+                raise ValueError(f"ranges overlap between {low} and {high}")
+        _check_unique([code for level in self.levels.values() for code in level.codes], self.missing)
+        return self
+
+
+class OptionSpec(_Part):
+    """One option: its label and the codes that mean it."""
+
+    label: str
+    codes: tuple[Code, ...] = Field(min_length=1)
+
+
+class ValueSpec(_Part):
+    """One survey question: its column, wording, topic, scale, and options in order of meaning."""
+
+    column: str
+    question: str
+    topic: str
+    scale: Literal["ordinal", "binary", "nominal"]
+    options: tuple[OptionSpec, ...] = Field(min_length=2, max_length=26)
+    missing: tuple[Code, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.scale == "binary" and len(self.options) != 2:
+            raise ValueError(f"a binary value has 2 options, not {len(self.options)}")
+        _check_unique([code for option in self.options for code in option.codes], self.missing)
+        return self
+
+
+class CountrySpec(_Part):
+    """A country by the codes that mean it."""
+
+    codes: tuple[Code, ...] = Field(min_length=1)
+    label: str
+    region: str = ""
+
+
+class CountriesSpec(_Part):
+    """The column that says the country, and the countries."""
+
+    column: str
+    levels: dict[Name, CountrySpec] = Field(min_length=1)
+
+
+class CovariateSpec(_Part):
+    """A numeric column to adjust for that is no attribute of the lattice."""
+
+    column: str
+    label: str
+    missing: tuple[Code, ...] = ()
+
+
+class DesignColumn(_Part):
+    """A weight, stratum or PSU column, and the countries whose data do not have it."""
+
+    column: str
+    absent_in: tuple[Name, ...] = ()
+
+
+class Codebook(_Part):
+    """What the columns of a survey file mean.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        With every violation at once; `load_codebook` turns it into one CodebookError.
+    """
+
+    codebook: Literal[1]
+    name: Name
+    title: str
+    source: str
+    licence: str
+    countries: CountriesSpec
+    attributes: dict[Name, AttributeSpec] = Field(min_length=1)
+    values: dict[Name, ValueSpec] = Field(min_length=1)
+    covariates: dict[Name, CovariateSpec] = {}
+    weight: DesignColumn | None = None
+    stratum: DesignColumn | None = None
+    psu: DesignColumn | None = None
+    missing: tuple[Code, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for name, attribute in self.attributes.items():
+            strange = set(attribute.parents) - set(self.attributes) - set(self.covariates)
+            if strange:
+                raise ValueError(f"attributes.{name}.parents: {sorted(strange)} are neither attributes nor covariates")
+        both = set(self.attributes) & set(self.covariates)
+        if both:
+            raise ValueError(f"{sorted(both)} are attributes and covariates at once")
+        for design in filter(None, (self.weight, self.stratum, self.psu)):
+            strange = set(design.absent_in) - set(self.countries.levels)
+            if strange:
+                raise ValueError(f"absent_in: {sorted(strange)} are not countries of this codebook")
+        return self
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the content, independent of layout and comments."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that must be read, each once."""
+        parts = (self.attributes, self.values, self.covariates)
+        columns = [spec.column for part in parts for spec in part.values()]
+        design = [part.column for part in (self.weight, self.stratum, self.psu) if part]
+        return list(dict.fromkeys([self.countries.column, *columns, *design]))
+
+    def attribute(self, name: str) -> Attribute:
+        """Give the attribute as the lattice wants it; a level without a phrase is worded by its label."""
+        spec = self.attributes[name]
+        levels = tuple(Level(n, s.label, s.phrase or f"{spec.label}: {s.label}") for n, s in spec.levels.items())
+        return Attribute(name, spec.label, levels, spec.baseline)
+
+    def value(self, name: str) -> Value:
+        """Give the value as the cube wants it."""
+        spec = self.values[name]
+        return Value(name, spec.question, spec.topic, spec.scale, tuple(option.label for option in spec.options))
+
+
+def _check_unique(codes: list[Code], missing: tuple[Code, ...]) -> None:
+    keys = [code_key(code) for code in (*codes, *missing)]
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice:
+        raise ValueError(f"codes {twice} are listed twice")
+
+
+def shipped_codebooks() -> list[str]:
+    """Names of the codebooks that come with the package."""
+    folder = resources.files("acecausal") / "codebooks"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_codebook(source: str | Path) -> Codebook:
+    """Load a codebook by the name of a shipped one, or from a YAML file.
+
+    Raises
+    ------
+    CodebookError
+        If there is none, it is not YAML, or it breaks the codebook's rules (all of them listed).
+    """
+    text, shown = _read(source)
+    try:
+        raw = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise CodebookError("not valid YAML", param=shown, got=" ".join(str(error).split())) from error
+    if not isinstance(raw, dict):
+        raise CodebookError("not a codebook", param=shown, expected="a YAML mapping", got=type(raw).__name__)
+    try:
+        return Codebook.model_validate(raw)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'codebook'}: {e['msg']}" for e in error.errors()]
+        raise CodebookError(f"{len(lines)} errors:\n    " + "\n    ".join(lines), param=shown) from error
+
+
+def _read(source: str | Path) -> tuple[str, str]:
+    name = str(source)
+    if name in shipped_codebooks():
+        return (resources.files("acecausal") / "codebooks" / f"{name}.yaml").read_text(encoding="utf-8"), name
+    path = Path(source)
+    if path.suffix not in (".yaml", ".yml") and not path.exists():
+        raise unknown("--codebook", name, shipped_codebooks(), CodebookError)
+    try:
+        return path.read_text(encoding="utf-8"), name
+    except (OSError, UnicodeDecodeError) as error:
+        raise CodebookError("cannot be read", param=name, got=str(error)) from error

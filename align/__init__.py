@@ -1,0 +1,1 @@
+"""Model to cube and back: prompts, option probabilities, and fine-tuning to a cube of effects."""

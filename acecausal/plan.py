@@ -67,6 +67,25 @@ class Plan:
     confidence: float
     seed: int
 
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Lay the plan out for printing: column names, and one row per fit."""
+        columns = ["country", "contrast", "values", "respondents", "outcomes", "contexts", "held fixed"]
+        rows = []
+        for fit in self.fits:
+            treatment = self.lattice.attributes[self.lattice.contrasts[fit.contrast].attribute].name
+            rows.append(
+                [
+                    self.countries[fit.country].name,
+                    self.lattice.contrast_labels[fit.contrast],
+                    ", ".join(self.values[v].name for v in fit.values),
+                    str(fit.respondents),
+                    str(fit.outcomes),
+                    str((self.lattice.edges[:, 0] == fit.contrast).sum()),
+                    ", ".join(self.adjustment[treatment]) or "nothing",
+                ]
+            )
+        return columns, rows
+
 
 def make_plan(
     survey: Survey,

@@ -1,0 +1,73 @@
+"""The adapter's model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from acecausal import holdout
+
+
+def model_card(record: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Write the card as Markdown.
+
+    Parameters
+    ----------
+    record : mapping
+        What `align.train.train` wrote as acecausal.json.
+    before, after : mapping
+        `acecausal.comparison.compare` of the base model and of the adapted one.
+    """
+    cube, recipe, trained = record["cube"], record["recipe"], record["trained_on"]
+    held: holdout.HoldOut = record["held_out"]
+    held_text = "; ".join(f"{dim}: {', '.join(labels)}" for dim, labels in held.items()) or "nothing"
+    rows = [_row("all cells", before, after)]
+    groups = {(g["by"], g["key"]): g for g in before["groups"]}
+    for group in after["groups"]:
+        if group["by"] == "held_out" and ("held_out", group["key"]) in groups:
+            rows.append(_row(group["key"].replace("_", " "), groups["held_out", group["key"]], group))
+    return f"""---
+library_name: peft
+base_model: {record.get("model", "")}
+tags: [lora, survey, acecausal]
+---
+
+# LoRA adapter aligned to {cube["title"]}
+
+Trained with acecausal so that the answers of the base model move, from one persona to the next, as people's answers do.
+
+- **Base model**: {record.get("model", "")} (sha256 of config and weights {record.get("model_sha256", "")[:16]})
+- **Data**: {cube["source"]}
+- **Data licence**: {cube["licence"]}
+- **Estimand and estimator**: {cube["estimand"]}, {cube["estimator"]}
+- **Attributes touched**: {", ".join(cube["attributes"])}
+- **Countries**: {", ".join(cube["countries"])}
+- **Values**: {", ".join(cube["values"])}
+- **Held out**: {held_text}
+- **Trained on**: {trained["lattices"]} lattices, {trained["edges"]} edges
+  ({trained["edges_without_estimate"]} edges had no estimate and were left out)
+- **Recipe**: {recipe["name"]}, objectives {recipe["objectives"]}, {recipe["passes"]} passes, seed {recipe["seed"]}
+
+## Error before and after
+
+Distances on 0..1 (smaller is better); null is the country's marginal for levels and no effect for effects; ceiling is
+what sampling error alone would give a perfect model.
+
+| cells | | before | after | null | ceiling |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+## Intended use and limits
+
+For research on how language models represent groups of people. Distributions of answers of groups say nothing about a
+person. The adapter was fitted to the questions above; on other questions, countries and personas it is untested.
+"""
+
+
+def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    lines = []
+    for part in ("level", "effect"):
+        numbers = (before[part]["distance"], after[part]["distance"], after[part]["null"], after[part]["ceiling"])
+        shown = " | ".join("-" if number is None else f"{number:.4f}" for number in numbers)
+        lines.append(f"| {label} | {part} distance | {shown} |")
+    return "\n".join(lines)

@@ -1,0 +1,93 @@
+"""Recipes: how to train, as YAML."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from acecausal.errors import AceError, unknown
+from align.objectives import OBJECTIVES
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(_Part):
+    """The adapter: rank, scale, dropout, and which layers it sits on."""
+
+    r: int = Field(ge=1)
+    alpha: int = Field(ge=1)
+    dropout: float = Field(ge=0, lt=1)
+    target_modules: str | tuple[str, ...]
+
+
+class Optimiser(_Part):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+
+
+class Recipe(_Part):
+    """How to train: objectives and their weights, adapter, optimiser, passes over the lattices."""
+
+    recipe: Literal[1]
+    name: str
+    objectives: dict[str, float] = Field(min_length=1)
+    lora: Lora
+    optimiser: Optimiser
+    passes: int = Field(ge=1)
+    accumulate: int = Field(1, ge=1, description="lattices per step")
+    seed: int = Field(0, ge=0)
+
+    @field_validator("objectives")
+    @classmethod
+    def _some_weight(cls, weights: dict[str, float]) -> dict[str, float]:
+        strange = set(weights) - set(OBJECTIVES)
+        if strange:
+            raise ValueError(f"{sorted(strange)} are no objectives: {', '.join(OBJECTIVES)}")
+        if any(weight < 0 for weight in weights.values()) or not any(weights.values()):
+            raise ValueError("weights must not be negative, and one must be positive")
+        return weights
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("align") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, **overrides: object) -> Recipe:
+    """Load a recipe by the name of a shipped one, or from a YAML file; `overrides` that are not None replace keys.
+
+    Raises
+    ------
+    AceError
+        If there is none, it is not YAML, or it breaks the rules (all violations listed).
+    """
+    name = str(source)
+    try:
+        if name in shipped_recipes():
+            text = (resources.files("align") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+        elif Path(name).exists():
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            raise unknown("--recipe", name, shipped_recipes())
+        raw = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise AceError("cannot be read", param=name, got=" ".join(str(error).split())) from error
+    if not isinstance(raw, dict):
+        raise AceError("not a recipe", param=name, expected="a YAML mapping", got=type(raw).__name__)
+    try:
+        return Recipe.model_validate(raw | {key: item for key, item in overrides.items() if item is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
+        raise AceError(f"{len(lines)} errors:\n    " + "\n    ".join(lines), param=name) from error

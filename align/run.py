@@ -1,0 +1,80 @@
+"""One alignment from start to end: ask, train, ask again, compare, write the card."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from acecausal import holdout
+from acecausal.comparison import compare
+from acecausal.errors import AceError
+from align.card import model_card
+from align.elicit import elicit
+from align.models import ADAPTER_RECORD, fingerprint, load_model, provenance
+from align.recipe import Recipe
+from align.train import RUN, train
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What an alignment leaves, beside its folder.
+
+    Attributes
+    ----------
+    before, after : xarray.Dataset
+        Model cubes of the base model and of the adapted one.
+    comparison_before, comparison_after : dict
+        Both against the survey cube, with the hold-out reported apart (see `acecausal.comparison.compare`).
+    """
+
+    before: xr.Dataset
+    after: xr.Dataset
+    comparison_before: dict[str, Any]
+    comparison_after: dict[str, Any]
+
+
+def align(
+    source: str | Path,
+    cube: xr.Dataset,
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    held_out: holdout.HoldOut | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> Alignment:
+    """Train an adapter for the model at `source`, and measure the model before and after.
+
+    Parameters are those of `align.train.train`; the folder also receives the model card. A folder that holds an
+    earlier run is emptied first, unless `resume`.
+    """
+    folder, held_out = Path(folder), held_out or {}
+    if folder.exists() and not resume:
+        if any(folder.iterdir()) and not (folder / RUN).exists():
+            raise AceError("is no earlier run, so it is not overwritten", param=str(folder), hint="use another folder")
+        shutil.rmtree(folder)
+    model, tokenizer = load_model(source)
+    before = elicit(model, tokenizer, cube, attrs=provenance(source))
+    adapted = train(
+        model,
+        tokenizer,
+        cube,
+        recipe,
+        folder,
+        held_out=held_out,
+        base=fingerprint(source),
+        resume=resume,
+        progress=progress,
+    )
+    after = elicit(adapted, tokenizer, cube, attrs=provenance(source, folder))
+    result = Alignment(before, after, compare(cube, before, held_out=held_out), compare(cube, after, held_out=held_out))
+    record = json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8"))
+    card = model_card(record, result.comparison_before, result.comparison_after)
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return result

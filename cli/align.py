@@ -1,0 +1,67 @@
+"""acecausal align."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.console import (
+    COMPARISON_COLUMNS,
+    comparison_rows,
+    force_option,
+    hold_out_option,
+    note,
+    output_option,
+    print_table,
+    progress_bar,
+    quiet_libraries,
+)
+
+
+@click.command()
+@click.option("--model", "source", required=True, metavar="PATH|HUB_ID", help="A model folder, hub id, or .gguf file.")
+@click.option("--cube", required=True, type=click.Path(path_type=Path), help="Survey cube to align to.")
+@hold_out_option
+@click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="How to train.")
+@click.option("--passes", type=int, help="Passes over the lattices.  [default: the recipe's]")
+@click.option("--seed", type=int, help="[default: the recipe's]")
+@click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
+@output_option("Folder for the adapter.")
+@force_option
+def align(
+    source: str,
+    cube: Path,
+    hold_out: tuple[str, ...],
+    recipe: str,
+    passes: int | None,
+    seed: int | None,
+    resume: bool,
+    output: Path,
+    force: bool,
+) -> None:
+    r"""Fine-tune a model (a LoRA adapter) until its effects match the cube's.
+
+    \b
+    acecausal align --model ./SmolLM2-135M-Instruct --cube human.zarr --hold-out country=USA -o adapter
+    """
+    from acecausal import holdout
+    from acecausal.cube import check_output, open_cube
+
+    if resume and force:
+        raise click.UsageError("--resume and --force exclude each other.")
+    if not resume:
+        check_output(output, force=force)
+    people = open_cube(cube)
+    held_out = holdout.parse(hold_out, people)
+
+    quiet_libraries()
+    from align.recipe import load_recipe
+    from align.run import align as run
+
+    chosen = load_recipe(recipe, passes=passes, seed=seed)
+    with progress_bar("align") as step:
+        result = run(source, people, chosen, output, held_out=held_out, resume=resume, progress=step)
+    print_table("before", COMPARISON_COLUMNS, comparison_rows(result.comparison_before))
+    print_table("after", COMPARISON_COLUMNS, comparison_rows(result.comparison_after))
+    note(f"{output}: adapter, README.md, metrics.jsonl")

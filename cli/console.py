@@ -1,0 +1,119 @@
+"""What the commands share: options, progress bars, tables."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+force_option = click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+
+hold_out_option = click.option(
+    "--hold-out",
+    multiple=True,
+    metavar="DIM=LABELS",
+    help="Countries or values kept apart, as country=USA or value=poverty,trust. Can be given several times.",
+)
+
+
+def output_option(what: str) -> Callable[[Any], Any]:
+    """Make the option -o/--output of a command."""
+    return click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=what)
+
+
+def names(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[str]:
+    """Split a comma-separated list of names; a click callback."""
+    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+
+
+def note(text: str) -> None:
+    """Print a message for people to stderr."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+    """Show a bar on stderr while the block runs; yields a function to call with (done, total) or without arguments."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(label, total=total)
+
+        def step(done: int | None = None, of: int | None = None) -> None:
+            if done is None:
+                progress.advance(task)
+            else:
+                progress.update(task, completed=done, total=of)
+
+        yield step
+
+
+def quiet_libraries() -> None:
+    """Keep transformers' and PEFT's own bars and remarks out of our output, and tokenizers from warning of forks."""
+    import warnings
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to stdout; the first column is text, the others are numbers."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+    for position, column in enumerate(columns):
+        table.add_column(Text(column), justify="left" if position == 0 else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Write a number for a table; a dash where the data cannot tell."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def comparison_rows(result: Mapping[str, Any]) -> list[list[str]]:
+    """Lay out a comparison as rows of a table: all cells first, then its groups."""
+    rows = []
+    for group in [{"by": "all", "key": ""} | dict(result), *result["groups"]]:
+        level, effect = group["level"], group["effect"]
+        rows.append(
+            [
+                f"{group['by']} {group['key']}".strip(),
+                number(level["score"], 1),
+                *(number(level[key]) for key in ("distance", "null", "ceiling", "skill")),
+                *(number(effect[key]) for key in ("distance", "null", "ceiling", "skill", "slope")),
+            ]
+        )
+    return rows
+
+
+COMPARISON_COLUMNS = [
+    "cells",
+    *("level score", "distance", "null", "ceiling", "skill"),
+    *("shift distance", "null", "ceiling", "skill", "slope"),
+]

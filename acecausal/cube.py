@@ -195,6 +195,8 @@ def check_output(path: str | Path, *, suffixes: tuple[str, ...] = (), force: boo
         )
     if path.exists() and not force:
         raise AceError("exists already", param=str(path), hint="use --force to overwrite it, or another name")
+    if suffixes and path.is_dir() and not (path / "zarr.json").exists():
+        raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
     return path
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from acecausal.cube import Country, Value
 from acecausal.lattice import Lattice
-from align.scorer import Prompt, option_tokens
+from align.options import Prompt, option_tokens
 
 TEMPLATE = "persona-last"
 

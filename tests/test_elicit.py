@@ -1,0 +1,162 @@
+"""Prompts and elicitation with a tiny random model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from acecausal import schema
+from acecausal.cube import countries_of, lattice_of, values_of
+from acecausal.errors import ModelError
+from align.elicit import effects_of, elicit, show_prompt
+from align.models import adapter_record, convert_gguf, fingerprint, load_model, load_tokenizer
+from align.prompts import ANYBODY, describe, lattice_prompts, option_marks, render
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_model):
+    return load_model(tiny_model)
+
+
+@pytest.fixture(scope="module")
+def asked(loaded, human):
+    return elicit(*loaded, human)
+
+
+def test_prompt__says_question_options_and_persona_last(loaded, human):
+    text = show_prompt(loaded[1], human)
+    assert text.startswith("<|im_start|>system\n")
+    assert text.endswith("45 or older<|im_end|>\n<|im_start|>assistant\nOption")
+    for part in ("Country: Australia", values_of(human)[0].question, "1. Too little\n2. About right\n3. Too much\n"):
+        assert part in text
+    lattice = lattice_of(human)
+    assert describe(lattice, lattice.codes[0]) == ANYBODY
+    assert describe(lattice, lattice.codes[-1]) == "a woman, with a university degree, religious, 45 or older"
+
+
+def test_prompt__plain_text_without_chat_template_and_without_system_role(tiny_model, human):
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.chat_template = (
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "<|im_start|>{{ messages[0].content }}"
+    )
+    country, value = countries_of(human)[0], values_of(human)[0]
+    text, special = render(tokenizer, country, value, "x")
+    assert text.startswith("<|im_start|>You answer")
+    assert not special
+    tokenizer.chat_template = None
+    text, special = render(tokenizer, country, value, "x")
+    assert text.startswith("You answer")
+    assert text.endswith("Person: x\nAnswer: Option")
+    assert special
+
+
+def test_option_marks__letters_beyond_nine(loaded, ess_cube):
+    assert option_marks(9)[-1] == "9"
+    assert option_marks(11) == list("ABCDEFGHIJK")
+    value = values_of(ess_cube)[0]
+    prompts = lattice_prompts(loaded[1], countries_of(ess_cube)[0], value, lattice_of(ess_cube))
+    assert len(prompts) == 36
+    assert {len(prompt.options) for prompt in prompts} == {11}
+    assert "K. 10 - Good for the economy" in show_prompt(loaded[1], ess_cube)
+
+
+def test_elicit__equals_scoring_by_hand(loaded, asked, human):
+    """Oracle: one plain forward pass per persona, softmax over the option tokens of the full distribution. atol 1e-5
+    (fp32, packed against single)."""
+    model, tokenizer = loaded
+    lattice, country, value = lattice_of(human), countries_of(human)[1], values_of(human)[0]
+    checked = 0
+    for p in (0, 5, 40, 80):
+        text, _ = render(tokenizer, country, value, describe(lattice, lattice.codes[p]))
+        log_p = []
+        for mark in "123":
+            ids = torch.tensor([tokenizer(text + " " + mark, add_special_tokens=False)["input_ids"]])
+            with torch.no_grad():
+                logits = model(ids).logits[0].log_softmax(-1)
+            log_p.append(float(logits[-3, ids[0, -2]] + logits[-2, ids[0, -1]]))  # the space, then the digit
+        prob = np.exp(log_p)
+        cell = asked.isel(country=1, value=0, persona=p)
+        np.testing.assert_allclose(cell.response, prob / prob.sum(), atol=1e-5)
+        assert float(cell.option_mass) == pytest.approx(prob.sum(), rel=1e-3)
+        checked += 1
+    assert checked == 4
+    assert np.ptp(asked.response.values, axis=2).max() > 0.01  # personas matter, so the test can fail
+
+
+def test_elicit__cube_is_complete(asked, human):
+    schema.validate(asked)
+    assert asked.attrs["kind"] == "model"
+    assert asked.attrs["method"] == "trie"
+    assert int((asked.status == schema.OK).sum()) == 4 * 108
+    assert asked.persona.values.tolist() == human.persona.values.tolist()
+    at = {"country": "Norway", "attribute": "degree:degree", "value": "poverty", "persona": "gender=female"}
+    response = asked.response.sel(country="Norway", value="poverty")
+    shift = response.sel(persona="gender=female,degree=degree") - response.sel(persona="gender=female,degree=no_degree")
+    np.testing.assert_allclose(asked["shift"].sel(at), shift, atol=1e-12)
+    assert float(asked.effect.sel(at)) == pytest.approx(float(shift[1]) / 2 + float(shift[2]), abs=1e-12)
+
+
+def test_effects_of__nominal_has_shift_and_no_effect(human):
+    response = np.random.default_rng(0).dirichlet(np.ones(3), size=human["n"].shape)
+    derived = effects_of(response, lattice_of(human), [(3, "nominal")])
+    assert np.isnan(derived["effect"]).all()
+    assert np.isfinite(derived["shift"]).any(axis=-1).sum() == 4 * 108
+
+
+def test_load__what_is_no_model(tmp_path, tiny_model):
+    import shutil
+
+    with pytest.raises(ModelError, match="no such folder"):
+        load_model(tmp_path / "none")
+    with pytest.raises(ModelError, match="no such file"):
+        load_model(tmp_path / "none.gguf")
+    (tmp_path / "junk.gguf").write_bytes(b"GGUFjunk")
+    with pytest.raises(ModelError, match="not a GGUF model"):
+        convert_gguf(tmp_path / "junk.gguf")
+    with pytest.raises(ModelError, match="no usable tokenizer"):
+        load_model(tmp_path)
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny_model, bare)
+    (bare / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(bare)
+    with pytest.raises(ModelError, match="no adapter folder"):
+        load_model(tiny_model, bare)
+    untold = tmp_path / "untold"
+    shutil.copytree(tiny_model, untold)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (untold / name).unlink()
+    with pytest.raises(ModelError, match="no usable tokenizer"):
+        load_model(untold)
+    assert adapter_record(bare) == {}
+
+
+def test_pickled_weights__are_refused(tmp_path, tiny_model, loaded):
+    import shutil
+
+    pickled = tmp_path / "pickled"
+    shutil.copytree(tiny_model, pickled)
+    (pickled / "model.safetensors").unlink()
+    torch.save(loaded[0].state_dict(), pickled / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_model(pickled)
+
+
+def test_fingerprint__names_no_path(tiny_model):
+    told = fingerprint(tiny_model)
+    assert told["model"] == "tiny"
+    assert len(told["model_sha256"]) == 64
+    assert fingerprint("org/name") == {"model": "org/name", "model_sha256": "hub"}
+
+
+def test_broken_numbers__stop_the_elicitation(tiny_model, human):
+    model, tokenizer = load_model(tiny_model)
+    from align.scorer import Scorer
+
+    scorer = Scorer(model)
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(ModelError, match="not finite"):
+        elicit(model, tokenizer, human, scorer=scorer)

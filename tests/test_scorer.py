@@ -1,0 +1,321 @@
+"""Option log probabilities, against one plain forward pass per prompt and option (transformers' own arithmetic)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+from tiny_models import ARCHITECTURES, BATCH_ONLY, VOCABULARY, WINDOW, tiny_model  # noqa: E402
+
+from acecausal.errors import AceError, ModelError  # noqa: E402
+from align import scorer as scorer_module  # noqa: E402
+from align.scorer import Prompt, Scorer, option_tokens  # noqa: E402
+
+TRIE = tuple(a for a in ARCHITECTURES if a not in BATCH_ONLY)
+# fp32 sums in another order; the models' answers are about 1e1 nats, and the observed gap is below 1e-5.
+ATOL = 1e-4
+
+
+# peft 0.21 reads an attribute that transformers 5.23 has renamed.
+PEFT_WARNING = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+
+
+def make_prompts() -> list[Prompt]:
+    """27 personas over a shared question, of different lengths, one a prefix of another, one repeated, one apart."""
+    rng = np.random.default_rng(7)
+    token = lambda *shape: rng.integers(3, VOCABULARY, size=shape).tolist()  # noqa: E731
+    question, ends, options = token(14), [token(n) for n in (1, 2, 5)], token(6)
+    single = tuple((t,) for t in options[:4])
+    several = ((options[0],), (options[1], options[2]), (options[1], options[3], options[4]), (options[5], options[5]))
+    prompts = []
+    for i, first in enumerate([token(n) for n in (2, 3, 7)]):
+        for second in [token(n) for n in (1, 4)]:
+            for end in ends:
+                prompts.append(Prompt(tuple(question + first + second + end), several if i == 1 else single))
+    prompts.append(Prompt(prompts[4].tokens[:-3], single[:2]))
+    prompts.append(prompts[0])
+    prompts.append(Prompt(tuple(token(25)), several))
+    return prompts
+
+
+PROMPTS = make_prompts()
+
+
+def plain(model, prompt: Prompt) -> torch.Tensor:
+    """Oracle: the whole string of each option in a pass of its own, no mask, no padding, no shared code."""
+    values = []
+    for option in prompt.options:
+        ids = torch.tensor([[*prompt.tokens, *option]])
+        log_p = torch.log_softmax(model(input_ids=ids, use_cache=False).logits[0], dim=-1)
+        start = len(prompt.tokens)
+        values.append(sum(log_p[start - 1 + j, token] for j, token in enumerate(option)))
+    return torch.stack(values)
+
+
+def largest_gap(actual, expected) -> float:
+    assert len(actual) == len(expected) > 0
+    assert [a.shape for a in actual] == [e.shape for e in expected]
+    return max(float((a - e).detach().abs().max()) for a, e in zip(actual, expected, strict=True))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """The models are too small for threads to help, and the order of sums should not vary."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {architecture: tiny_model(architecture) for architecture in ARCHITECTURES}
+
+
+@pytest.fixture(scope="module")
+def expected(models):
+    with torch.no_grad():
+        return {name: [plain(model, prompt) for prompt in PROMPTS] for name, model in models.items()}
+
+
+def test_cases_are_what_they_claim():
+    assert len(TRIE) == 10
+    assert len(ARCHITECTURES) == 13
+    lengths = {len(p.tokens) for p in PROMPTS}
+    assert min(lengths) > 2 * WINDOW - 1
+    assert len(lengths) > 5
+    assert {len(option) for p in PROMPTS for option in p.options} == {1, 2, 3}
+    assert len(PROMPTS) == 21
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_tiny_models_do_not_answer_flat(expected, architecture):
+    four = torch.stack([e for e, p in zip(expected[architecture], PROMPTS, strict=True) if len(p.options) == 4])
+    assert four.std(dim=0).min() > 0.3
+
+
+@pytest.mark.parametrize("method", ["trie", "batch"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_log_probs__equal_one_prompt_at_a_time(models, expected, architecture, method):
+    if method == "trie" and architecture in BATCH_ONLY:
+        with pytest.raises(ModelError, match="method"):
+            Scorer(models[architecture], method="trie")
+        return
+    for budget in (60, 4096):
+        with torch.no_grad():
+            actual = Scorer(models[architecture], method=method, budget=budget).log_probs(PROMPTS)
+        assert {a.dtype for a in actual} == {torch.float32}
+        assert largest_gap(actual, expected[architecture]) < ATOL
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_auto__takes_the_trie_where_it_is_exact(models, expected, architecture):
+    scorer = Scorer(models[architecture])
+    assert (scorer.method, bool(scorer.note)) == (("batch", True) if architecture in BATCH_ONLY else ("trie", False))
+    if scorer.note:
+        assert architecture in scorer.note
+        assert scorer.note.endswith(".")
+        assert "\n" not in scorer.note
+    with torch.no_grad():
+        assert largest_gap(scorer.log_probs(PROMPTS), expected[architecture]) < ATOL
+
+
+@pytest.mark.parametrize("architecture", ["mamba", "bloom"])
+@pytest.mark.parametrize("spread", [0.3, 0.02])
+def test_self_check__finds_what_declarations_would_miss(monkeypatch, architecture, spread):
+    """The static reasons are switched off: the comparison alone must refuse, also for nearly flat answers."""
+    model = tiny_model(architecture, initializer_range=spread)
+    monkeypatch.setattr(scorer_module, "_no_trie", lambda model: "")
+    monkeypatch.setattr(scorer_module, "_layer_windows", lambda config: {"every": None})
+    scorer = Scorer(model)
+    assert scorer.method == "batch"
+    assert "differ by" in scorer.note or "refuses a packed pass" in scorer.note
+
+
+@pytest.mark.parametrize("architecture", ["mistral", "gemma2", "gemma3", "qwen2_window"])
+def test_self_check__a_window_longer_than_the_probes_still_bites(monkeypatch, architecture):
+    model = tiny_model(architecture, sliding_window=200)
+    assert Scorer(model).method == "trie"
+    assert model.config.sliding_window == 200
+    layer_windows = scorer_module._layer_windows
+    monkeypatch.setattr(scorer_module, "_layer_windows", lambda config: dict.fromkeys(layer_windows(config)))
+    scorer = Scorer(model)
+    assert scorer.method == "batch"
+    assert "differ by" in scorer.note
+    assert model.config.sliding_window == 200
+
+
+def test_self_check__ignores_dropout_and_restores_modes():
+    model = tiny_model("gpt2", resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5).train()
+    model.transformer.h[0].eval()
+    modes = [module.training for module in model.modules()]
+    assert True in modes
+    assert False in modes
+    assert Scorer(model).method == "trie"
+    assert [module.training for module in model.modules()] == modes
+
+
+def test_auto__other_attention_goes_to_batch(models, expected):
+    model = tiny_model("llama")
+    model.set_attn_implementation("flex_attention")
+    scorer = Scorer(model)
+    assert scorer.method == "batch"
+    assert "flex_attention" in scorer.note
+    model.set_attn_implementation("eager")
+    eager = Scorer(model)
+    assert eager.method == "trie"
+    with torch.no_grad():
+        assert largest_gap(eager.log_probs(PROMPTS), expected["llama"]) < ATOL
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_auto__half_precision(expected, architecture, dtype):
+    """Rounding: 8 (bf16) or 11 (fp16) bits through three layers, on answers about 10 nats apart."""
+    scorer = Scorer(tiny_model(architecture).to(dtype))
+    assert scorer.method == "trie"
+    with torch.no_grad():
+        gap = largest_gap(scorer.log_probs(PROMPTS), expected[architecture])
+    assert gap < (0.5 if dtype == torch.bfloat16 else 0.06)
+
+
+@pytest.mark.parametrize("method", ["trie", "batch"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
+def test_log_probs__do_not_depend_on_packing(models, architecture, method):
+    with torch.no_grad():
+        whole = Scorer(models[architecture], method=method).log_probs(PROMPTS)
+        order = np.random.default_rng(1).permutation(len(PROMPTS))
+        shuffled = Scorer(models[architecture], method=method, budget=50).log_probs([PROMPTS[i] for i in order])
+    assert largest_gap(shuffled, [whole[i] for i in order]) < 1e-5
+    assert Scorer(models[architecture], method=method).log_probs([]) == []
+
+
+def gradients(model, log_probs) -> torch.Tensor:
+    """Gradient of a weighted sum of log probabilities, all parameters in one vector."""
+    model.zero_grad()
+    weights = torch.Generator().manual_seed(0)
+    sum((lp * torch.randn(lp.shape, generator=weights)).sum() for lp in log_probs).backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.requires_grad])
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("method", ["trie", "batch"])
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_log_probs__gradients_equal_those_of_separate_prompts(architecture, method, checkpointing):
+    model = tiny_model(architecture)
+    one_by_one = gradients(model, [plain(model, prompt) for prompt in PROMPTS])
+    if checkpointing:
+        model.activation_checkpointing_enable()
+        model.train()  # these two have no dropout
+        assert model.is_activation_checkpointing
+    packed = gradients(model, Scorer(model, method=method, budget=100).log_probs(PROMPTS))
+    assert one_by_one.norm() > 1
+    assert torch.cosine_similarity(packed, one_by_one, dim=0) > 0.9999
+    assert abs(float(packed.norm() / one_by_one.norm()) - 1) < 1e-4
+
+
+@PEFT_WARNING
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_log_probs__peft_model(architecture):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        model = peft.get_peft_model(tiny_model(architecture), config).eval()
+    scorer = Scorer(model)
+    assert (scorer.method, scorer.note) == ("trie", "")
+    one_by_one = [plain(model, prompt) for prompt in PROMPTS]
+    packed = scorer.log_probs(PROMPTS)
+    assert largest_gap(packed, one_by_one) < ATOL
+    assert torch.cosine_similarity(gradients(model, packed), gradients(model, one_by_one), dim=0) > 0.9999
+    with model.disable_adapter(), torch.no_grad():
+        assert largest_gap(scorer.log_probs(PROMPTS), one_by_one) > 0.1  # the adapter does act
+
+
+def test_log_probs__calls_the_wrapper_it_is_handed(models, expected):
+    class Wrapper(torch.nn.Module):  # what a trainer's data-parallel wrapper looks like
+        def __init__(self, module):
+            super().__init__()
+            self.module, self.calls = module, 0
+
+        def forward(self, **inputs):
+            self.calls += 1
+            return self.module(**inputs)
+
+    wrapper = Wrapper(models["gemma2"])
+    with torch.no_grad():
+        actual = Scorer(models["gemma2"]).log_probs(PROMPTS, model=wrapper)
+    assert wrapper.calls == 1
+    assert largest_gap(actual, expected["gemma2"]) < ATOL
+
+
+@PEFT_WARNING
+def test_scorer__virtual_tokens_are_refused():
+    peft = pytest.importorskip("peft")
+    config = peft.PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM")
+    with pytest.raises(ModelError, match="virtual"):
+        Scorer(peft.get_peft_model(tiny_model("llama"), config))
+
+
+@pytest.mark.parametrize(("tokens", "options"), [((), ((1,),)), ((1,), ()), ((1,), ((2,), ()))])
+def test_prompt__empty_parts_are_refused(tokens, options):
+    with pytest.raises(AceError, match="prompt"):
+        Prompt(tokens, options)
+
+
+class Tokenizer:
+    """Greedy longest-match tokenizer over a small vocabulary, with an optional start and end token."""
+
+    def __init__(self, *pieces: str, end: bool = False) -> None:
+        self.pieces = ["<s>", "</s>", *pieces]
+        self.end = end
+        self.all_special_ids = [0, 1]
+
+    def __call__(self, texts, *, add_special_tokens):
+        return {"input_ids": [self._encode(text, add_special_tokens) for text in texts]}
+
+    def _encode(self, text, special):
+        ids = []
+        while text:
+            piece = max((p for p in self.pieces if text.startswith(p)), key=len)
+            ids.append(self.pieces.index(piece))
+            text = text[len(piece) :]
+        return [0, *ids, *([1] if self.end else [])] if special else ids
+
+    def spell(self, ids):
+        return [self.pieces[i] for i in ids]
+
+
+@pytest.mark.parametrize("end", [False, True])
+def test_option_tokens__merges_across_the_boundary_belong_to_the_option(end):
+    tokenizer = Tokenizer("a", ":", " ", " 1", " 2", "1", "2", "x", end=end)
+    prompt = option_tokens(tokenizer, "a: ", ["1", "2", "x"], add_special_tokens=True)
+    assert tokenizer.spell(prompt.tokens) == ["<s>", "a", ":"]
+    assert [tokenizer.spell(o) for o in prompt.options] == [[" 1"], [" 2"], [" ", "x"]]
+    plain_prompt = option_tokens(tokenizer, "a:", ["1", "2"], add_special_tokens=False)
+    assert tokenizer.spell(plain_prompt.tokens) == ["a", ":"]
+    assert [tokenizer.spell(o) for o in plain_prompt.options] == [["1"], ["2"]]
+
+
+def test_option_tokens__common_first_token_of_all_options_is_not_the_prompts():
+    prompt = option_tokens(Tokenizer("a", "1", "2"), "a", ["11", "12"], add_special_tokens=False)
+    assert (prompt.tokens, prompt.options) == ((2,), ((3, 3), (3, 4)))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        (["1", "2", "10"], "all tokens of option '1'"),
+        (["1", "1"], "all tokens of"),
+        (["1", ""], "option '': no tokens of its own"),
+    ],
+)
+def test_option_tokens__overlapping_options_are_refused(options, match):
+    with pytest.raises(AceError, match=match) as caught:
+        option_tokens(Tokenizer("a", "0", "1", "2"), "a", options, add_special_tokens=False)
+    assert "letters" in str(caught.value)
+    whole = Tokenizer("a", "0", "1", "2", "10")
+    assert len(option_tokens(whole, "a", ["1", "2", "10"], add_special_tokens=False).options) == 3

@@ -191,6 +191,10 @@ def _arguments(folder: Path, recipe: Recipe, n_items: int) -> TrainingArguments:
     optimiser = recipe.optimiser
     per_pass = -(-n_items // recipe.accumulate)
     steps = per_pass * recipe.passes
+    memory: dict[str, Any] = {}
+    if recipe.recompute:
+        kwargs = {"every_n_layers": recipe.recompute, "use_reentrant": False}
+        memory = {"activation_checkpointing": True, "activation_checkpointing_kwargs": kwargs}
     return TrainingArguments(
         output_dir=str(folder),
         per_device_train_batch_size=1,
@@ -211,6 +215,7 @@ def _arguments(folder: Path, recipe: Recipe, n_items: int) -> TrainingArguments:
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),
         use_cpu=not torch.cuda.is_available(),
+        **memory,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import xarray as xr
 from torch import nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_utils import get_last_checkpoint
 
 from acecausal import cube as cubes
@@ -177,6 +177,7 @@ def train(
         data_collator=_only,
         callbacks=[metrics],
     )
+    trainer.remove_callback(PrinterCallback)  # it prints to stdout, which is for results
     trainer.train(resume_from_checkpoint=checkpoint)
     broken = [name for name, p in adapted.named_parameters() if p.requires_grad and not torch.isfinite(p).all()]
     if broken:

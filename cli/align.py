@@ -7,13 +7,11 @@ from pathlib import Path
 import click
 
 from cli.console import (
-    COMPARISON_COLUMNS,
-    comparison_rows,
     force_option,
     hold_out_option,
     note,
     output_option,
-    print_table,
+    print_comparison,
     progress_bar,
     quiet_libraries,
 )
@@ -62,6 +60,6 @@ def align(
     chosen = load_recipe(recipe, passes=passes, seed=seed)
     with progress_bar("align") as step:
         result = run(source, people, chosen, output, held_out=held_out, resume=resume, progress=step)
-    print_table("before", COMPARISON_COLUMNS, comparison_rows(result.comparison_before))
-    print_table("after", COMPARISON_COLUMNS, comparison_rows(result.comparison_after))
+    print_comparison("before", result.comparison_before)
+    print_comparison("after", result.comparison_after)
     note(f"{output}: adapter, README.md, metrics.jsonl")

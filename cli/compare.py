@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.console import COMPARISON_COLUMNS, comparison_rows, hold_out_option, print_table
+from cli.console import hold_out_option, print_comparison
 
 
 @click.command()
@@ -29,4 +29,4 @@ def compare(human: Path, model: Path, hold_out: tuple[str, ...], as_json: bool) 
     if as_json:
         click.echo(json.dumps(result, indent=1))
     else:
-        print_table(f"{model} against {human}", COMPARISON_COLUMNS, comparison_rows(result))
+        print_comparison(f"{model} against {human}", result)

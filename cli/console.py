@@ -82,7 +82,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
     table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if position == 0 else "right")
+        table.add_column(Text(column), justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     console = Console()
@@ -91,29 +91,21 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     console.print(table)
 
 
-def number(value: float | None, digits: int = 3) -> str:
+def print_comparison(title: str, result: Mapping[str, Any]) -> None:
+    """Print a comparison as two tables, levels and effects: all cells first, then its groups."""
+    groups = [{"by": "all cells", "key": "", **result}, *result["groups"]]
+    for part, columns in (
+        ("level", ["score", "distance", "null", "ceiling", "skill", "cells"]),
+        ("effect", ["distance", "null", "ceiling", "skill", "slope", "cells"]),
+    ):
+        rows = [
+            [f"{group['by']} {group['key']}".strip(), *(_shown(name, group[part][name]) for name in columns)]
+            for group in groups
+        ]
+        print_table(f"{title}: {part}s", ["", *columns], rows)
+
+
+def _shown(name: str, number: float | None) -> str:
     """Write a number for a table; a dash where the data cannot tell."""
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def comparison_rows(result: Mapping[str, Any]) -> list[list[str]]:
-    """Lay out a comparison as rows of a table: all cells first, then its groups."""
-    rows = []
-    for group in [{"by": "all", "key": ""} | dict(result), *result["groups"]]:
-        level, effect = group["level"], group["effect"]
-        rows.append(
-            [
-                f"{group['by']} {group['key']}".strip(),
-                number(level["score"], 1),
-                *(number(level[key]) for key in ("distance", "null", "ceiling", "skill")),
-                *(number(effect[key]) for key in ("distance", "null", "ceiling", "skill", "slope")),
-            ]
-        )
-    return rows
-
-
-COMPARISON_COLUMNS = [
-    "cells",
-    *("level score", "distance", "null", "ceiling", "skill"),
-    *("shift distance", "null", "ceiling", "skill", "slope"),
-]
+    digits = {"cells": 0, "score": 1}.get(name, 3)
+    return "-" if number is None else f"{number:.{digits}f}"

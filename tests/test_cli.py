@@ -117,7 +117,7 @@ def test_elicit__show_prompt_goes_to_stdout(road, tiny_model):
 
 def test_compare__table_and_json(road):
     table = run("compare", road / "human.zarr", road / "model.nc").stdout
-    for word in ("level score", "null", "ceiling", "skill", "country USA", "granularity 2"):
+    for word in ("levels", "effects", "slope", "null", "ceiling", "skill", "country USA", "granularity 2"):
         assert word in table
     result = json.loads(
         run("compare", road / "human.zarr", road / "model.nc", "--json", "--hold-out", "country=USA").stdout
@@ -155,7 +155,7 @@ def test_report__one_file(road, tmp_path):
 
 MESSAGES = {
     "missing file": (("estimate", "no.csv", "--codebook", "wvs-sample", "-o", "x.zarr"), "no.csv: no such file"),
-    "codebook": (("estimate", WVS, "--codebook", "wvs", "-o", "x.zarr"), "did you mean 'wvs-sample'"),
+    "codebook": (("estimate", WVS, "--codebook", "wvs-samle", "-o", "x.zarr"), "did you mean 'wvs-sample'"),
     "attribute": (
         ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "sex", "-o", "x.zarr"),
         "expected: one of gender, degree, religion, age",

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
+from tiny_models import ARCHITECTURES, BATCH_ONLY, VOCABULARY, WINDOW, tiny_model
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("transformers")
-
-from tiny_models import ARCHITECTURES, BATCH_ONLY, VOCABULARY, WINDOW, tiny_model  # noqa: E402
-
-from acecausal.errors import AceError, ModelError  # noqa: E402
-from align import scorer as scorer_module  # noqa: E402
-from align.scorer import Prompt, Scorer, option_tokens  # noqa: E402
+from acecausal.errors import AceError, ModelError
+from align import scorer as scorer_module
+from align.options import Prompt, option_tokens
+from align.scorer import Scorer
 
 TRIE = tuple(a for a in ARCHITECTURES if a not in BATCH_ONLY)
 # fp32 sums in another order; the models' answers are about 1e1 nats, and the observed gap is below 1e-5.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,15 @@ class Alignment:
         Model cubes of the base model and of the adapted one.
     comparison_before, comparison_after : dict
         Both against the survey cube, with the hold-out reported apart (see `acecausal.comparison.compare`).
+    seconds : dict
+        Wall time of load, elicit_before, train and elicit_after.
     """
 
     before: xr.Dataset
     after: xr.Dataset
     comparison_before: dict[str, Any]
     comparison_after: dict[str, Any]
+    seconds: dict[str, float]
 
 
 def align(
@@ -59,8 +64,11 @@ def align(
         if any(folder.iterdir()) and not (folder / RUN).exists():
             raise AceError("is no earlier run, so it is not overwritten", param=str(folder), hint="use another folder")
         shutil.rmtree(folder)
+    clock = [time.perf_counter()]
     model, tokenizer = load_model(source)
+    clock.append(time.perf_counter())
     before = elicit(model, tokenizer, cube, attrs=provenance(source))
+    clock.append(time.perf_counter())
     adapted = train(
         model,
         tokenizer,
@@ -72,8 +80,17 @@ def align(
         resume=resume,
         progress=progress,
     )
+    clock.append(time.perf_counter())
     after = elicit(adapted, tokenizer, cube, attrs=provenance(source, folder))
-    result = Alignment(before, after, compare(cube, before, held_out=held_out), compare(cube, after, held_out=held_out))
+    clock.append(time.perf_counter())
+    spent = [round(end - start, 2) for start, end in pairwise(clock)]
+    result = Alignment(
+        before,
+        after,
+        comparison_before=compare(cube, before, held_out=held_out),
+        comparison_after=compare(cube, after, held_out=held_out),
+        seconds=dict(zip(("load", "elicit_before", "train", "elicit_after"), spent, strict=True)),
+    )
     record = json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8"))
     card = model_card(record, result.comparison_before, result.comparison_after)
     (folder / "README.md").write_text(card, encoding="utf-8")

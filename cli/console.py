@@ -66,6 +66,7 @@ def quiet_libraries() -> None:
     import warnings
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # the GGUF reader's bar knows no other switch
     from transformers.utils import logging
 
     logging.set_verbosity_error()

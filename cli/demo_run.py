@@ -93,7 +93,8 @@ def run(
     result = align(gguf, human, recipe, folder / "adapter", held_out=HELD_OUT, progress=progress)
     write_cube(result.before, folder / "before.zarr", force=True)
     write_cube(result.after, folder / "after.zarr", force=True)
-    lap("align")
+    lap("align")  # of which:
+    seconds |= result.seconds
     write_report(human, {"before": result.before, "after": result.after}, folder / "report.html")
     lap("report")
     summary = {

@@ -121,15 +121,18 @@ def test_null_model__skill_is_zero(human):
 
 
 def test_distance__by_loop_over_cells(human):
-    """Oracle: a loop over labels. atol 1e-12."""
+    """Oracle: a loop over labels; the level's ceiling from the binomial variance of both cumulative shares. atol 1e-12."""
     rng = np.random.default_rng(4)
     model = as_model(human, rng.dirichlet(np.ones(3), size=human["n"].shape))
-    level, effect = [], []
+    level, ceiling, effect = [], [], []
     for country in human.country.values:
         for persona in human.persona.values:
             a, b = (c.response.sel(country=country, persona=persona).values[0] for c in (human, model))
             if int(human.n.sel(country=country, persona=persona)[0]) >= 10:
                 level.append((abs(a[0] - b[0]) + abs(a[0] + a[1] - b[0] - b[1])) / 2)
+                spare = float(human.n_eff.sel(country=country, persona=persona)[0]) - 1
+                deviations = np.sqrt([a[0] * (1 - a[0]) / spare, a[2] * (1 - a[2]) / spare])
+                ceiling.append(np.sqrt(2 / np.pi) * deviations.sum() / 2)
             for contrast in human.attribute.values:
                 at = {"country": country, "persona": persona, "attribute": contrast}
                 if int(human.status.sel(at)[0]) == schema.OK:
@@ -137,6 +140,7 @@ def test_distance__by_loop_over_cells(human):
                     effect.append((abs(d[0]) + abs(d[0] + d[1])) / 2)
     result = compare(human, model)
     assert result["level"]["distance"] == pytest.approx(np.mean(level), abs=1e-12)
+    assert result["level"]["ceiling"] == pytest.approx(np.mean(ceiling), abs=1e-12)
     assert result["effect"]["distance"] == pytest.approx(np.mean(effect), abs=1e-12)
     assert (result["level"]["cells"], result["effect"]["cells"]) == (len(level), len(effect))
 

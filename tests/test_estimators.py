@@ -102,6 +102,23 @@ def test_standard_error__econml_hc1_within_a_cell():
     np.testing.assert_allclose(ours, theirs, rtol=1e-6)
 
 
+def test_weights__econml_with_sample_weight():
+    """Oracle: econml fitted here with sample_weight, per cell, averaged over the weighted respondents. atol 1e-8."""
+    from econml.dml import LinearDML
+
+    outcomes, arm, cell, covariates, weight = simulate()
+    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=8).split(cell, 2 * cell + arm)
+    model = LinearDML(
+        model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=list(folds), random_state=0
+    )
+    model.fit(outcomes, arm.astype(float), X=np.eye(6)[cell], W=covariates, sample_weight=weight)
+    per_cell = model.const_marginal_effect(np.eye(6)).reshape(6, 3)
+    expected = np.average(per_cell[cell], axis=0, weights=weight)
+    scores = linear_dml(outcomes, arm, cell, covariates, weight, seed=8)
+    mean, _ = weighted_mean(scores.score, weight, np.ones(len(arm), dtype=bool))
+    np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-8)
+
+
 def test_weights__doubled_rows_at_half_weight_have_the_same_cell_effect():
     outcomes, arm, cell, _, weight = simulate(n=1200, cells=2)
     n = len(arm)

@@ -121,7 +121,7 @@ def test_null_model__skill_is_zero(human):
 
 
 def test_distance__by_loop_over_cells(human):
-    """Oracle: a loop over labels; the level's ceiling from the binomial variance of both cumulative shares. atol 1e-12."""
+    """Oracle: a loop over labels; the level's ceiling from the shares' binomial variance. atol 1e-12."""
     rng = np.random.default_rng(4)
     model = as_model(human, rng.dirichlet(np.ones(3), size=human["n"].shape))
     level, ceiling, effect = [], [], []

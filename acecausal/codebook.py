@@ -8,7 +8,7 @@ from functools import cached_property
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -202,6 +202,25 @@ class Codebook(_Part):
         return Value(name, spec.question, spec.topic, spec.scale, tuple(option.label for option in spec.options))
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML in which NO is Norway: only true and false are booleans (as in YAML 1.2), and a key may stand once."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"keys {twice} stand twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+
+
 def _check_unique(codes: list[Code], missing: tuple[Code, ...]) -> None:
     keys = [code_key(code) for code in (*codes, *missing)]
     twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -225,7 +244,7 @@ def load_codebook(source: str | Path) -> Codebook:
     """
     text, shown = _read(source)
     try:
-        raw = yaml.safe_load(text)
+        raw = yaml.load(text, _Loader)  # a SafeLoader
     except yaml.YAMLError as error:
         raise CodebookError("not valid YAML", param=shown, got=" ".join(str(error).split())) from error
     if not isinstance(raw, dict):

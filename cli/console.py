@@ -27,7 +27,12 @@ def output_option(what: str) -> Callable[[Any], Any]:
 
 def names(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[str]:
     """Split a comma-separated list of names; a click callback."""
-    return [name.strip() for name in text.split(",") if name.strip()] if text else []
+    if text is None:
+        return []
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    if not found:
+        raise click.BadParameter("expected names separated by commas")
+    return found
 
 
 def note(text: str) -> None:

@@ -41,6 +41,7 @@ def estimate(data: tuple[str, ...], codebook: str, output: Path, dry_run: bool, 
     from acecausal.codebook import load_codebook
     from acecausal.cube import check_output, write_cube
     from acecausal.estimation import estimate as run
+    from acecausal.estimation import unanswered
     from acecausal.plan import make_plan
     from acecausal.survey import read_survey
 
@@ -60,6 +61,7 @@ def estimate(data: tuple[str, ...], codebook: str, output: Path, dry_run: bool, 
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
     if survey.lost:
         note("set aside: " + ", ".join(f"{reason} {count}" for reason, count in survey.lost.items()))
-    if found.get("failed"):
-        note("some cells failed: see the variable status")
+    empty = unanswered(cube)
+    if empty:
+        note("nothing could be estimated of " + ", ".join(empty) + ": the variable status says why")
         raise SystemExit(3)

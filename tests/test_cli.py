@@ -194,7 +194,16 @@ def test_errors__model_recipe_and_holdout(road, tmp_path, tiny_model):
     assert not list(tmp_path.iterdir())
 
 
+def test_unwritable_output__one_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    args = ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender", "-o", tmp_path / "file" / "a.zarr")
+    result = run(*args, code=1)
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+
+
 def test_usage__exit_2():
+    run("estimate", WVS, "--codebook", "wvs-sample", "--attributes", ",", "-o", "x.zarr", code=2)
     run("estimate", code=2)
     run("elicit", "--model", "m", "--like", "x", code=2)
     run("nonsense", code=2)
@@ -208,7 +217,7 @@ def test_existing_output__kept_without_force(road):
 
 
 def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
-    """A change without variance within the arms fails: the rest is written, the exit code says partial."""
+    """Answers that do not vary within the arms fail: the rest is written, the exit code says partial."""
     from acecausal import survey as surveys
 
     rows = wvs.country == 1
@@ -217,6 +226,7 @@ def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
     monkeypatch.setattr(surveys, "read_survey", lambda *_: changed)
     result = run("estimate", WVS, "--codebook", "wvs-sample", "-o", tmp_path / "a.zarr", code=3)
     assert "failed" in result.stderr
+    assert "nothing could be estimated of Norway poverty" in result.stderr
     assert open_cube(tmp_path / "a.zarr").sizes["country"] == 4
 
 

@@ -135,3 +135,22 @@ def test_code_key__one_spelling():
 
 def test_schema__is_what_the_model_says():
     assert set(MINIMAL) <= set(Codebook.model_fields)
+
+
+def test_yaml__norway_is_no_boolean_and_keys_stand_once(tmp_path):
+    text = yaml.safe_dump(MINIMAL, sort_keys=False).replace("A:", "NO:", 1).replace("- 1\n", "- no\n", 1)
+    book = load_codebook(write(tmp_path, text))
+    assert list(book.countries.levels) == ["NO"]
+    assert book.countries.levels["NO"].codes == ("no",)
+    with pytest.raises(CodebookError, match="stand twice"):
+        load_codebook(write(tmp_path, yaml.safe_dump(MINIMAL) + "title: again\n"))
+
+
+def test_readme__example_codebook_is_valid(tmp_path):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    example = text.split("```yaml\n")[1].split("```")[0]
+    book = load_codebook(write(tmp_path, example))
+    assert list(book.countries.levels) == ["NO"]
+    assert book.weight.column == "pspwght"

@@ -85,6 +85,17 @@ def test_positions__by_hand():
     }
 
 
+def test_csv__semicolons_and_byte_order_mark(tmp_path):
+    table().to_csv(tmp_path / "a.csv", index=False, sep=";", encoding="utf-8-sig")
+    assert len(read_survey(tmp_path / "a.csv", BOOK)) == 4
+
+
+def test_csv__a_column_twice(tmp_path):
+    table().assign(extra=1).rename(columns={"extra": "s"}).to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(DataError, match="column s: stands twice"):
+        read_survey(tmp_path / "a.csv", BOOK)
+
+
 @pytest.mark.parametrize("suffix", ["csv", "tsv", "parquet", "sav", "dta"])
 def test_formats__the_same_survey(tmp_path, suffix):
     path = tmp_path / f"data.{suffix}"
@@ -152,6 +163,12 @@ def test_files__missing_damaged_empty_unknown(tmp_path):
     (tmp_path / "nothing.csv").write_text("")
     with pytest.raises(DataError, match="cannot be read"):
         read_survey(tmp_path / "nothing.csv", BOOK)
+    (tmp_path / "latin.csv").write_bytes("c,s,a,t,i,w,h,nåme\n".encode("latin-1"))
+    with pytest.raises(DataError, match="save it as UTF-8"):
+        read_survey(tmp_path / "latin.csv", BOOK)
+    table().to_csv(tmp_path / "ok.csv", index=False)
+    with pytest.raises(DataError, match="given twice"):
+        read_survey([tmp_path / "ok.csv"] * 2, BOOK)
     table().rename(columns={"t": "trusting"}).to_csv(tmp_path / "other.csv", index=False)
     with pytest.raises(DataError, match="column: unknown name"):
         read_survey(tmp_path / "other.csv", BOOK)

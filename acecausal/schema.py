@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from acecausal.errors import CubeError
+from acecausal.lattice import Lattice
 
 VERSION = 1
 KINDS = ("survey", "model")
@@ -168,6 +169,11 @@ def _problems(cube: xr.Dataset) -> list[str]:
             problems.append(f"dimension {dim}: has no labels")
         elif len(set(cube[dim].values.tolist())) != cube.sizes[dim]:
             problems.append(f"dimension {dim}: labels occur twice")
+    if not problems:
+        lattice = Lattice.from_json(cube.attrs["lattice"])
+        for dim, labels in (("persona", lattice.personas), ("attribute", lattice.contrast_labels)):
+            if tuple(cube[dim].values.tolist()) != labels:
+                problems.append(f"dimension {dim}: its labels are not those of attrs['lattice']")
     expected = [spec for spec in VARIABLES if kind in spec.kinds]
     foreign = set(cube.data_vars) - {spec.name for spec in expected}
     problems += [f"{name}: not in the schema of a {kind} cube" for name in sorted(map(str, foreign))]

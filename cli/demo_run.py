@@ -79,6 +79,7 @@ def run(
         seconds[name] = round(now - started, 2)
         started = now
 
+    recipe = load_recipe("default", passes=passes)
     gguf = demo_model()
     folder.mkdir(parents=True, exist_ok=True)
     say(f"estimate: {SURVEY}, codebook {CODEBOOK}")
@@ -89,7 +90,6 @@ def run(
     convert_gguf(gguf)
     lap("convert")
     say(f"elicit, align (held out: {HELD_OUT['country'][0]}), elicit again")
-    recipe = load_recipe("default", passes=passes)
     result = align(gguf, human, recipe, folder / "adapter", held_out=HELD_OUT, progress=progress)
     write_cube(result.before, folder / "before.zarr", force=True)
     write_cube(result.after, folder / "after.zarr", force=True)

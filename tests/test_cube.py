@@ -90,6 +90,8 @@ def broken(human: xr.Dataset, case: str) -> xr.Dataset:
             cube.attrs["kind"] = "people"
         case "labels twice":
             cube = cube.assign_coords(country=["A", "A", "B", "C"])
+        case "personas cut off":
+            cube = cube.isel(persona=slice(0, 20))
         case "no lattice":
             del cube.attrs["lattice"]
     return cube
@@ -106,6 +108,7 @@ EXPECTED = {
     "dtype": "n: expected dtype kind i",
     "kind": "expected one of",
     "labels twice": "labels occur twice",
+    "personas cut off": "labels are not those of attrs",
     "no lattice": "lattice",
 }
 

@@ -27,6 +27,8 @@ def code_key(code: object) -> str:
         number = float(text)
     except ValueError:
         return text
+    if "_" in text:  # Python reads 1_0 as ten
+        return text
     return str(int(number)) if number.is_integer() else text
 
 
@@ -81,6 +83,7 @@ class AttributeSpec(_Part):
             if low <= high:
                 raise ValueError(f"ranges overlap between {low} and {high}")
         _check_unique([code for level in self.levels.values() for code in level.codes], self.missing)
+        _check_labels([level.phrase or level.label for level in self.levels.values()])
         return self
 
 
@@ -106,6 +109,7 @@ class ValueSpec(_Part):
         if self.scale == "binary" and len(self.options) != 2:
             raise ValueError(f"a binary value has 2 options, not {len(self.options)}")
         _check_unique([code for option in self.options for code in option.codes], self.missing)
+        _check_labels([option.label for option in self.options])
         return self
 
 
@@ -122,6 +126,11 @@ class CountriesSpec(_Part):
 
     column: str
     levels: dict[Name, CountrySpec] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_unique([code for country in self.levels.values() for code in country.codes], ())
+        return self
 
 
 class CovariateSpec(_Part):
@@ -168,6 +177,13 @@ class Codebook(_Part):
             strange = set(attribute.parents) - set(self.attributes) - set(self.covariates)
             if strange:
                 raise ValueError(f"attributes.{name}.parents: {sorted(strange)} are neither attributes nor covariates")
+        for parts in (self.attributes, self.values):
+            for name, part in parts.items():
+                listed = part.levels.values() if isinstance(part, AttributeSpec) else part.options
+                codes = {code_key(code) for entry in listed for code in entry.codes}
+                gone = sorted(codes & {code_key(code) for code in self.missing})
+                if gone:
+                    raise ValueError(f"{name}: codes {gone} are listed, and missing everywhere")
         both = set(self.attributes) & set(self.covariates)
         if both:
             raise ValueError(f"{sorted(both)} are attributes and covariates at once")
@@ -226,6 +242,13 @@ def _check_unique(codes: list[Code], missing: tuple[Code, ...]) -> None:
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
         raise ValueError(f"codes {twice} are listed twice")
+
+
+def _check_labels(labels: list[str]) -> None:
+    """A model is shown these: none may be empty, run over lines, or stand twice."""
+    bad = [label for label in labels if not label.strip() or "\n" in label or labels.count(label) > 1]
+    if bad:
+        raise ValueError(f"{bad[0]!r} is empty, has a line break, or stands twice")
 
 
 def shipped_codebooks() -> list[str]:

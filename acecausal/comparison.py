@@ -147,6 +147,8 @@ def _shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Datase
     """Cut both cubes to what they share, and check that it is the same thing in both."""
     if human.attrs["kind"] != "survey":
         raise CubeError("is a model's cube", param="HUMAN", expected="a survey cube", hint="give the survey cube first")
+    if model.attrs["kind"] != "model":
+        raise CubeError("is a survey's cube", param="MODEL", expected="a model cube")
     labels = {}
     for dim in ("country", "attribute", "value", "persona"):
         there = set(model[dim].values.tolist())

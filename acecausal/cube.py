@@ -197,6 +197,9 @@ def check_output(path: str | Path, *, suffixes: tuple[str, ...] = (), force: boo
         raise AceError("exists already", param=str(path), hint="use --force to overwrite it, or another name")
     if suffixes and path.is_dir() and not (path / "zarr.json").exists():
         raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
+    above = next(parent for parent in path.absolute().parents if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise AceError("cannot be written there", param=str(path), got=f"{above} is no folder that may be written to")
     return path
 
 

@@ -63,7 +63,8 @@ def estimate(survey: Survey, plan: Plan | None = None, *, progress: Callable[[],
             "no cell could be estimated",
             param="estimate",
             got=reasons,
-            hint=f"fewer attributes, or a smaller min_arm (now {plan.min_arm})",
+            hint=f"too_few: fewer attributes or a smaller min_arm (now {plan.min_arm}); "
+            "failed: answers without variation, one extreme weight, or a single PSU",
         )
     return cubes.build("survey", plan.countries, plan.values, plan.lattice, arrays, _provenance(survey, plan))
 
@@ -206,7 +207,9 @@ def _fill(
     shift_se, cumulative_se, effect_se = se[:n_options], se[n_options:-1], se[-1]
     effect = shift @ score
     # where nobody within the arms differs from the others, there is no honest interval
-    if effect_se < 1e-12 or not np.isfinite(se).all() or not np.isfinite(shift).all():
+    # and where one weight outweighs all others, none that a difference of probabilities can be
+    possible = np.isfinite(shift).all() and np.abs(shift).max() <= 1.5 and abs(effect) <= 1.5
+    if effect_se < 1e-12 or not np.isfinite(se).all() or not possible:
         arrays["status"][at] = schema.FAILED
         return
     arrays["status"][at] = schema.OK

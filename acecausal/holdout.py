@@ -33,7 +33,7 @@ def parse(texts: Sequence[str], cube: xr.Dataset) -> HoldOut:
             )
         if dimension not in DIMENSIONS:
             raise unknown("--hold-out", dimension, DIMENSIONS)
-        for label in labels.split(","):
+        for label in map(str.strip, labels.split(",")):
             if label not in cube[dimension].values.tolist():
                 raise unknown(f"--hold-out {dimension}", label, cube[dimension].values.tolist())
             held.setdefault(dimension, []).append(label)

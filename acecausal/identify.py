@@ -38,38 +38,35 @@ def direct_adjustment(graph: nx.DiGraph, treatment: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The largest valid adjustment set, sorted: mediators and common causes alike, since a persona edit holds
-        all other attributes fixed.
+        All other nodes, sorted: a persona edit holds mediators, common causes and everything else fixed.
 
     Raises
     ------
     AceError
-        If DoWhy finds no valid set.
+        If DoWhy finds that this set does not separate the treatment from the answer but for the direct edge.
 
     References
     ----------
     VanderWeele (2011), Controlled direct and mediated effects, Scandinavian Journal of Statistics 38(3).
     """
-    from dowhy.causal_identifier.auto_identifier import BackdoorAdjustment, EstimandType, identify_effect_auto
+    from dowhy.causal_identifier.auto_identifier import check_valid_backdoor_set
+    from dowhy.graph import do_surgery
 
-    if graph.number_of_nodes() == 2:
-        return ()  # one attribute alone: nothing to hold fixed
-    identified = identify_effect_auto(
+    held = set(graph.nodes) - {treatment, ANSWER}
+    without = do_surgery(
         graph,
         [treatment],
-        [ANSWER],
-        sorted(graph.nodes),
-        EstimandType.NONPARAMETRIC_CDE,
-        backdoor_adjustment=BackdoorAdjustment.BACKDOOR_MAX,
+        remove_outgoing_edges=True,
+        target_node_names=[ANSWER],
+        remove_only_direct_edges_to_target=True,
     )
-    found = identified.get_backdoor_variables()
-    if found is None:
+    if not check_valid_backdoor_set(graph, [treatment], [ANSWER], held, new_graph=without)["is_dseparated"]:
         raise AceError(
             "the direct effect is not identified on the declared graph",
             param=treatment,
             hint="check the parents in the codebook",
         )
-    return tuple(sorted(found))
+    return tuple(sorted(held))
 
 
 def graph_json(graph: nx.DiGraph) -> str:

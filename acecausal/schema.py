@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from acecausal.errors import CubeError
+from acecausal.errors import AceError, CubeError
 from acecausal.lattice import Lattice
 
 VERSION = 1
@@ -165,15 +165,15 @@ def _problems(cube: xr.Dataset) -> list[str]:
         elif cube[name].dims != dims:
             problems.append(f"coordinate {name}: expected dims {dims}, got {cube[name].dims}")
     for dim in ("country", "attribute", "value", "persona", "option"):
-        if dim not in cube.coords:
+        if dim not in cube.dims or dim not in cube.coords:
             problems.append(f"dimension {dim}: has no labels")
         elif len(set(cube[dim].values.tolist())) != cube.sizes[dim]:
             problems.append(f"dimension {dim}: labels occur twice")
-    if not problems:
-        lattice = Lattice.from_json(cube.attrs["lattice"])
-        for dim, labels in (("persona", lattice.personas), ("attribute", lattice.contrast_labels)):
-            if tuple(cube[dim].values.tolist()) != labels:
-                problems.append(f"dimension {dim}: its labels are not those of attrs['lattice']")
+    return problems or _label_problems(cube) or _variable_problems(cube, kind)
+
+
+def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
+    problems = []
     expected = [spec for spec in VARIABLES if kind in spec.kinds]
     foreign = set(cube.data_vars) - {spec.name for spec in expected}
     problems += [f"{name}: not in the schema of a {kind} cube" for name in sorted(map(str, foreign))]
@@ -187,6 +187,22 @@ def _problems(cube: xr.Dataset) -> list[str]:
         else:
             problems += _range_problems(spec, cube[spec.name].values)
     return problems or _gaps(cube, expected)
+
+
+def _label_problems(cube: xr.Dataset) -> list[str]:
+    """Hold the labels against the lattice and the number of options."""
+    try:
+        lattice = Lattice.from_json(cube.attrs["lattice"])
+    except (ValueError, KeyError, TypeError, AceError) as error:
+        return [f"attrs['lattice']: cannot be read ({error})"]
+    problems = [
+        f"dimension {dim}: its labels are not those of attrs['lattice']"
+        for dim, labels in (("persona", lattice.personas), ("attribute", lattice.contrast_labels))
+        if tuple(cube[dim].values.tolist()) != labels
+    ]
+    if int(cube["n_options"].max()) > cube.sizes["option"]:
+        problems.append("dimension option: shorter than n_options")
+    return problems
 
 
 def _range_problems(spec: Variable, values: np.ndarray) -> list[str]:

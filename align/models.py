@@ -90,7 +90,10 @@ def provenance(source: str | Path, adapter: str | Path | None = None) -> dict[st
 def adapter_record(adapter: str | Path) -> dict[str, Any]:
     """Read what `align` wrote about an adapter's training; empty for an adapter from elsewhere."""
     path = Path(adapter) / ADAPTER_RECORD
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ModelError("cannot be read", param=str(path), got=str(error)) from error
     return record
 
 
@@ -169,7 +172,13 @@ def _with_adapter(model: Any, adapter: Path) -> Any:
     try:
         adapted = PeftModel.from_pretrained(model, adapter)
     except Exception as error:
-        raise ModelError("does not fit the model", param="--adapter", got=_reason(error, adapter)) from error
+        trained_on = adapter_record(adapter).get("model", "")
+        raise ModelError(
+            "does not fit the model",
+            param="--adapter",
+            expected=f"the model it was trained on{f', {trained_on}' if trained_on else ''}",
+            got=_reason(error, adapter),
+        ) from error
     broken = [name for name, p in adapted.named_parameters() if "lora_" in name and not torch.isfinite(p).all()]
     if broken:
         raise ModelError("holds numbers that are not finite", param="--adapter", got=broken[0])

@@ -47,7 +47,7 @@ class Recipe(_Part):
     passes: int = Field(ge=1)
     accumulate: int = Field(1, ge=1, description="lattices per step")
     recompute: int = Field(0, ge=0, description="every n-th layer's activations are computed twice, not kept; 0: none")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
 
     @field_validator("objectives")
     @classmethod

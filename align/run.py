@@ -20,6 +20,7 @@ from align.card import model_card
 from align.elicit import elicit
 from align.models import ADAPTER_RECORD, fingerprint, load_model, provenance
 from align.recipe import Recipe
+from align.targets import make_targets
 from align.train import RUN, train
 
 
@@ -60,15 +61,16 @@ def align(
     earlier run is emptied first, unless `resume`.
     """
     folder, held_out = Path(folder), held_out or {}
-    if folder.exists() and not resume:
-        if any(folder.iterdir()) and not (folder / RUN).exists():
-            raise AceError("is no earlier run, so it is not overwritten", param=str(folder), hint="use another folder")
-        shutil.rmtree(folder)
+    if not resume:
+        _check_free(folder)
+    make_targets(cube, held_out)  # an error here comes before a model is loaded
     clock = [time.perf_counter()]
     model, tokenizer = load_model(source)
     clock.append(time.perf_counter())
     before = elicit(model, tokenizer, cube, attrs=provenance(source))
     clock.append(time.perf_counter())
+    if folder.exists() and not resume:
+        shutil.rmtree(folder)  # only now: the new run can start
     adapted = train(
         model,
         tokenizer,
@@ -95,3 +97,15 @@ def align(
     card = model_card(record, result.comparison_before, result.comparison_after)
     (folder / "README.md").write_text(card, encoding="utf-8")
     return result
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds something other than an earlier run."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        known = {"recipe", "cube", "held_out"} <= set(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise AceError("is no earlier run, so it is not overwritten", param=str(folder), hint="use another folder")

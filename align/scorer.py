@@ -204,6 +204,8 @@ def _self_check(model: nn.Module) -> str:
             raise
         except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
             return f"the model refuses a packed pass ({type(error).__name__}: {str(error).split(chr(10))[0]})"
+    if not torch.isfinite(plain).all():
+        return "the model gives numbers that are not finite"
     gap = (packed - plain).abs().max()
     bound, share = TOLERANCE.get(_base(model).dtype, TOLERANCE[torch.float32])
     allowed = (share * (plain - plain.mean(0)).abs().max()).clamp(max=bound)

@@ -15,7 +15,6 @@ import torch
 import xarray as xr
 from torch import nn
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
 
 from acecausal import cube as cubes
 from acecausal import holdout
@@ -267,27 +266,38 @@ def _open_run(folder: Path, record: dict[str, Any], resume: bool) -> str | None:
             raise AceError(
                 "no run to resume", param=str(folder), expected=f"{RUN} in it", hint="start it without --resume"
             )
-        before = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise AceError("is damaged", param=str(path), hint="start the run anew") from error
         differs = [key for key in record if before.get(key) != json.loads(json.dumps(record[key]))]
         if differs:
             raise AceError(
                 "is another run", param=str(folder), expected="the same model, cube, recipe and hold-out",
                 got=f"a different {', '.join(differs)}", hint="use another folder",
             )  # fmt: skip
-        checkpoints = folder / CHECKPOINTS
-        last: str | None = get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None
-        _trim(folder / METRICS, int(last.rsplit("-", 1)[1]) if last else 0)
-        return last
+        # the trainer writes its state last, so a checkpoint without it was cut off
+        whole = [state.parent for state in (folder / CHECKPOINTS).glob("checkpoint-*/trainer_state.json")]
+        last = max(whole, key=_step, default=None)
+        _trim(folder / METRICS, _step(last) if last else 0)
+        return str(last) if last else None
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    beside = path.with_suffix(".part")
+    beside.write_text(json.dumps(record, indent=1), encoding="utf-8")
+    beside.replace(path)
     return None
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rsplit("-", 1)[1])
 
 
 def _trim(path: Path, step: int) -> None:
     """Drop metrics of steps after the checkpoint: they are going to be done again."""
     if path.exists():
-        lines = [line for line in path.read_text(encoding="utf-8").splitlines() if json.loads(line)["step"] <= step]
-        path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        lines = path.read_text(encoding="utf-8").splitlines()
+        done = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        path.write_text("".join(f"{line}\n" for line in done), encoding="utf-8")
 
 
 def _save(adapted: Any, folder: Path, record: dict[str, Any]) -> None:

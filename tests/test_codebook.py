@@ -104,6 +104,15 @@ BROKEN = {
         "binary value has 2",
     ),
     "strange country": (change(["weight"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "country code twice": (
+        change(["countries", "levels"], {k: {"codes": [1], "label": k} for k in "AB"}),
+        "listed twice",
+    ),
+    "missing everywhere and listed": (change(["missing"], [2]), "missing everywhere"),
+    "option label twice": (
+        change(["values", "trust", "options"], [{"label": "same", "codes": [k]} for k in (1, 2)]),
+        "stands twice",
+    ),
     "version": (change(["codebook"], 2), "codebook"),
 }
 

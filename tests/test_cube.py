@@ -92,6 +92,10 @@ def broken(human: xr.Dataset, case: str) -> xr.Dataset:
             cube = cube.assign_coords(country=["A", "A", "B", "C"])
         case "personas cut off":
             cube = cube.isel(persona=slice(0, 20))
+        case "scalar country":
+            cube = cube.isel(country=0)
+        case "broken lattice":
+            cube.attrs["lattice"] = "{bad"
         case "no lattice":
             del cube.attrs["lattice"]
     return cube
@@ -109,6 +113,8 @@ EXPECTED = {
     "kind": "expected one of",
     "labels twice": "labels occur twice",
     "personas cut off": "labels are not those of attrs",
+    "scalar country": "dimension country: has no labels",
+    "broken lattice": "cannot be read",
     "no lattice": "lattice",
 }
 

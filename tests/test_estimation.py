@@ -201,6 +201,38 @@ def test_attributes_outside_the_lattice__still_held_fixed(wvs):
     assert np.abs(direct - saturated).sum() < np.abs(raw - saturated).sum()
 
 
+def test_covariate_without_declared_parents__is_held_fixed_all_the_same():
+    """Truth: income drives gender and the answer, gender nothing; no `parents` say so. 4 standard errors."""
+    from acecausal.codebook import Codebook
+    from acecausal.survey import from_table
+
+    rng = np.random.default_rng(0)
+    n = 4000
+    income = rng.normal(size=n)
+    gender = (income + rng.normal(size=n) > 0).astype(int)
+    answer = (income + rng.normal(size=n) > 0).astype(int)
+    table = pd.DataFrame({"c": "A", "g": gender, "t": answer, "i": income})
+    level = [{"codes": [k], "label": str(k)} for k in (0, 1)]
+    book = Codebook.model_validate(
+        {
+            "codebook": 1, "name": "s", "title": "s", "source": "s", "licence": "s",
+            "countries": {"column": "c", "levels": {"A": {"codes": ["A"], "label": "A"}}},
+            "attributes": {
+                "gender": {"column": "g", "label": "g", "baseline": "m", "levels": {"m": level[0], "f": level[1]}}
+            },
+            "values": {"v": {"column": "t", "question": "?", "topic": "t", "scale": "binary", "options": level}},
+            "covariates": {"income": {"column": "i", "label": "income"}},
+        }
+    )  # fmt: skip
+    survey = from_table(table, book)
+    plan = make_plan(survey)
+    assert plan.adjustment == {"gender": ("income",)}
+    cell = estimate(survey, plan).isel(country=0, attribute=0, value=0).sel(persona="all")
+    assert abs(float(cell.effect)) < 4 * float(cell.effect_se) < 0.1
+    raw = estimate(survey, make_plan(survey, estimand="association")).effect.sel(persona="all")
+    assert raw.item() > 0.2
+
+
 def test_psu__clusters_widen_the_error(wvs):
     """Property: interviews copied five times within a PSU tell no more than one. rtol 1e-9 up to n/(n-1)."""
     rows = np.flatnonzero(wvs.country == 1)

@@ -133,7 +133,7 @@ BAD = {
     "zero weight": ({"w": [0, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
     "negative weight": ({"w": [-2, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
     "missing weight": ({"w": [np.nan, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
-    "infinite weight": ({"w": [np.inf, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
+    "infinite weight": ({"w": [np.inf, 2.0, np.nan, np.nan]}, "weight", "'inf'"),
     "missing stratum": ({"h": [np.nan, 8, np.nan, np.nan]}, "stratum", "1 rows"),
 }
 

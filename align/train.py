@@ -163,7 +163,6 @@ def train(
             r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules, task_type="CAUSAL_LM"
         ),
     )
-    scorer.model = adapted
     trainer: LatticeTrainer
     metrics = _Steps(folder / METRICS, lambda: trainer, progress)
     trainer = LatticeTrainer(

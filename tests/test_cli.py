@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from acecausal.cube import open_cube, write_cube
+from acecausal.cube import open_cube
 from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
@@ -228,8 +228,3 @@ def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
     assert "failed" in result.stderr
     assert "nothing could be estimated of Norway poverty" in result.stderr
     assert open_cube(tmp_path / "a.zarr").sizes["country"] == 4
-
-
-def test_write_then_read__through_the_library(tmp_path, human):
-    write_cube(human, tmp_path / "h.nc")
-    assert open_cube(tmp_path / "h.nc").equals(human)

@@ -83,7 +83,7 @@ def test_slope__recovers_the_truth_under_noise():
         slopes.append(slope)
         covered += interval[0] <= 0.6 <= interval[1]
     slopes = np.array(slopes)
-    assert abs(slopes.mean() - 0.6) < 4 * slopes.std() / np.sqrt(300) + 0.02
+    assert abs(slopes.mean() - 0.6) < 4 * slopes.std() / np.sqrt(300)
     assert 0.90 <= covered / 300 <= 0.99
 
 

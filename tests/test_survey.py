@@ -161,7 +161,7 @@ def test_files__missing_damaged_empty_unknown(tmp_path):
     with pytest.raises(DataError, match="no rows"):
         read_survey(tmp_path / "empty.csv", BOOK)
     (tmp_path / "nothing.csv").write_text("")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is empty"):
         read_survey(tmp_path / "nothing.csv", BOOK)
     (tmp_path / "latin.csv").write_bytes("c,s,a,t,i,w,h,nåme\n".encode("latin-1"))
     with pytest.raises(DataError, match="save it as UTF-8"):

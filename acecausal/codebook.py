@@ -142,7 +142,10 @@ class CovariateSpec(_Part):
 
 
 class DesignColumn(_Part):
-    """A weight, stratum or PSU column, and the countries whose data do not have it."""
+    """A weight, stratum, PSU, fpc or id column, and the countries whose data do not have it.
+
+    fpc: as in R's svydesign, the number of PSUs of the stratum in the population, or (up to 1) the sampling fraction.
+    """
 
     column: str
     absent_in: tuple[Name, ...] = ()
@@ -169,6 +172,8 @@ class Codebook(_Part):
     weight: DesignColumn | None = None
     stratum: DesignColumn | None = None
     psu: DesignColumn | None = None
+    fpc: DesignColumn | None = None
+    id: DesignColumn | None = None
     missing: tuple[Code, ...] = ()
 
     @model_validator(mode="after")
@@ -187,11 +192,16 @@ class Codebook(_Part):
         both = set(self.attributes) & set(self.covariates)
         if both:
             raise ValueError(f"{sorted(both)} are attributes and covariates at once")
-        for design in filter(None, (self.weight, self.stratum, self.psu)):
+        for design in self.design:
             strange = set(design.absent_in) - set(self.countries.levels)
             if strange:
                 raise ValueError(f"absent_in: {sorted(strange)} are not countries of this codebook")
         return self
+
+    @property
+    def design(self) -> tuple[DesignColumn, ...]:
+        """The columns of weight, stratum, PSU, fpc and id that there are."""
+        return tuple(filter(None, (self.weight, self.stratum, self.psu, self.fpc, self.id)))
 
     @cached_property
     def sha256(self) -> str:
@@ -203,7 +213,7 @@ class Codebook(_Part):
         """Every column that must be read, each once."""
         parts = (self.attributes, self.values, self.covariates)
         columns = [spec.column for part in parts for spec in part.values()]
-        design = [part.column for part in (self.weight, self.stratum, self.psu) if part]
+        design = [part.column for part in self.design]
         return list(dict.fromkeys([self.countries.column, *columns, *design]))
 
     def attribute(self, name: str) -> Attribute:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def build(
     lattice: Lattice,
     arrays: Mapping[str, np.ndarray],
     attrs: Mapping[str, Any],
+    labels: Mapping[str, Sequence[Any]] = MappingProxyType({}),
 ) -> xr.Dataset:
     """Put arrays under labels and check the result.
 
@@ -60,6 +62,8 @@ def build(
         Variables of the schema, in the schema's dimension order; options beyond a value's own are NaN.
     attrs : mapping
         Provenance; anything but strings and numbers is kept as JSON.
+    labels : mapping of str to sequence
+        Labels along `modifier` and `covariate`, if the arrays have these dimensions.
 
     Raises
     ------
@@ -88,9 +92,9 @@ def build(
         "persona": _strings(lattice.personas),
         "granularity": ("persona", lattice.granularity.astype(np.int64)),
     }
-    if "effect_interval" in arrays:
-        coords["bound"] = _strings(["lower", "upper"])
     dims = {spec.name: spec.dims for spec in schema.VARIABLES}
+    used = {dim for name in arrays for dim in dims[name]}
+    coords |= {dim: _strings(names) for dim, names in {**schema.LABELS, **labels}.items() if dim in used}
     cube = xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords)
     cube.attrs = {
         "Conventions": "CF-1.11",

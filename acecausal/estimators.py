@@ -1,14 +1,15 @@
-"""Estimators: arrays in, one score per respondent out. The only module that imports econml.
+"""The contract of estimators, and their registry: arrays in, means of numbers per respondent out.
 
-A score is a number per respondent whose weighted mean over the respondents of a context is the effect there, and
-whose deviations from that mean give its standard error. So contexts, weights, strata and clusters are all applied
-afterwards, without refitting.
+An effect is a sum of signed weighted means over respondents: for the causal estimators one mean, of a score per
+respondent; for the plain difference two, of the answers themselves. So contexts, weights, strata, clusters, joint tests
+and bands are all applied afterwards, without refitting.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -17,127 +18,149 @@ N_FOLDS = 5
 MIN_CELL_ARM = N_FOLDS
 
 
+@dataclass(frozen=True)
+class Problem:
+    """What an estimator gets: one contrast in one country, and the values of one batch.
+
+    Attributes
+    ----------
+    outcomes : numpy.ndarray, shape (n, values, options)
+        One-hot; all 0 where the value was not answered.
+    answered : numpy.ndarray, shape (n, values), bool
+    arm : numpy.ndarray, shape (n,), int
+        0 baseline, 1 treated, -1 another level of the same attribute (counts in the population averaged over, not in
+        the fit).
+    cell : numpy.ndarray, shape (n,), int
+        0..cells-1, the combination of the context attributes; the effect is free in each.
+    covariates : numpy.ndarray, shape (n, p)
+        Adjusted for linearly; p may be 0.
+    weight : numpy.ndarray, shape (n,)
+        Positive.
+    key : numpy.ndarray, shape (n,), uint64
+        Decides the folds: a random number per respondent, the same for copies of one respondent.
+    seed : int
+        For estimators that draw.
+    """
+
+    outcomes: np.ndarray
+    answered: np.ndarray
+    arm: np.ndarray
+    cell: np.ndarray
+    covariates: np.ndarray
+    weight: np.ndarray
+    key: np.ndarray
+    seed: int
+
+    @cached_property
+    def indicators(self) -> np.ndarray:
+        """Cell indicators, shape (n, cells), float."""
+        return np.eye(int(self.cell.max(initial=-1)) + 1)[self.cell]
+
+    @cached_property
+    def folds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Folds of each value's own respondents, stratified by cell and arm.
+
+        Returns
+        -------
+        fold : numpy.ndarray, shape (n, values), int8
+            0..N_FOLDS-1 in the order of `key`; -1 for those outside the fit.
+        comparable : numpy.ndarray, shape (n, values), bool
+            Answered, and in a cell that holds at least MIN_CELL_ARM respondents of both arms who did.
+        """
+        order = np.lexsort([self.key, self.arm, self.cell])
+        group = (self.cell * 3 + self.arm + 1)[order]
+        first = np.diff(group, prepend=-1) != 0
+        new = (first | (np.diff(self.key[order], prepend=0) != 0))[:, None]
+        answered = self.answered[order]
+        before = np.concatenate([np.zeros((1, answered.shape[1]), dtype=bool), answered[:-1]])
+        count = np.cumsum(answered & (new | ~before), axis=0, dtype=np.int32)  # copies of a respondent count once
+        start = np.flatnonzero(first)
+        base = np.concatenate([np.zeros((1, answered.shape[1]), dtype=np.int32), count])[start]
+        size = count[np.append(start[1:], len(order)) - 1] - base
+        rank = count - base[np.cumsum(first) - 1] - 1
+        sizes = np.zeros((self.indicators.shape[1] * 3, answered.shape[1]), dtype=np.int32)
+        sizes[group[start]] = size
+        enough = np.minimum(sizes[1::3], sizes[2::3]) >= MIN_CELL_ARM
+        comparable = self.answered & enough[self.cell]
+        fold = np.empty(answered.shape, dtype=np.int8)
+        fold[order] = rank % N_FOLDS
+        fold[~comparable | (self.arm < 0)[:, None]] = -1
+        return fold, comparable
+
+    def share_treated(self, rows: np.ndarray) -> np.ndarray:
+        """Give each respondent the weighted share of the treated arm among `rows` in their cell, (n, values)."""
+        weight = self.weight[:, None] * (rows & (self.arm >= 0)[:, None])
+        total = self.indicators.T @ weight
+        treated = self.indicators.T @ (weight * (self.arm == 1)[:, None])
+        share = np.divide(treated, total, out=np.full_like(total, np.nan), where=total > 0)
+        return share[self.cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A signed weighted mean: `numbers`, shape (n, values, options), over `rows`, shape (n, values), bool."""
+
+    sign: int
+    numbers: np.ndarray
+    rows: np.ndarray
+
+
 @dataclass(frozen=True, slots=True)
 class Scores:
     """What a fit leaves behind.
 
     Attributes
     ----------
-    score : numpy.ndarray, shape (n, outcomes)
-        NaN for respondents whose cell lacks one of the arms; they are outside the estimate.
-    propensity : numpy.ndarray, shape (n,)
-        Cross-fitted probability of the treated arm against the baseline arm; NaN where `score` is.
+    means : tuple of Mean
+        Within any context, the shift is the sum of these, each over the rows in the context.
+    inside : numpy.ndarray, shape (n, values), bool
+        Respondents the estimate speaks for.
+    propensity : numpy.ndarray, shape (n, values)
+        Cross-fitted probability of the treated arm against the baseline arm; NaN outside.
     """
 
-    score: np.ndarray
+    means: tuple[Mean, ...]
+    inside: np.ndarray
     propensity: np.ndarray
 
-
-Estimator = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, int], Scores]
-
-
-def linear_dml(
-    outcomes: np.ndarray, arm: np.ndarray, cell: np.ndarray, covariates: np.ndarray, weight: np.ndarray, seed: int
-) -> Scores:
-    """Estimate effects by double machine learning with linear nuisances, saturated in the cells.
-
-    Parameters
-    ----------
-    outcomes : numpy.ndarray, shape (n, outcomes)
-        Usually the options of several values, one-hot; their effects then sum to 0 within each value.
-    arm : numpy.ndarray, shape (n,), int
-        0 baseline, 1 treated, -1 another level of the same attribute (counts in the population averaged over, not in
-        the fit).
-    cell : numpy.ndarray, shape (n,), int
-        The combination of the other attributes; the effect is free in each.
-    covariates : numpy.ndarray, shape (n, p)
-        Adjusted for linearly; p may be 0.
-    weight : numpy.ndarray, shape (n,)
-        Positive.
-    seed : int
-        For the folds.
-
-    Returns
-    -------
-    Scores
-
-    Notes
-    -----
-    One `econml.dml.LinearDML` fit for all outcomes, features = cell indicators, folds stratified by cell and arm. With
-    residuals y, t from the nuisances, the effect in a cell is sum(w t y) / sum(w t^2), and a respondent's score there
-    is effect + W t (y - t effect) / sum(w t^2) with W the cell's weight.
-
-    References
-    ----------
-    Chernozhukov et al. (2018), Double/debiased machine learning, Econometrics Journal 21(1), C1-C68.
-    """
-    from econml.dml import LinearDML
-    from sklearn.linear_model import LinearRegression
-    from sklearn.model_selection import StratifiedKFold
-
-    n, n_outcomes = outcomes.shape
-    score = np.full((n, n_outcomes), np.nan)
-    propensity = np.full(n, np.nan)
-    inside, cells = _comparable(arm, cell)
-    if not len(cells):
-        return Scores(score, propensity)
-    fit = inside & (arm >= 0)
-    number = np.searchsorted(cells, cell[fit])
-    indicators = np.eye(len(cells))[number]
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(number, 2 * number + arm[fit])
-    model = LinearDML(
-        model_y=LinearRegression(),
-        model_t=LinearRegression(),
-        fit_cate_intercept=False,
-        cv=list(folds),
-        random_state=seed,
-    )
-    model.fit(
-        outcomes[fit],
-        arm[fit].astype(float),
-        X=indicators,
-        W=covariates[fit] if covariates.shape[1] else None,
-        sample_weight=weight[fit],
-        cache_values=True,
-        inference=None,  # standard errors come from the scores, under the survey's design
-    )
-    effect = np.reshape(model.const_marginal_effect(np.eye(len(cells))), (len(cells), n_outcomes))
-    y_residual, t_residual = (np.reshape(part, (fit.sum(), -1)) for part in model.residuals_[:2])
-    w = weight[fit, None]
-    information = np.bincount(number, (w * t_residual**2).ravel(), len(cells))
-    population = np.bincount(np.searchsorted(cells, cell[inside]), weight[inside], len(cells))
-    moment = t_residual * (y_residual - t_residual * effect[number])
-    score[inside] = effect[np.searchsorted(cells, cell[inside])]
-    score[fit] += (population / information)[number, None] * moment
-    propensity[fit] = arm[fit] - t_residual.ravel()
-    share = np.bincount(number, w.ravel() * arm[fit], len(cells)) / np.bincount(number, w.ravel(), len(cells))
-    rest = inside & (arm < 0)
-    propensity[rest] = share[np.searchsorted(cells, cell[rest])]
-    return Scores(score, propensity)
+    @classmethod
+    def of(cls, score: np.ndarray, inside: np.ndarray, propensity: np.ndarray) -> Scores:
+        """Wrap a score per respondent, shape (n, values, options), whose weighted mean is the effect."""
+        return cls((Mean(1, score, inside),), inside, np.where(inside, propensity, np.nan))
 
 
-ESTIMATORS: dict[str, Estimator] = {"linear-dml": linear_dml}
+Estimator = Callable[[Problem], Scores]
 
 
-def cell_propensity(arm: np.ndarray, cell: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Give each respondent the weighted share of the treated arm in their cell, shape (n,)."""
-    _, number = np.unique(cell, return_inverse=True)
-    fit = arm >= 0
-    treated = np.bincount(number[fit], (weight * arm)[fit], number.max() + 1)
-    total = np.bincount(number[fit], weight[fit], number.max() + 1)
-    share = np.divide(treated, total, out=np.zeros_like(total), where=total > 0)
-    return share[number]
+def difference(problem: Problem) -> Scores:
+    """Take the plain weighted difference of the two arms' shares: the estimand association."""
+    arms = [problem.answered & (problem.arm == side)[:, None] for side in (0, 1)]
+    means = (Mean(-1, problem.outcomes, arms[0]), Mean(1, problem.outcomes, arms[1]))
+    return Scores(means, problem.answered, problem.share_treated(problem.answered))
 
 
-def _comparable(arm: np.ndarray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the cells that hold at least MIN_CELL_ARM respondents of both arms.
+def _linear_dml(problem: Problem) -> Scores:
+    from acecausal.linear_dml import linear_dml
 
-    Returns
-    -------
-    inside : numpy.ndarray, shape (n,), bool
-    cells : numpy.ndarray, sorted cell numbers
-    """
-    cells, number = np.unique(cell, return_inverse=True)
-    sizes = np.stack([np.bincount(number[arm == side], minlength=len(cells)) for side in (0, 1)])
-    enough: np.ndarray = sizes.min(axis=0) >= MIN_CELL_ARM
-    return enough[number], cells[enough]
+    return linear_dml(problem)
+
+
+def _forest_dml(problem: Problem) -> Scores:
+    from acecausal.econml_fits import forest_dml
+
+    return forest_dml(problem)
+
+
+def _doubly_robust(problem: Problem) -> Scores:
+    from acecausal.econml_fits import doubly_robust
+
+    return doubly_robust(problem)
+
+
+ASSOCIATION = "association"
+ESTIMATORS: dict[str, Estimator] = {
+    "linear-dml": _linear_dml,
+    "forest-dml": _forest_dml,
+    "dr": _doubly_robust,
+    ASSOCIATION: difference,
+}

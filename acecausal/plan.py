@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import networkx as nx
 import numpy as np
 
 from acecausal import identify
+from acecausal.codebook import Codebook
 from acecausal.cube import Country, Value
 from acecausal.errors import AceError, unknown
-from acecausal.estimators import ESTIMATORS
+from acecausal.estimators import ASSOCIATION, ESTIMATORS
 from acecausal.lattice import Lattice
 from acecausal.survey import Survey
 
-ESTIMANDS = ("direct", "association")
-ASSOCIATION = "weighted-difference"
+ESTIMANDS = ("direct", "total", "association")
+#: What a family of q-values can be declared by.
+FAMILY_DIMS = ("country", "attribute", "value", "persona")
+#: Most numbers in the outcomes of one fit.
+BATCH = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """One multi-outcome fit: a contrast in a country, for all values that the same respondents answered.
+    """One multi-outcome fit: a contrast in a country, for values with equally many options and shared respondents.
 
     Attributes
     ----------
@@ -29,7 +35,7 @@ class Fit:
     values : tuple of int
         Positions in the plan's values.
     respondents : int
-        Rows whose answers and attributes are complete.
+        Whose attributes are complete and who answered at least one of the values.
     outcomes : int
         Options over all these values.
     """
@@ -49,10 +55,18 @@ class Plan:
     ----------
     adjustment : dict of str to tuple of str
         Per treated attribute, what is held fixed.
+    modifiers : dict of str to tuple of str
+        Per treated attribute, the lattice attributes that a context of its effect may specify.
+    covariates : tuple of str
+        Labels of everything that some fit adjusts for.
     min_arm : int
         Fewest respondents per arm for an estimate.
     confidence : float
         Of the intervals, in (0, 1).
+    family : tuple of str
+        q-values are adjusted within each combination of these dimensions' labels.
+    refute : int
+        Draws per refuter.
     """
 
     lattice: Lattice
@@ -61,18 +75,38 @@ class Plan:
     estimand: str
     estimator: str
     adjustment: dict[str, tuple[str, ...]]
+    modifiers: dict[str, tuple[str, ...]]
+    covariates: tuple[str, ...]
     graph: str
     fits: tuple[Fit, ...]
     min_arm: int
     confidence: float
+    family: tuple[str, ...]
+    refute: int
     seed: int
+
+    def contexts(self, contrast: int) -> np.ndarray:
+        """Positions of the personas that may be a context of this contrast, shape (contexts,)."""
+        lattice = self.lattice
+        allowed = self.modifiers[self.treatment(contrast)]
+        closed = [i for i, attribute in enumerate(lattice.attributes) if attribute.name not in allowed]
+        personas = lattice.edges[lattice.edges[:, 0] == contrast, 1]
+        return np.asarray(personas[(lattice.codes[personas][:, closed] < 0).all(axis=1)])
+
+    def held(self, treatment: str) -> tuple[str, ...]:
+        """Name what must be known of a respondent besides the treatment: modifiers, then the rest of the adjustment."""
+        return tuple(dict.fromkeys((*self.modifiers[treatment], *self.adjustment[treatment])))
+
+    def treatment(self, contrast: int) -> str:
+        """Name of the attribute that a contrast moves."""
+        return self.lattice.attributes[self.lattice.contrasts[contrast].attribute].name
 
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Lay the plan out for printing: column names, and one row per fit."""
         columns = ["country", "contrast", "values", "respondents", "outcomes", "contexts", "held fixed"]
         rows = []
         for fit in self.fits:
-            treatment = self.lattice.attributes[self.lattice.contrasts[fit.contrast].attribute].name
+            treatment = self.treatment(fit.contrast)
             rows.append(
                 [
                     self.countries[fit.country].name,
@@ -80,7 +114,7 @@ class Plan:
                     ", ".join(self.values[v].name for v in fit.values),
                     str(fit.respondents),
                     str(fit.outcomes),
-                    str((self.lattice.edges[:, 0] == fit.contrast).sum()),
+                    str(len(self.contexts(fit.contrast))),
                     ", ".join(self.adjustment[treatment]) or "nothing",
                 ]
             )
@@ -98,6 +132,9 @@ def make_plan(
     estimator: str = "linear-dml",
     min_arm: int = 30,
     confidence: float = 0.95,
+    family: Sequence[str] = ("country",),
+    refute: int = 0,
+    graph: str | Path | None = None,
     seed: int = 0,
 ) -> Plan:
     """Plan the fits.
@@ -109,13 +146,21 @@ def make_plan(
         Names in the codebook; empty means all (of the countries, all that occur in the data).
     depth : int, optional
         Largest granularity of the lattice's personas; by default the number of attributes.
-    estimand : {'direct', 'association'}
+    estimand : {'direct', 'total', 'association'}
+        All else held fixed; what follows from the attribute included; plain difference of subgroups.
     estimator : str
         Of `ESTIMATORS`; the estimand association has its own.
     min_arm : int
         At least 2.
     confidence : float
         In (0, 1).
+    family : sequence of str
+        Dimensions, of country, attribute, value, persona: one family of q-values per combination of their labels; empty
+        for one family over everything.
+    refute : int
+        Draws per refuter, 0 for none; 20 tell much.
+    graph : str or Path, optional
+        A causal graph in DOT or GML with a node `answer`; by default the one the codebook declares.
     seed : int
         At least 0.
 
@@ -131,6 +176,9 @@ def make_plan(
         raise AceError("out of range", param="min_arm", expected="2 or more", got=min_arm)
     if not 0 < confidence < 1:
         raise AceError("out of range", param="confidence", expected="between 0 and 1", got=confidence)
+    if refute < 0:
+        raise AceError("out of range", param="refute", expected="0 or more", got=refute)
+    _choose("family", family, FAMILY_DIMS)
     if seed < 0:
         raise AceError("out of range", param="seed", expected="0 or more", got=seed)
     chosen = _choose("attributes", attributes, book.attributes)
@@ -141,35 +189,41 @@ def make_plan(
     if absent:
         raise AceError("no respondents", param=f"country {absent[0]}", expected=f"one of {', '.join(occurring)}")
     specs = book.countries.levels
-    graph = identify.causal_graph(book)
-    adjustment: dict[str, tuple[str, ...]] = dict.fromkeys(chosen, ())
-    if estimand == "direct":
-        adjustment = {name: identify.direct_adjustment(graph, name) for name in chosen}
+    declared = identify.read_graph(graph) if graph else identify.causal_graph(book)
+    adjustment, modifiers = _identify(declared, estimand, chosen, (*book.attributes, *book.covariates))
+    everything = dict.fromkeys(name for part in (*modifiers.values(), *adjustment.values()) for name in part)
     plan_values = tuple(book.value(name) for name in _choose("values", values, book.values))
     return Plan(
         lattice=lattice,
         countries=tuple(Country(name, specs[name].label, specs[name].region) for name in country_names),
         values=plan_values,
         estimand=estimand,
-        estimator=estimator if estimand == "direct" else ASSOCIATION,
+        estimator=ASSOCIATION if estimand == ASSOCIATION else estimator,
         adjustment=adjustment,
-        graph=identify.graph_json(graph),
-        fits=tuple(_fits(survey, lattice, country_names, plan_values, adjustment)),
+        modifiers=modifiers,
+        covariates=tuple(adjusted_labels(book, everything)),
+        graph=identify.graph_json(declared),
+        fits=tuple(_fits(survey, lattice, country_names, plan_values, adjustment, modifiers)),
         min_arm=min_arm,
         confidence=confidence,
+        family=tuple(family),
+        refute=refute,
         seed=seed,
     )
 
 
-def complete_rows(survey: Survey, lattice: Lattice, treatment: str, adjustment: Sequence[str]) -> np.ndarray:
-    """Find respondents whose lattice attributes and adjusted variables are all known, shape (n,), bool."""
-    known = np.ones(len(survey), dtype=bool)
-    for name in {treatment, *adjustment, *(attribute.name for attribute in lattice.attributes)}:
-        if name in survey.attributes:
-            known &= survey.attributes[name] >= 0
-        else:
-            known &= ~np.isnan(survey.covariates[name])
-    return known
+def _identify(
+    graph: nx.DiGraph, estimand: str, chosen: Sequence[str], observed: Sequence[str]
+) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
+    """Say per treated attribute what is held fixed, and which attributes may define a context."""
+    adjustment: dict[str, tuple[str, ...]] = dict.fromkeys(chosen, ())
+    modifiers = {name: tuple(other for other in chosen if other != name) for name in chosen}
+    for name in chosen:
+        if estimand == "direct":
+            adjustment[name] = identify.direct_adjustment(graph, name, observed)
+        elif estimand == "total":
+            adjustment[name], modifiers[name] = identify.total_adjustment(graph, name, observed, chosen)
+    return adjustment, modifiers
 
 
 def _fits(
@@ -178,21 +232,64 @@ def _fits(
     countries: Sequence[str],
     values: Sequence[Value],
     adjustment: dict[str, tuple[str, ...]],
+    modifiers: dict[str, tuple[str, ...]],
 ) -> Iterable[Fit]:
     for c, country in enumerate(countries):
         rows = survey.country == survey.country_names.index(country)
-        groups: dict[bytes, list[int]] = {}
-        for v, value in enumerate(values):
-            answered = survey.values[value.name][rows] >= 0
-            if answered.any():
-                groups.setdefault(np.packbits(answered).tobytes(), []).append(v)
+        answered = np.stack([survey.values[value.name][rows] >= 0 for value in values])
+        batches = list(_batches(answered, [len(value.options) for value in values]))
+        known = {name: survey.attributes[name][rows] >= 0 for name in survey.attributes}
+        known |= {name: ~np.isnan(numbers[rows]) for name, numbers in survey.covariates.items()}
         for t, contrast in enumerate(lattice.contrasts):
             treatment = lattice.attributes[contrast.attribute].name
-            complete = complete_rows(survey, lattice, treatment, adjustment[treatment])[rows]
-            for members in groups.values():
-                answered = survey.values[values[members[0]].name][rows] >= 0
-                outcomes = sum(len(values[v].options) for v in members)
-                yield Fit(c, t, tuple(members), int((answered & complete).sum()), outcomes)
+            complete = np.ones(rows.sum(), dtype=bool)
+            for name in {treatment, *adjustment[treatment], *modifiers[treatment]}:
+                complete &= known[name]
+            for members in batches:
+                someone = (answered[list(members)].any(axis=0) & complete).sum()
+                yield Fit(c, t, members, int(someone), sum(len(values[v].options) for v in members))
+
+
+def adjusted_labels(book: Codebook, names: Iterable[str]) -> list[str]:
+    """Name what is adjusted for: ``attribute:level`` for all but the baseline level, and covariates."""
+    labels = []
+    for name in names:
+        if name in book.covariates:
+            labels.append(name)
+        else:
+            spec = book.attributes[name]
+            labels += [f"{name}:{level}" for level in spec.levels if level != spec.baseline]
+    return labels
+
+
+def _batches(answered: np.ndarray, options: Sequence[int]) -> Iterable[tuple[int, ...]]:
+    """Put values together that have equally many options and, by and large, the same respondents.
+
+    Parameters
+    ----------
+    answered : numpy.ndarray, shape (values, n), bool
+    options : sequence of int
+        Per value.
+
+    Notes
+    -----
+    Only speed depends on it: each value is estimated from its own respondents, in whatever company. Values nobody
+    answered are in no batch.
+    """
+    batches: list[list[int]] = []
+    unions: list[np.ndarray] = []
+    for v in map(int, np.flatnonzero(answered.any(axis=1))):
+        limit = BATCH // (answered.shape[1] * options[v])
+        for number, members in enumerate(batches):
+            both, either = (op(unions[number], answered[v]).sum() for op in (np.logical_and, np.logical_or))
+            if options[members[0]] == options[v] and len(members) < limit and 2 * both > either:
+                unions[number] = unions[number] | answered[v]
+                members.append(v)
+                break
+        else:
+            batches.append([v])
+            unions.append(answered[v])
+    return [tuple(members) for members in batches]
 
 
 def _choose(param: str, wanted: Sequence[str], known: Iterable[str]) -> list[str]:

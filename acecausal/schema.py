@@ -15,9 +15,13 @@ KINDS = ("survey", "model")
 
 RESPONSE = ("country", "value", "persona")
 EDGE = ("country", "attribute", "value", "persona")
+FIT = ("country", "attribute", "value")
 
 STATUS = ("ok", "not_applicable", "not_asked", "too_few", "no_overlap", "failed")
 OK, NOT_APPLICABLE, NOT_ASKED, TOO_FEW, NO_OVERLAP, FAILED = range(len(STATUS))
+
+VERDICTS = ("not_run", "consistent", "inconsistent", "undecided")
+NOT_RUN, CONSISTENT, INCONSISTENT, UNDECIDED = range(len(VERDICTS))
 
 SCALES = ("ordinal", "binary", "nominal")
 
@@ -40,8 +44,11 @@ class Variable:
         One sentence.
     kinds : tuple of str
         Kinds of cube that must carry it; it may not appear in others.
-    estimate : bool
-        True where the value is missing exactly where `status` is not ok.
+    present : {'', 'shift', 'effect', 'response'}
+        Where the number is there and where it is missing: where `status` is ok (shift), and the value has a score
+        (effect); where somebody answered (response); or as the meaning says ('').
+    optional : bool
+        A diagnostic, which may be absent.
     """
 
     name: str
@@ -51,7 +58,8 @@ class Variable:
     bounds: tuple[float, float]
     meaning: str
     kinds: tuple[str, ...] = KINDS
-    estimate: bool = False
+    present: str = ""
+    optional: bool = False
 
 
 _INF = float("inf")
@@ -60,9 +68,15 @@ _MODEL = ("model",)
 
 VARIABLES: tuple[Variable, ...] = (
     Variable("response", (*RESPONSE, "option"), "f", "1", (0, 1),
-             "Weighted share of the option (survey), or its probability normalised over the options (model)."),
+             "Weighted share of the option (survey), or its probability normalised over the options (model).",
+             present="response"),
     Variable("response_se", (*RESPONSE, "option"), "f", "1", (0, _INF),
-             "Standard error of the share under the survey's design.", _SURVEY),
+             "Standard error of the share under the survey's design.", _SURVEY, "response"),
+    Variable("response_shrunk", (*RESPONSE, "option"), "f", "1", (0, 1),
+             "Empirical-Bayes response, drawn towards what coarser personas and the other countries say.",
+             _SURVEY, "response"),
+    Variable("response_shrunk_se", (*RESPONSE, "option"), "f", "1", (0, _INF),
+             "Standard error of the empirical-Bayes response.", _SURVEY, "response"),
     Variable("n", RESPONSE, "i", "1", (0, _INF),
              "Respondents who match the persona and answered (survey), or prompts averaged (model)."),
     Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
@@ -71,18 +85,30 @@ VARIABLES: tuple[Variable, ...] = (
              "Probability the model puts on the options together, before normalising.", _MODEL),
     Variable("shift", (*EDGE, "option"), "f", "1", (-1.5, 1.5),
              "Change of the option's probability when the contrast is applied within the context (the persona).",
-             estimate=True),
-    Variable("shift_se", (*EDGE, "option"), "f", "1", (0, _INF), "Standard error of the shift.", _SURVEY, True),
+             present="shift"),
+    Variable("shift_se", (*EDGE, "option"), "f", "1", (0, _INF), "Standard error of the shift.", _SURVEY, "shift"),
     Variable("cumulative_shift_se", (*EDGE, "option"), "f", "1", (0, _INF),
-             "Standard error of the shift summed over this option and those before it.", _SURVEY, True),
+             "Standard error of the shift summed over this option and those before it.", _SURVEY, "shift"),
+    Variable("shift_critical", EDGE, "f", "1", (0, _INF),
+             "Standard errors that a band around the shifts must reach to hold all options at once, at the level in "
+             "attrs.", _SURVEY, "shift"),
+    Variable("shift_shrunk", (*EDGE, "option"), "f", "1", (-1.5, 1.5),
+             "Empirical-Bayes shift, drawn towards what coarser contexts and the other countries say.",
+             _SURVEY, "shift"),
+    Variable("shift_shrunk_se", (*EDGE, "option"), "f", "1", (0, _INF),
+             "Standard error of the empirical-Bayes shift.", _SURVEY, "shift"),
     Variable("effect", EDGE, "f", "score", (-1.5, 1.5),
-             "Change of the mean score, 0..1; missing for nominal values, which have no score.", estimate=True),
-    Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.", _SURVEY, True),
+             "Change of the mean score, 0..1; missing for nominal values, which have no score.", present="effect"),
+    Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.", _SURVEY, "effect"),
     Variable("effect_interval", (*EDGE, "bound"), "f", "score", (-_INF, _INF),
-             "Interval of the effect at the level in attrs, from the t distribution of the design.", _SURVEY, True),
-    Variable("p_value", EDGE, "f", "1", (0, 1), "Two-sided p-value of the effect being zero.", _SURVEY, True),
+             "Interval of the effect at the level in attrs, from the t distribution of the design.", _SURVEY, "effect"),
+    Variable("p_value", EDGE, "f", "1", (0, 1), "Two-sided p-value of the effect being zero.", _SURVEY, "effect"),
     Variable("q_value", EDGE, "f", "1", (0, 1),
-             "Benjamini-Hochberg adjusted p-value; the family is all estimated effects of one country.", _SURVEY, True),
+             "Benjamini-Hochberg adjusted p-value; the family is in attrs.", _SURVEY, "effect"),
+    Variable("effect_shrunk", EDGE, "f", "score", (-1.5, 1.5),
+             "Empirical-Bayes effect: the score-weighted shift_shrunk.", _SURVEY, "effect"),
+    Variable("effect_shrunk_se", EDGE, "f", "score", (0, _INF),
+             "Standard error of the empirical-Bayes effect.", _SURVEY, "effect"),
     Variable("n_baseline", EDGE, "i", "1", (0, _INF),
              "Arm size: respondents of the context at the baseline level who answered, all attributes known.", _SURVEY),
     Variable("n_treated", EDGE, "i", "1", (0, _INF),
@@ -90,8 +116,43 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("overlap", EDGE, "f", "1", (0, 1),
              "Weighted share of the context's respondents whose propensity lies in [0.05, 0.95]; "
              "missing where nobody was asked or the edge does not exist.", _SURVEY),
+    Variable("moderation_f", (*FIT, "modifier"), "f", "1", (0, _INF),
+             "F statistic of the effect being the same at all levels of the modifier that could be estimated; missing "
+             "where fewer than two could.", _SURVEY, optional=True),
+    Variable("moderation_p", (*FIT, "modifier"), "f", "1", (0, 1), "p-value of moderation_f.", _SURVEY, optional=True),
+    Variable("e_value", FIT, "f", "1", (1, _INF),
+             "Risk ratio that an unobserved confounder needs with attribute and answer to explain the effect in the "
+             "context all away (VanderWeele and Ding 2017).", _SURVEY, optional=True),
+    Variable("e_value_limit", FIT, "f", "1", (1, _INF),
+             "The same for the limit of the interval nearer to zero; 1 if the interval holds zero.",
+             _SURVEY, optional=True),
+    Variable("refutation", (*FIT, "refuter"), "f", "score", (-_INF, _INF),
+             "Mean over the draws of the effect in the context all under placebo, or of its change under the other "
+             "refuters; for unobserved_confounder the robustness value, a partial R2.", _SURVEY, optional=True),
+    Variable("refutation_se", (*FIT, "refuter"), "f", "score", (0, _INF),
+             "Standard error of that mean over the draws.", _SURVEY, optional=True),
+    Variable("refutation_verdict", (*FIT, "refuter"), "i", "1", (0, len(VERDICTS) - 1),
+             "Whether the refuter speaks for or against the estimate.", _SURVEY, optional=True),
+    Variable("refutation_draw", (*FIT, "refuter", "draw"), "f", "score", (-_INF, _INF),
+             "The draws themselves.", _SURVEY, optional=True),
+    Variable("propensity", ("country", "attribute", "quantile"), "f", "1", (0, 1),
+             "Weighted quantile of the respondents' probability of the treated against the baseline arm.",
+             _SURVEY, optional=True),
+    Variable("smd_before", ("country", "attribute", "covariate"), "f", "1", (-_INF, _INF),
+             "Standardised mean difference of a variable between the arms, weighted by the survey's weights; missing "
+             "where the variable is not adjusted for.", _SURVEY, optional=True),
+    Variable("smd_after", ("country", "attribute", "covariate"), "f", "1", (-_INF, _INF),
+             "The same after weighting by the inverse propensity.", _SURVEY, optional=True),
     Variable("status", EDGE, "i", "1", (0, len(STATUS) - 1), "Why there is no estimate, or ok."),
 )  # fmt: skip
+
+#: Labels along the dimensions that are the same in every cube that has them.
+LABELS: dict[str, tuple[str, ...]] = {
+    "bound": ("lower", "upper"),
+    "refuter": ("placebo", "random_common_cause", "subset", "unobserved_confounder"),
+    "quantile": ("min", "q05", "q25", "median", "q75", "q95", "max"),
+}
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 
 #: Coordinates that lie along a dimension, beside the dimension's own labels.
 COORDINATES: dict[str, tuple[str, ...]] = {
@@ -121,10 +182,12 @@ def annotate(cube: xr.Dataset) -> xr.Dataset:
     for spec in VARIABLES:
         if spec.name in cube:
             cube[spec.name].attrs = {"long_name": spec.meaning, "units": spec.units}
-    cube["status"].attrs |= {
-        "flag_values": np.arange(len(STATUS), dtype=np.int8),
-        "flag_meanings": " ".join(STATUS),
-    }
+    for name, words in (("status", STATUS), ("refutation_verdict", VERDICTS)):
+        if name in cube:
+            cube[name].attrs |= {
+                "flag_values": np.arange(len(words), dtype=np.int8),
+                "flag_meanings": " ".join(words),
+            }
     return cube
 
 
@@ -179,7 +242,7 @@ def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
     problems += [f"{name}: not in the schema of a {kind} cube" for name in sorted(map(str, foreign))]
     for spec in expected:
         if spec.name not in cube:
-            problems.append(f"{spec.name}: missing")
+            problems += [] if spec.optional else [f"{spec.name}: missing"]
         elif cube[spec.name].dims != spec.dims:
             problems.append(f"{spec.name}: expected dims {spec.dims}, got {cube[spec.name].dims}")
         elif cube[spec.name].dtype.kind not in spec.dtype:
@@ -216,22 +279,17 @@ def _range_problems(spec: Variable, values: np.ndarray) -> list[str]:
 
 def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
     """Find numbers missing where they must not be, or present where they must not be."""
-    problems = []
     ok = cube["status"] == OK
     in_scale = cube["option"] <= cube["n_options"]
-    scored = cube["scale"] != "nominal"
+    wanted = {"shift": ok, "effect": ok & (cube["scale"] != "nominal"), "response": cube["n"] > 0}
+    problems = []
     for spec in expected:
-        if not spec.estimate:
-            continue
-        wanted = ok & in_scale if "option" in spec.dims else ok & scored
-        present = cube[spec.name].notnull()
-        wrong = int((present != wanted).sum())
-        if wrong:
-            problems.append(f"{spec.name}: {wrong} numbers missing where status is ok, or present where it is not")
-    some = (cube["n"] > 0) & in_scale
-    wrong = int((cube["response"].notnull() != some).sum())
-    if wrong:
-        problems.append(f"response: {wrong} numbers missing where somebody answered, or present where nobody did")
+        if spec.present:
+            there = wanted[spec.present] & in_scale if "option" in spec.dims else wanted[spec.present]
+            wrong = int((cube[spec.name].notnull() != there).sum())
+            if wrong:
+                rule = "somebody answered" if spec.present == "response" else "status is ok"
+                problems.append(f"{spec.name}: {wrong} numbers missing where {rule}, or present elsewhere")
     return problems
 
 

@@ -43,6 +43,12 @@ class Survey:
         Rows or answers set aside, by reason.
     data_sha256 : str
         Hash of the columns read.
+    identity : numpy.ndarray, shape (n,), uint64, optional
+        Who a respondent is, whatever the order of rows; decides the cross-fitting folds. By default the row's position.
+    fraction : numpy.ndarray, shape (n,), float, optional
+        Sampling fraction of the PSUs of the respondent's stratum, for the finite-population correction; by default 0.
+    noted : dict of str to int
+        What is no error but worth knowing, with counts.
     """
 
     codebook: Codebook
@@ -55,6 +61,9 @@ class Survey:
     psu: np.ndarray
     lost: dict[str, int] = field(default_factory=dict)
     data_sha256: str = ""
+    identity: np.ndarray | None = None
+    fraction: np.ndarray | None = None
+    noted: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.country)
@@ -168,18 +177,27 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         covariates[name] = _numbers(table[covariate.column], gone, f"{source}, column {covariate.column}")
         _count(lost, f"covariate {name} missing", np.isnan(covariates[name]))
 
-    return Survey(
+    stratum = _design(table, codebook.stratum, codebook, country, "stratum", source)
+    psu = _design(table, codebook.psu, codebook, country, "psu", source, default=np.arange(len(table)))
+    content = pd.util.hash_pandas_object(table.astype(str), index=False).to_numpy()
+    survey = Survey(
         codebook,
         country,
         attributes,
         values,
         covariates,
         weight=_weight(table, codebook, country, source),
-        stratum=_design(table, codebook.stratum, codebook, country, "stratum", source),
-        psu=_design(table, codebook.psu, codebook, country, "psu", source, default=np.arange(len(table))),
+        stratum=stratum,
+        psu=psu,
         lost=lost,
-        data_sha256=hashlib.sha256(pd.util.hash_pandas_object(table.astype(str), index=False).values).hexdigest(),
+        data_sha256=hashlib.sha256(content.tobytes()).hexdigest(),
+        identity=_identity(table, codebook, country, source),
+        fraction=_fraction(table, codebook, country, stratum, psu, source),
     )
+    survey.noted.update(_noted(survey))
+    if codebook.id is None and len(np.unique(content)) < len(content):
+        survey.noted["rows that equal another in every column read"] = len(content) - len(np.unique(content))
+    return survey
 
 
 # --- columns to positions ---------------------------------------------------------------------------------------------
@@ -287,6 +305,77 @@ def _design(
     return codes
 
 
+def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray | None:
+    """Hash the respondents' ids; one that stands twice in a country is an error."""
+    if codebook.id is None:
+        return None
+    absent = np.isin(country, _country_positions(codebook, codebook.id))
+    identity = np.arange(len(table), dtype=np.uint64)
+    ids = table.loc[~absent, codebook.id.column].map(code_key)
+    identity[~absent] = pd.util.hash_array(ids.to_numpy(dtype=object))
+    twice = pd.DataFrame({"country": country[~absent], "id": ids.to_numpy()}).duplicated()
+    if twice.any():
+        raise DataError(
+            "respondents stand twice",
+            param=f"{source}, column {codebook.id.column} (id)",
+            got=f"{int(twice.sum())} rows, as " + ", ".join(ids[twice.to_numpy()].unique()[:4]),
+            hint="remove the copies; an id must be unique within a country",
+        )
+    return identity
+
+
+def _fraction(
+    table: pd.DataFrame, codebook: Codebook, country: np.ndarray, stratum: np.ndarray, psu: np.ndarray, source: str
+) -> np.ndarray | None:
+    """Turn fpc, the PSUs of the stratum in the population or their sampled share, into sampling fractions."""
+    if codebook.fpc is None:
+        return None
+    where = f"{source}, column {codebook.fpc.column} (fpc)"
+    there = ~np.isin(country, _country_positions(codebook, codebook.fpc))
+    fraction = np.zeros(len(table))
+    given = _numbers(table.loc[there, codebook.fpc.column], set(), where)
+    groups = pd.DataFrame({"country": country[there], "stratum": stratum[there], "psu": psu[there], "fpc": given})
+    by_stratum = groups.groupby(["country", "stratum"])
+    if (by_stratum["fpc"].nunique(dropna=False) > 1).any() or not (given > 0).all():
+        raise DataError(
+            "must be one positive number within a stratum",
+            param=where,
+            got=f"{int((by_stratum['fpc'].nunique(dropna=False) > 1).sum())} strata with several, "
+            f"{int((~(given > 0)).sum())} rows without",
+        )
+    sampled = by_stratum["psu"].transform("nunique").to_numpy()
+    fraction[there] = np.where(given > 1, sampled / given, given)
+    if (fraction > 1).any():
+        raise DataError(
+            "fewer PSUs in the population than in the sample", param=where, got=f"{int((fraction > 1).sum())} rows"
+        )
+    return fraction
+
+
+def _noted(survey: Survey) -> dict[str, int]:
+    """Count, per country, what is no error but worth knowing."""
+    noted: dict[str, int] = {}
+    for number, name in enumerate(survey.country_names):
+        rows = survey.country == number
+        if not rows.any():
+            continue
+        pairs = pd.DataFrame({"stratum": survey.stratum[rows], "psu": survey.psu[rows]}).drop_duplicates()
+        alone = int((pairs.groupby("stratum").size() == 1).sum()) if pairs["stratum"].nunique() > 1 else 0
+        counts = {
+            "PSU codes in two strata (one PSU in each)": int(pairs["psu"].duplicated().sum()),
+            "strata with one PSU (centred at the mean of all PSUs)": alone,
+            "options that nobody chose": sum(
+                len(survey.codebook.values[value].options) - len(np.unique(answers[rows & (answers >= 0)]))
+                for value, answers in survey.values.items()
+                if (answers[rows] >= 0).any()
+            ),
+        }
+        for attribute, codes in survey.attributes.items():
+            counts[f"{attribute} has a single level"] = int(len(np.unique(codes[rows & (codes >= 0)])) == 1)
+        noted |= {f"{name}: {what}": count for what, count in counts.items() if count}
+    return noted
+
+
 def _country_positions(codebook: Codebook, part: DesignColumn) -> list[int]:
     return [list(codebook.countries.levels).index(name) for name in part.absent_in]
 
@@ -301,7 +390,7 @@ def _count(lost: dict[str, int], reason: str, rows: np.ndarray) -> None:
 
 def _optional_columns(codebook: Codebook) -> list[str]:
     """Columns that a file may lack, because some country has no such column."""
-    return [part.column for part in (codebook.weight, codebook.stratum, codebook.psu) if part and part.absent_in]
+    return [part.column for part in codebook.design if part.absent_in]
 
 
 def _choose(columns: Sequence[str], present: Sequence[str], optional: Sequence[str], source: str) -> list[str]:

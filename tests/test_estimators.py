@@ -1,73 +1,222 @@
-"""The fit against EconML called directly, DoWhy on one cell, and closed forms."""
+"""The fits against EconML called directly, DoWhy on one cell, and closed forms."""
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import StratifiedKFold
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from acecausal import schema
-from acecausal.estimation import _seed
-from acecausal.estimators import MIN_CELL_ARM, N_FOLDS, cell_propensity, linear_dml
-from acecausal.inference import weighted_mean
+from acecausal.econml_fits import MIN_PROPENSITY, TREES
+from acecausal.estimators import ESTIMATORS, MIN_CELL_ARM, N_FOLDS, Problem, Scores
+from acecausal.inference import Design
+from acecausal.linear_dml import linear_dml
+from acecausal.plan import make_plan
+from acecausal.sample import Sample
 
-NO_COVARIATES = np.empty((0, 0))
 
-
-def simulate(n=3000, cells=6, seed=0):
+def problem(n=3000, cells=6, values=3, options=3, missing=0.1, covariates=1, other=0.0, seed=0) -> Problem:
+    """A confounded world with heterogeneous effects, weights, and values that a tenth did not answer."""
     rng = np.random.default_rng(seed)
     cell = rng.integers(0, cells, n)
     arm = (rng.random(n) < 0.2 + 0.1 * (cell % 5)).astype(int)
-    covariate = rng.normal(size=(n, 1)) + arm[:, None]
-    latent = 0.3 * cell + arm * (0.2 + 0.2 * cell) + covariate[:, 0] + rng.logistic(size=n)
-    answer = np.digitize(latent, [0.5, 2.0])
-    weight = rng.uniform(0.3, 3, n)
-    return np.eye(3)[answer], arm, cell, covariate, weight
+    covariate = rng.normal(size=(n, covariates)) + arm[:, None]
+    latent = 0.3 * cell + arm * (0.2 + 0.2 * cell) + covariate.sum(axis=1)
+    answer = np.stack([np.digitize(latent + rng.logistic(size=n), np.linspace(0.5, 2, options - 1))] * values, axis=1)
+    answered = rng.random((n, values)) >= missing
+    arm[rng.random(n) < other] = -1
+    return Problem(
+        outcomes=np.eye(options)[answer] * answered[:, :, None],
+        answered=answered,
+        arm=arm,
+        cell=cell,
+        covariates=covariate,
+        weight=rng.uniform(0.3, 3, n),
+        key=rng.integers(0, 2**63, n).astype(np.uint64),
+        seed=seed,
+    )
 
 
-def test_wvs_cell__econml_called_directly(wvs, human):
-    """Oracle: econml 0.17 LinearDML fitted here by hand on the rows of one context's cells. atol 1e-8.
+def average(scores: Scores, weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The shift over some rows, shape (values, options)."""
+    total = 0.0
+    for mean in scores.means:
+        w = weight[rows, None] * mean.rows[rows]
+        total = total + mean.sign * np.einsum("nv,nvk->vk", w / w.sum(axis=0), mean.numbers[rows])
+    return np.asarray(total)
 
-    The effect of a degree on `poverty` in Norway among religious women: one cell per age group.
-    """
+
+def econml_fit(p: Problem, v: int, k: int | slice, estimator=None, **fit):
+    """EconML fitted by hand on the respondents of one value, with its folds: the fitted model and the rows."""
     from econml.dml import LinearDML
 
-    country = wvs.country == wvs.country_names.index("Norway")
-    gender, degree, religion, age = (wvs.attributes[a][country] for a in ("gender", "degree", "religion", "age"))
-    answer = wvs.values["poverty"][country]
-    cell = 9 * (gender + 1) + 3 * (religion + 1) + age + 1
-    big = [c for c in np.unique(cell) if min((degree[cell == c] == d).sum() for d in (0, 1)) >= MIN_CELL_ARM]
-    rows = np.isin(cell, big)
-    number = np.searchsorted(big, cell[rows])
-    seed = _seed(0, "Norway", "degree:degree")
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=seed).split(number, 2 * number + degree[rows])
-    model = LinearDML(
-        model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=list(folds), random_state=0
+    fold = p.folds[0][:, v]
+    rows = np.flatnonzero(fold >= 0)
+    cv = [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
+    if estimator is None:
+        model = LinearDML(model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=cv)
+    else:
+        model = estimator(cv)
+    model.fit(
+        p.outcomes[rows, v, k],
+        p.arm[rows].astype(float) if estimator is None else p.arm[rows],
+        sample_weight=p.weight[rows],
+        cache_values=True,
+        **({"X": p.indicators[rows], "W": p.covariates[rows]} | fit),
     )
-    dummies = np.eye(len(big))[number]
-    model.fit(np.eye(3)[answer[rows]], degree[rows].astype(float), X=dummies)
-    context = (gender[rows] == 1) & (religion[rows] == 1)
-    expected = model.const_marginal_effect(dummies[context]).reshape(-1, 3).mean(axis=0)
-    at = {
-        "country": "Norway",
-        "attribute": "degree:degree",
-        "value": "poverty",
-        "persona": "gender=female,religion=religious",
-    }
-    assert int(human.status.sel(at)) == schema.OK
-    np.testing.assert_allclose(human["shift"].sel(at), expected, rtol=0, atol=1e-8)
-    assert abs(expected).max() > 1e-3
+    return model, rows
 
 
-def test_many_outcomes__equal_one_at_a_time():
-    """Property: 150 outcomes in one fit are 150 fits of one. atol 1e-10."""
-    outcomes, arm, cell, covariates, weight = simulate()
-    together = linear_dml(outcomes, arm, cell, covariates, weight, seed=1).score
+@pytest.mark.parametrize("covariates", [0, 1, 3])
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_linear_dml__econml_called_directly_per_outcome(missing, covariates):
+    """Oracle: econml 0.17 LinearDML, one outcome at a time, each on its own respondents. atol 1e-8."""
+    p = problem(missing=missing, covariates=covariates)
+    scores = linear_dml(p)
+    for v in range(3):
+        for k in range(3):
+            x = {} if covariates else {"W": None}
+            model, rows = econml_fit(p, v, k, **x)
+            expected = model.const_marginal_effect(np.eye(6)).ravel()
+            ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, v])[v, k] for c in range(6)]
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
+            np.testing.assert_allclose(
+                scores.propensity[rows, v], p.arm[rows] - np.ravel(model.residuals_[1]), rtol=0, atol=1e-8
+            )
+    assert np.abs(expected).max() > 0.05
+
+
+def test_linear_dml__standard_errors_of_econml():
+    """Oracle: econml's HC1 standard error of each cell's effect, of all outcomes, with weights. rtol 1e-6.
+
+    In a single cell the score's deviation is the same sandwich; only the small-sample factors differ: ours n/(n-1) of
+    the design over the cell's rows, HC1's n/(n - cells) over all.
+    """
+    p = problem(covariates=2)
+    scores = linear_dml(p)
     for k in range(3):
-        alone = linear_dml(outcomes[:, [k]], arm, cell, covariates, weight, seed=1).score
-        np.testing.assert_allclose(together[:, [k]], alone, rtol=0, atol=1e-10)
-    np.testing.assert_allclose(together.sum(axis=1), 0, atol=1e-9)  # shifts of one-hot options sum to 0
+        model, rows = econml_fit(p, 1, k)
+        theirs = model.const_marginal_effect_inference(np.eye(6)).stderr.ravel()
+        for c in range(6):
+            here = np.flatnonzero((p.cell == c) & scores.inside[:, 1])
+            w = p.weight[here] / p.weight[here].sum()
+            score = scores.means[0].numbers[here, 1, k]
+            influence = w * (score - w @ score)
+            ours = np.sqrt((influence**2).sum() * len(rows) / (len(rows) - 6))
+            assert ours == pytest.approx(theirs[c], rel=1e-6)
+    # and the design's own variance is that sandwich with n / (n - 1)
+    design = Design.of(np.zeros(len(here), dtype=int), np.arange(len(here)))
+    n = len(here)
+    assert design.variance(influence[:, None])[0] == pytest.approx((influence**2).sum() * n / (n - 1), rel=1e-9)
+
+
+def test_doubly_robust__econml_called_directly():
+    """Oracle: econml 0.17 LinearDRLearner per option, effects in each cell. atol 1e-8 (its own final stage)."""
+    from econml.dr import LinearDRLearner
+
+    p = problem(n=1200, cells=3, values=2)
+    scores = ESTIMATORS["dr"](p)
+    for k in range(3):
+        model, rows = econml_fit(
+            p,
+            1,
+            k,
+            lambda cv: LinearDRLearner(
+                model_propensity=LogisticRegression(C=1e4, max_iter=1000),
+                model_regression=LinearRegression(),
+                min_propensity=MIN_PROPENSITY,
+                fit_cate_intercept=False,
+                cv=cv,
+            ),
+        )
+        expected = model.const_marginal_effect(np.eye(3)).ravel()
+        ours = [average(scores, p.weight, np.flatnonzero(p.cell == c))[1, k] for c in range(3)]
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
+        theirs = model.const_marginal_effect_inference(np.eye(3)).stderr.ravel()
+        for c in range(3):
+            here = rows[p.cell[rows] == c]
+            w = p.weight[here] / p.weight[here].sum()
+            score = scores.means[0].numbers[here, 1, k]
+            ours_se = np.sqrt(((w * (score - w @ score)) ** 2).sum() * len(rows) / (len(rows) - 3))
+            assert ours_se == pytest.approx(theirs[c], rel=1e-6)
+
+
+def test_forest_dml__econml_called_directly():
+    """Oracle: econml 0.17 CausalForestDML with drate: `ate_` is the mean of our scores. atol 1e-8."""
+    from econml.dml import CausalForestDML
+
+    p = dataclasses.replace(problem(n=800, cells=2, values=1), weight=np.ones(800))
+    scores = ESTIMATORS["forest-dml"](p)
+    features = np.concatenate([p.indicators, p.covariates], axis=1)
+    rows = np.flatnonzero(p.folds[0][:, 0] >= 0)
+    model, _ = econml_fit(
+        p,
+        0,
+        slice(None),
+        lambda cv: CausalForestDML(
+            model_y=LinearRegression(),
+            model_t=LogisticRegression(C=1e4, max_iter=1000),
+            discrete_treatment=True,
+            drate=True,
+            n_estimators=TREES,
+            cv=cv,
+            n_jobs=1,
+            random_state=0,
+        ),
+        X=features[rows],
+        W=None,
+    )
+    theirs = model.ate_.ravel() - model.ate_.mean()  # ours sum to 0
+    np.testing.assert_allclose(average(scores, p.weight, scores.inside[:, 0])[0], theirs, rtol=0, atol=1e-8)
+    assert np.abs(model.ate_).max() > 0.05
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_every_estimator__contract(name):
+    """Shifts sum to 0 (1e-9); respondents at a third level and those who did not answer are handled; seeded."""
+    p = problem(n=1000, cells=3, values=2, other=0.2)
+    scores, again = ESTIMATORS[name](p), ESTIMATORS[name](p)
+    everybody = np.arange(1000)
+    shift = average(scores, p.weight, everybody)
+    np.testing.assert_allclose(shift.sum(axis=1), 0, atol=1e-9)
+    np.testing.assert_array_equal(shift, average(again, p.weight, everybody))
+    assert not scores.inside[~p.answered].any()
+    others = (p.arm < 0)[:, None] & p.answered
+    assert scores.inside[others].any()
+    for mean in scores.means:
+        assert np.isfinite(mean.numbers[mean.rows]).all()
+    inside = scores.propensity[scores.inside]
+    assert np.isfinite(inside).all()
+    assert abs(inside.mean() - p.arm[p.arm >= 0].mean()) < 0.05
+
+
+@pytest.mark.parametrize("name", ["linear-dml", "forest-dml", "dr"])
+def test_causal_estimators__remove_confounding(name):
+    """Truth: the covariate moves arm and answer, the arm nothing. Within 4 standard errors; association is far off."""
+    rng = np.random.default_rng(5)
+    n = 3000
+    x = rng.uniform(-1, 1, n)
+    arm = (rng.random(n) < 0.5 + 0.3 * x).astype(int)
+    yes = rng.random(n) < 0.5 + 0.3 * x
+    p = Problem(
+        outcomes=np.stack([~yes, yes], axis=1).astype(float)[:, None],
+        answered=np.ones((n, 1), dtype=bool),
+        arm=arm,
+        cell=np.zeros(n, dtype=int),
+        covariates=x[:, None],
+        weight=np.ones(n),
+        key=rng.integers(0, 2**63, n).astype(np.uint64),
+        seed=0,
+    )
+    scores = ESTIMATORS[name](p)
+    number = scores.means[0].numbers[scores.inside[:, 0], 0, 1]
+    se = number.std() / np.sqrt(n)
+    assert abs(number.mean()) < 4 * se < 0.1
+    assert average(ESTIMATORS["association"](p), p.weight, np.arange(n))[0, 1] > 0.1
 
 
 def test_saturated__close_to_difference_of_cell_means():
@@ -75,94 +224,130 @@ def test_saturated__close_to_difference_of_cell_means():
 
     Cross-fitting moves it by the order of 1/n per cell (about 500 respondents here): atol 0.005.
     """
-    outcomes, arm, cell, _, _ = simulate()
-    n = len(arm)
-    scores = linear_dml(outcomes, arm, cell, np.empty((n, 0)), np.ones(n), seed=2)
-    for c in np.unique(cell):
-        mean, _ = weighted_mean(scores.score, np.ones(n), cell == c)
-        plain = outcomes[(cell == c) & (arm == 1)].mean(axis=0) - outcomes[(cell == c) & (arm == 0)].mean(axis=0)
-        np.testing.assert_allclose(mean, plain, atol=0.005)
-        np.testing.assert_allclose(scores.propensity[cell == c].mean(), arm[cell == c].mean(), atol=0.005)
+    p = problem(covariates=0, missing=0)
+    p = dataclasses.replace(p, weight=np.ones(len(p.arm)))
+    scores = linear_dml(p)
+    for c in range(6):
+        plain = [p.outcomes[(p.cell == c) & (p.arm == side), 0].mean(axis=0) for side in (0, 1)]
+        np.testing.assert_allclose(average(scores, p.weight, p.cell == c)[0], plain[1] - plain[0], atol=0.005)
+        assert scores.propensity[p.cell == c, 0].mean() == pytest.approx(p.arm[p.cell == c].mean(), abs=0.005)
 
 
-def test_standard_error__econml_hc1_within_a_cell():
-    """Oracle: econml's HC1 standard error of one cell's effect. In a single cell the score's deviation is the same
-    sandwich, so only the small-sample factors differ: n/(n-1) of the design against n/(n-1) of HC1. rtol 1e-6."""
-    from econml.dml import LinearDML
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.6), st.integers(0, 3), st.floats(0, 0.3))
+@settings(max_examples=25, deadline=None)
+def test_folds__stratified_and_whole(seed, missing, covariates, other):
+    """Property: within cell and arm the folds of each value's respondents differ in size by at most one."""
+    p = problem(n=400, missing=missing, covariates=covariates, other=other, seed=seed)
+    fold, comparable = p.folds
+    assert not (fold >= 0)[p.arm < 0].any()
+    assert not comparable[~p.answered].any()
+    for v in range(3):
+        for c in range(6):
+            here = (p.cell == c) & p.answered[:, v]
+            arms = [here & (p.arm == side) for side in (0, 1)]
+            enough = min(a.sum() for a in arms) >= MIN_CELL_ARM
+            np.testing.assert_array_equal(comparable[here, v], enough)
+            for rows in arms:
+                sizes = np.bincount(fold[rows, v] + 1, minlength=N_FOLDS + 1)
+                assert sizes[0] == (0 if enough else rows.sum())
+                assert not enough or np.ptp(sizes[1:]) <= 1
 
-    outcomes, arm, cell, covariates, _ = simulate(cells=1)
-    n = len(arm)
-    scores = linear_dml(outcomes, arm, cell, covariates, np.ones(n), seed=3)
-    _, influence = weighted_mean(scores.score, np.ones(n), np.ones(n, dtype=bool))
-    ours = np.sqrt((influence**2).sum(axis=0) * n / (n - 1))
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=3).split(cell, 2 * cell + arm)
-    model = LinearDML(model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=list(folds))
-    model.fit(outcomes, arm.astype(float), X=np.ones((n, 1)), W=covariates)
-    theirs = model.const_marginal_effect_inference(np.ones((1, 1))).stderr.ravel()
-    np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+
+def shuffled(p: Problem, order: np.ndarray) -> Problem:
+    parts = ("outcomes", "answered", "arm", "cell", "covariates", "weight", "key")
+    return dataclasses.replace(p, **{name: getattr(p, name)[order] for name in parts})
 
 
-def test_weights__econml_with_sample_weight():
-    """Oracle: econml fitted here with sample_weight, per cell, averaged over the weighted respondents. atol 1e-8."""
-    from econml.dml import LinearDML
-
-    outcomes, arm, cell, covariates, weight = simulate()
-    folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=8).split(cell, 2 * cell + arm)
-    model = LinearDML(
-        model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=list(folds), random_state=0
+@given(st.integers(0, 1000))
+@settings(max_examples=10, deadline=None)
+def test_row_order__does_not_matter(seed):
+    """Property. atol 1e-10."""
+    p = problem(n=500, seed=seed)
+    order = np.random.default_rng(seed).permutation(500)
+    np.testing.assert_allclose(
+        linear_dml(shuffled(p, order)).means[0].numbers, linear_dml(p).means[0].numbers[order], atol=1e-10
     )
-    model.fit(outcomes, arm.astype(float), X=np.eye(6)[cell], W=covariates, sample_weight=weight)
-    per_cell = model.const_marginal_effect(np.eye(6)).reshape(6, 3)
-    expected = np.average(per_cell[cell], axis=0, weights=weight)
-    scores = linear_dml(outcomes, arm, cell, covariates, weight, seed=8)
-    mean, _ = weighted_mean(scores.score, weight, np.ones(len(arm), dtype=bool))
-    np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-8)
 
 
-def test_weights__doubled_rows_at_half_weight_have_the_same_cell_effect():
-    outcomes, arm, cell, _, weight = simulate(n=1200, cells=2)
-    n = len(arm)
-    once = linear_dml(outcomes, arm, cell, np.empty((n, 0)), np.ones(n), seed=4).score
-    scaled = linear_dml(outcomes, arm, cell, np.empty((n, 0)), np.full(n, 7.5), seed=4).score
-    np.testing.assert_allclose(once, scaled, atol=1e-9)
-    weighted = linear_dml(outcomes, arm, cell, np.empty((n, 0)), weight, seed=4).score
-    assert np.abs(weighted - once).max() > 0.01
+def test_weights__constant_is_none_and_doubled_rows_at_half_weight_are_the_same():
+    """Property, of points and propensities: atol 1e-10. Copies of a respondent share their fold."""
+    p = problem(n=600)
+    scaled = linear_dml(dataclasses.replace(p, weight=np.full(600, 7.5)))
+    plain = linear_dml(dataclasses.replace(p, weight=np.ones(600)))
+    np.testing.assert_allclose(scaled.means[0].numbers, plain.means[0].numbers, atol=1e-10)
+    double = shuffled(p, np.repeat(np.arange(600), 2))
+    twice = linear_dml(dataclasses.replace(double, weight=double.weight / 2))
+    once = linear_dml(p)
+    np.testing.assert_allclose(twice.means[0].numbers[::2], once.means[0].numbers, atol=1e-10)
+    assert np.abs(once.means[0].numbers - plain.means[0].numbers).max() > 0.01
 
 
-def test_covariates__confounding_is_removed():
-    """Truth: outcome depends on the covariate only, the arm on the covariate; the raw difference is biased by 0.5."""
-    rng = np.random.default_rng(5)
-    n = 20000
-    x = rng.normal(size=n)
-    arm = (rng.random(n) < np.clip(0.5 + 0.25 * x, 0.05, 0.95)).astype(int)
-    y = (x + 0.3 * rng.normal(size=n))[:, None]
-    cell = np.zeros(n, dtype=int)
-    mean, _ = weighted_mean(linear_dml(y, arm, cell, x[:, None], np.ones(n), 0).score, np.ones(n), cell == 0)
-    raw = y[arm == 1].mean() - y[arm == 0].mean()
-    assert raw > 0.5
-    assert abs(mean[0]) < 0.02
+def test_values__alone_as_in_company():
+    """Property: a value's numbers come from its own respondents only. atol 1e-12."""
+    p = problem()
+    together = linear_dml(p).means[0].numbers
+    for v in range(3):
+        one = dataclasses.replace(p, outcomes=p.outcomes[:, [v]], answered=p.answered[:, [v]])
+        np.testing.assert_allclose(linear_dml(one).means[0].numbers[:, 0], together[:, v], atol=1e-12)
 
 
-def test_thin_cells__left_out_and_other_levels_averaged_over():
-    rng = np.random.default_rng(6)
-    cell = np.repeat([0, 1, 2], [100, 100, 20])
-    arm = rng.integers(0, 2, 220)
-    arm[200:] = 0
-    arm[200 : 200 + MIN_CELL_ARM - 1] = 1  # one treated respondent short
-    arm[:10] = -1  # another level of the attribute
-    outcomes = np.eye(2)[rng.integers(0, 2, 220)]
-    scores = linear_dml(outcomes, arm, cell, np.empty((220, 0)), np.ones(220), seed=0)
-    assert np.isnan(scores.score[200:]).all()
-    assert np.isfinite(scores.score[:200]).all()
-    effect = weighted_mean(scores.score, np.ones(220), cell == 0)[0]
-    np.testing.assert_allclose(scores.score[:10], np.tile(effect, (10, 1)), atol=1e-9)
-    nothing = linear_dml(outcomes, np.zeros(220, dtype=int), cell, np.empty((220, 0)), np.ones(220), seed=0)
-    assert np.isnan(nothing.score).all()
+def test_cells_without_an_arm__left_out():
+    rng = np.random.default_rng(1)
+    p = problem(n=220, cells=2, values=1, missing=0)
+    arm = np.where(p.cell == 0, p.arm, 0)
+    arm[np.flatnonzero(p.cell == 1)[: MIN_CELL_ARM - 1]] = 1
+    scores = linear_dml(dataclasses.replace(p, arm=arm))
+    np.testing.assert_array_equal(scores.inside[:, 0], p.cell == 0)
+    np.testing.assert_array_equal(np.isnan(scores.propensity[:, 0]), p.cell == 1)
+    nothing = linear_dml(dataclasses.replace(p, arm=np.zeros(220, dtype=int), key=rng.permutation(220).astype("u8")))
+    assert not nothing.inside.any()
 
 
-def test_cell_propensity__by_hand():
-    arm, cell = np.array([0, 1, 1, -1, 0]), np.array([4, 4, 4, 4, 9])
-    np.testing.assert_allclose(cell_propensity(arm, cell, np.array([1.0, 1, 2, 5, 1])), [0.75, 0.75, 0.75, 0.75, 0])
+def test_collinear_covariates__as_one():
+    """Property: a covariate that stands twice, or is constant, changes nothing. atol 1e-9."""
+    p = problem()
+    more = np.concatenate([p.covariates, 3 * p.covariates + 1, np.full((3000, 1), 4.2)], axis=1)
+    np.testing.assert_allclose(
+        linear_dml(dataclasses.replace(p, covariates=more)).means[0].numbers, linear_dml(p).means[0].numbers, atol=1e-9
+    )
+
+
+def test_share_treated__by_hand():
+    one = np.ones((5, 1), dtype=bool)
+    p = dataclasses.replace(
+        problem(n=5, cells=1, values=1, missing=0, covariates=0),
+        arm=np.array([0, 1, 1, -1, 0]),
+        cell=np.array([0, 0, 0, 0, 1]),
+        weight=np.array([1.0, 1, 2, 5, 1]),
+    )
+    np.testing.assert_allclose(p.share_treated(one)[:, 0], [0.75, 0.75, 0.75, 0.75, 0])
+
+
+def test_wvs_context__econml_called_directly(wvs, human):
+    """Oracle: econml 0.17 LinearDML fitted here by hand on one context's rows of real data. atol 1e-8.
+
+    The effect of a degree on `poverty` in Norway among religious women: one cell per age group.
+    """
+    plan = make_plan(wvs)
+    sample = Sample.of(wvs, plan, wvs.country_names.index("Norway"))
+    fit = next(f for f in plan.fits if plan.countries[f.country].name == "Norway" and f.contrast == 1)
+    rows = sample.rows(fit)
+    p = sample.problem(fit, rows)
+    model, fitted = econml_fit(p, 0, slice(None), W=None)
+    attributes = sample.survey.attributes
+    context = ((attributes["gender"] == 1) & (attributes["religion"] == 1))[rows]
+    there = context & p.folds[1][:, 0]
+    expected = model.const_marginal_effect(p.indicators[there]).reshape(-1, 3).mean(axis=0)
+    at = {
+        "country": "Norway",
+        "attribute": "degree:degree",
+        "value": "poverty",
+        "persona": "gender=female,religion=religious",
+    }
+    assert int(human.status.sel(at)) == schema.OK
+    assert len(fitted) > 1000
+    np.testing.assert_allclose(human["shift"].sel(at), expected, rtol=0, atol=1e-8)
+    assert abs(expected).max() > 1e-3
 
 
 def test_dowhy_on_one_cell__same_adjustment_and_estimate(wvs):
@@ -176,29 +361,30 @@ def test_dowhy_on_one_cell__same_adjustment_and_estimate(wvs):
 
     rows = wvs.country == wvs.country_names.index("Norway")
     data = pd.DataFrame({name: codes[rows].astype(float) for name, codes in wvs.attributes.items()})
-    data["answer"] = wvs.values["poverty"][rows] / 2
+    answer = wvs.values["poverty"][rows]
+    data["answer"] = answer / 2
+    n = len(data)
+    p = Problem(
+        outcomes=np.eye(3)[answer][:, None],
+        answered=np.ones((n, 1), dtype=bool),
+        arm=data["degree"].to_numpy().astype(int),
+        cell=np.zeros(n, dtype=int),
+        covariates=data[["gender", "religion", "age"]].to_numpy(),
+        weight=np.ones(n),
+        key=np.random.default_rng(7).permutation(n).astype(np.uint64),
+        seed=0,
+    )
+    fold = p.folds[0][:, 0]
+    cv = [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(N_FOLDS)]
+    init = {"model_y": LinearRegression(), "model_t": LinearRegression(), "fit_cate_intercept": True, "cv": cv}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # DoWhy's own remarks on pandas, networkx and EconML
         model = CausalModel(data, treatment="degree", outcome="answer", graph=causal_graph(wvs.codebook))
-    estimand = model.identify_effect(proceed_when_unidentifiable=True)
-    init = {
-        "model_y": LinearRegression(),
-        "model_t": LinearRegression(),
-        "fit_cate_intercept": True,
-        "cv": list(StratifiedKFold(N_FOLDS, shuffle=True, random_state=7).split(data, data["degree"])),
-    }
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
         theirs = model.estimate_effect(
-            estimand,
+            model.identify_effect(proceed_when_unidentifiable=True),
             method_name="backdoor.econml.dml.LinearDML",
             effect_modifiers=[],
             method_params={"init_params": init, "fit_params": {"inference": None}},
         ).value
-    n = rows.sum()
-    arm = data["degree"].to_numpy().astype(int)
-    covariates = data[["gender", "religion", "age"]].to_numpy()
-    scores = linear_dml(data[["answer"]].to_numpy(), arm, np.zeros(n, dtype=int), covariates, np.ones(n), seed=7)
-    ours = weighted_mean(scores.score, np.ones(n), np.ones(n, dtype=bool))[0][0]
-    # the same folds: ours are stratified by cell and arm, and there is one cell
+    ours = average(linear_dml(p), p.weight, np.arange(n))[0] @ [0, 0.5, 1]
     assert ours == pytest.approx(theirs, abs=1e-8)

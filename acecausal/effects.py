@@ -1,0 +1,271 @@
+"""One contrast in one country: effects in every context, and what tells whether to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy import stats
+
+from acecausal import balance, refutation, schema, sensitivity
+from acecausal.estimators import ESTIMATORS, Problem, Scores
+from acecausal.inference import p_values, simultaneous_critical, wald
+from acecausal.plan import Fit, Plan, adjusted_labels
+from acecausal.sample import Sample
+
+#: An estimate must speak for at least this weighted share of the context's respondents.
+MIN_OVERLAP = 0.5
+PROPENSITY_RANGE = (0.05, 0.95)
+
+#: What needs all countries, and is computed at the end.
+GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
+
+Arrays = dict[str, np.ndarray]
+
+
+def contrast_effects(sample: Sample, contrast: int, progress: Callable[[], None] | None = None) -> Arrays:
+    """Estimate one contrast.
+
+    Parameters
+    ----------
+    sample : Sample
+    contrast : int
+        Position in the lattice's contrasts.
+    progress : callable, optional
+        Called after each fit.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The schema's variables that have the dimension attribute, without the dimensions country and attribute, but for
+        what needs all countries: q-values and shrunk versions.
+    """
+    plan = sample.plan
+    arrays = _empty(plan, contrast)
+    columns = sample.adjusted(plan.treatment(contrast))
+    propensities = np.full((len(plan.values), len(sample.survey)), np.nan)
+    for fit in plan.fits:
+        if (plan.countries[fit.country].name, fit.contrast) != (sample.name, contrast):
+            continue
+        rows = sample.rows(fit)
+        if len(rows):
+            problem = sample.problem(fit, rows)
+            scores = ESTIMATORS[plan.estimator](problem)
+            propensities[np.ix_(np.array(fit.values), rows)] = scores.propensity.T
+            _contexts(arrays, sample, fit, rows, problem, scores)
+            _moderation(arrays, sample, fit, rows, problem, scores)
+            _intervals(arrays, plan, sample.design.degrees_of_freedom)
+            some = [i for i, v in enumerate(fit.values) if np.isfinite(arrays["effect"][v, 0])]
+            at = [fit.values[i] for i in some]
+            if at:
+                _sensitivity(arrays, at, some, problem, columns[rows])
+            if at and plan.refute:
+                _refutation(arrays, at, some, problem, sample, contrast, rows)
+        else:
+            arrays["status"][np.ix_(np.array(fit.values), plan.contexts(contrast))] = schema.TOO_FEW
+        if progress:
+            progress()
+    return arrays | _balance(sample, contrast, propensities)
+
+
+def _empty(plan: Plan, contrast: int) -> Arrays:
+    sizes = {
+        "value": len(plan.values),
+        "bound": 2,
+        "persona": len(plan.lattice.personas),
+        "option": max(len(value.options) for value in plan.values),
+        "modifier": len(plan.lattice.attributes),
+        "refuter": len(schema.LABELS["refuter"]),
+        "draw": plan.refute,
+    }
+    arrays: Arrays = {}
+    for spec in schema.VARIABLES:
+        if spec.dims[:3] == schema.FIT and "survey" in spec.kinds and spec.name not in GLOBAL:
+            shape = tuple(sizes[dim] for dim in spec.dims[2:])
+            arrays[spec.name] = np.zeros(shape, dtype=np.int64) if spec.dtype == "i" else np.full(shape, np.nan)
+    if not plan.refute:
+        del arrays["refutation_draw"]
+    arrays["refutation_verdict"] = arrays["refutation_verdict"].astype(np.int8)
+    arrays["status"] = np.full(arrays["status"].shape, schema.NOT_APPLICABLE, dtype=np.int8)
+    arrays["status"][:, plan.contexts(contrast)] = schema.NOT_ASKED
+    return arrays
+
+
+def _contexts(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:
+    """Fill arm sizes, overlap, statuses, shifts and effects of one fit, in every context."""
+    plan, design, values = sample.plan, sample.design, np.array(fit.values)
+    low, high = PROPENSITY_RANGE
+    overlapping = (scores.propensity >= low) & (scores.propensity <= high)
+    critical = []
+    for context in plan.contexts(fit.contrast):
+        here = np.flatnonzero(sample.matched[context][rows])
+        answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
+        inside = scores.inside[here]
+        sizes = np.stack([answered[arm == side].sum(axis=0) for side in (0, 1)])
+        arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
+        total = weight @ answered
+        asked = total > 0
+        arrays["overlap"][values[asked], context] = (weight @ (overlapping[here] & answered))[asked] / total[asked]
+        thin = np.min([inside[arm == side].sum(axis=0) for side in (0, 1)], axis=0) < plan.min_arm
+        thin |= weight @ inside < MIN_OVERLAP * total
+        status = np.select(
+            [sizes.min(axis=0) < plan.min_arm, thin], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK
+        ).astype(np.int8)
+        some = status == schema.OK
+        if some.any():
+            shift, influence = _shifts(scores, here, problem.weight, some)
+            covariance = design.covariance(influence, rows[here])
+            good = _sound(shift, covariance)
+            status[np.flatnonzero(some)[~good]] = schema.FAILED
+            at = values[some][good]
+            _fill(arrays, at, context, shift[good], covariance[good])
+            critical.append((at, context, covariance[good]))
+        arrays["status"][values, context] = status
+    if critical:
+        found = simultaneous_critical(
+            np.concatenate([part for _, _, part in critical]), plan.confidence, design.degrees_of_freedom
+        )
+        for at, context, part in critical:
+            arrays["shift_critical"][at, context], found = found[: len(part)], found[len(part) :]
+    unscored = [v for v in fit.values if plan.values[v].scale == "nominal"]
+    for name in ("effect", "effect_se"):
+        arrays[name][unscored] = np.nan
+
+
+def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the scores over the rows `here`, for the values `some`.
+
+    Returns
+    -------
+    shift : numpy.ndarray, shape (values, options)
+    influence : numpy.ndarray, shape (rows, values, options)
+    """
+    shift: np.ndarray | float = 0.0
+    influence: np.ndarray | float = 0.0
+    for mean in scores.means:
+        numbers = mean.numbers[here][:, some]
+        w = weight[here, None] * mean.rows[here][:, some]
+        w = w / w.sum(axis=0)
+        average = np.einsum("nv,nvk->vk", w, numbers)
+        shift = shift + mean.sign * average
+        influence = influence + mean.sign * w[:, :, None] * (numbers - average)
+    return np.asarray(shift), np.asarray(influence)
+
+
+def _sound(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Say which estimates may stand, shape (values,).
+
+    Where nobody within the arms differs from the others there is no honest interval, and where one weight outweighs all
+    others the result can be none that a difference of probabilities can be.
+    """
+    score = schema.scores(shift.shape[1])
+    effect_se = np.sqrt(np.clip(np.einsum("k,vkl,l->v", score, covariance, score), 0, None))
+    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= 1.5).all(axis=1)
+    return np.asarray(possible & (np.abs(shift @ score) <= 1.5) & (effect_se >= 1e-12))
+
+
+def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:
+    """Fill one context from shifts, shape (values, options), and their covariances."""
+    n_options = shift.shape[1]
+    score, below = schema.scores(n_options), np.tril(np.ones((n_options, n_options)))
+    spread = {
+        "shift_se": np.einsum("vkk->vk", covariance),
+        "cumulative_shift_se": np.einsum("jk,vkl,jl->vj", below, covariance, below, optimize=True),
+        "effect_se": np.einsum("k,vkl,l->v", score, covariance, score, optimize=True),
+    }
+    spread["cumulative_shift_se"][:, -1] = 0.0  # all options together: the shifts sum to 0
+    arrays["shift"][at, context, :n_options] = shift
+    arrays["effect"][at, context] = shift @ score
+    arrays["effect_se"][at, context] = np.sqrt(spread["effect_se"])
+    for name in ("shift_se", "cumulative_shift_se"):
+        arrays[name][at, context, :n_options] = np.sqrt(np.clip(spread[name], 0, None))
+
+
+def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:
+    """Test whether the effect is the same at all levels of each other attribute, by the levels' joint covariance."""
+    plan = sample.plan
+    codes = plan.lattice.codes
+    score = schema.scores(problem.outcomes.shape[2])
+    everywhere = set(plan.contexts(fit.contrast).tolist())
+    for m in range(len(plan.lattice.attributes)):
+        levels = [p for p in np.flatnonzero((codes[:, m] >= 0) & (plan.lattice.granularity == 1)) if p in everywhere]
+        if not levels:
+            continue
+        ok = arrays["status"][np.ix_(np.array(fit.values), np.array(levels))] == schema.OK
+        scored = np.array([plan.values[v].scale != "nominal" for v in fit.values])
+        # the values for which the same levels could be estimated are tested together
+        for pattern in np.unique(ok[scored], axis=0):
+            if pattern.sum() < 2:
+                continue
+            some = scored & (ok == pattern).all(axis=1)
+            estimates = np.empty((some.sum(), pattern.sum()))
+            influence = np.zeros((len(rows), *estimates.shape))
+            for j, persona in enumerate(np.array(levels)[pattern]):
+                here = np.flatnonzero(sample.matched[persona][rows])
+                shift, part = _shifts(scores, here, problem.weight, some)
+                estimates[:, j], influence[here, :, j] = shift @ score, part @ score
+            statistic, p = wald(estimates, sample.design.covariance(influence, rows), sample.design.degrees_of_freedom)
+            at = np.array(fit.values)[some]
+            arrays["moderation_f"][at, m], arrays["moderation_p"][at, m] = statistic, p
+
+
+def _intervals(arrays: Arrays, plan: Plan, df: int) -> None:
+    """Fill intervals and p-values from effects and their standard errors."""
+    half = stats.t.ppf(0.5 + plan.confidence / 2, df) * arrays["effect_se"]
+    arrays["effect_interval"] = np.stack([arrays["effect"] - half, arrays["effect"] + half], axis=-1)
+    arrays["p_value"] = p_values(arrays["effect"], arrays["effect_se"], df)
+
+
+def _sensitivity(arrays: Arrays, at: list[int], some: list[int], problem: Problem, columns: np.ndarray) -> None:
+    """Fill how strong an unobserved confounder must be to explain the effect in the context all away.
+
+    `at` are positions among the plan's values, `some` the same among the problem's.
+    """
+    answer = problem.outcomes[:, some] @ schema.scores(problem.outcomes.shape[2])
+    answered = problem.answered[:, some]
+    deviation, spread = sensitivity.within_arms(answer, answered, problem.arm, problem.indicators, problem.weight)
+    effect, interval = arrays["effect"][at, 0], arrays["effect_interval"][at, 0]
+    limit = np.where(interval.prod(axis=1) > 0, np.abs(interval).min(axis=1), 0.0)
+    value, at_limit = (sensitivity.robustness_value((part / deviation) ** 2 * spread) for part in (effect, limit))
+    strongest = sensitivity.strongest_observed(columns, answer, answered, problem.arm, problem.weight)
+    arrays["e_value"][at] = sensitivity.e_value(effect, deviation)
+    arrays["e_value_limit"][at] = sensitivity.e_value(limit, deviation)
+    arrays["refutation"][at, -1] = value
+    arrays["refutation_verdict"][at, -1] = sensitivity.verdict(value, at_limit, strongest)
+
+
+def _refutation(
+    arrays: Arrays, at: list[int], some: list[int], problem: Problem, sample: Sample, contrast: int, rows: np.ndarray
+) -> None:
+    """Fill draws, means and verdicts of the refuters, in the context all."""
+    plan = sample.plan
+    part = replace(problem, outcomes=problem.outcomes[:, some], answered=problem.answered[:, some])
+    found = refutation.draws(
+        part, rows, sample.arm(contrast), sample.survey.stratum, ESTIMATORS[plan.estimator], plan.refute
+    )
+    mean, mean_se, verdict = refutation.summary(found, arrays["effect_se"][at, 0])
+    arrays["refutation_draw"][at, :-1] = found
+    arrays["refutation"][at, :-1], arrays["refutation_se"][at, :-1] = mean, mean_se
+    arrays["refutation_verdict"][at, :-1] = verdict
+
+
+def _balance(sample: Sample, contrast: int, propensities: np.ndarray) -> Arrays:
+    """Describe the propensity, averaged over the values, and the balance of what is adjusted for."""
+    counted = np.isfinite(propensities).sum(axis=0)
+    inside = counted > 0
+    propensity = np.clip(np.nansum(propensities, axis=0)[inside] / counted[inside], 0, 1)  # a line may leave 0..1
+    arm, weight = sample.arm(contrast), sample.survey.weight
+    treatment = sample.plan.treatment(contrast)
+    columns = sample.adjusted(treatment)
+    known = np.isfinite(columns).all(axis=1) & (arm >= 0)
+    after = known & inside
+    place = np.cumsum(inside) - 1
+    balanced = balance.inverse_propensity(arm[after], propensity[place[after]], weight[after])
+    labels = sample.plan.covariates
+    at = [labels.index(name) for name in adjusted_labels(sample.survey.codebook, sample.plan.held(treatment))]
+    arrays = {name: np.full(len(labels), np.nan) for name in ("smd_before", "smd_after")}
+    arrays["smd_before"][at] = balance.standardised_differences(columns[known], arm[known], weight[known])
+    arrays["smd_after"][at] = balance.standardised_differences(columns[after], arm[after], balanced)
+    arrays["propensity"] = balance.weighted_quantiles(propensity, weight[inside], np.array(schema.QUANTILES))
+    return arrays

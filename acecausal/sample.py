@@ -1,0 +1,156 @@
+"""One country's respondents, laid out for the fits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from acecausal.estimators import Problem
+from acecausal.inference import Design
+from acecausal.plan import Fit, Plan
+from acecausal.survey import Survey
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The respondents of one country, and the plan.
+
+    Attributes
+    ----------
+    survey : Survey
+        This country's rows only.
+    name : str
+        The country.
+    """
+
+    survey: Survey
+    plan: Plan
+    name: str
+
+    @classmethod
+    def of(cls, survey: Survey, plan: Plan, country: int) -> Sample:
+        """Take the country at this position in the plan."""
+        name = plan.countries[country].name
+        return cls(take(survey, survey.country == survey.country_names.index(name)), plan, name)
+
+    @cached_property
+    def design(self) -> Design:
+        return Design.of(self.survey.stratum, self.survey.psu, self.survey.fraction)
+
+    @cached_property
+    def matched(self) -> np.ndarray:
+        """Which respondent matches which persona, shape (personas, n), bool."""
+        names = [attribute.name for attribute in self.plan.lattice.attributes]
+        return self.plan.lattice.match(np.stack([self.survey.attributes[name] for name in names], axis=1))
+
+    def arm(self, contrast: int) -> np.ndarray:
+        """Give 0 at the baseline level, 1 at the contrast's, -1 at others and where missing, shape (n,)."""
+        spec = self.plan.lattice.contrasts[contrast]
+        level = self.survey.attributes[self.plan.treatment(contrast)]
+        return np.select([level == spec.baseline, level == spec.treated], [0, 1], -1)
+
+    def rows(self, fit: Fit) -> np.ndarray:
+        """Find the positions of those with complete attributes who answered at least one of the fit's values."""
+        treatment = self.plan.treatment(fit.contrast)
+        answered = np.zeros(len(self.survey), dtype=bool)
+        for v in fit.values:
+            answered |= self.survey.values[self.plan.values[v].name] >= 0
+        for name in (treatment, *self.plan.held(treatment)):
+            answered &= self._known(name)
+        return np.flatnonzero(answered)
+
+    def problem(self, fit: Fit, rows: np.ndarray) -> Problem:
+        """Lay out what the estimator gets, for these rows."""
+        treatment = self.plan.treatment(fit.contrast)
+        answer = np.stack([self.survey.values[self.plan.values[v].name][rows] for v in fit.values], axis=1)
+        n_options = len(self.plan.values[fit.values[0]].options)
+        seed = derived_seed(self.plan.seed, self.name, self.plan.lattice.contrast_labels[fit.contrast])
+        return Problem(
+            outcomes=(answer[:, :, None] == np.arange(n_options)).astype(float),
+            answered=answer >= 0,
+            arm=self.arm(fit.contrast)[rows],
+            cell=self._cells(self.plan.modifiers[treatment], rows),
+            covariates=self._covariates(treatment)[rows],
+            weight=self.survey.weight[rows],
+            key=_mix(self._identity[rows], seed),
+            seed=seed,
+        )
+
+    def adjusted(self, treatment: str) -> np.ndarray:
+        """Give the columns, shape (n, q), of what `adjusted_labels` names: 0/1 for levels, and covariates."""
+        book = self.survey.codebook
+        columns = [np.empty((len(self.survey), 0))]
+        for name in self.plan.held(treatment):
+            if name in self.survey.covariates:
+                columns.append(self.survey.covariates[name][:, None])
+            else:
+                spec = book.attributes[name]
+                others = [i for i, level in enumerate(spec.levels) if level != spec.baseline]
+                columns.append(indicators(self.survey.attributes[name], others))
+        return np.concatenate(columns, axis=1)
+
+    def _cells(self, modifiers: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        codes = np.stack(
+            [np.zeros(len(rows), dtype=int), *(self.survey.attributes[name][rows] for name in modifiers)], axis=1
+        )
+        return np.ravel(np.unique(codes, axis=0, return_inverse=True)[1])
+
+    def _covariates(self, treatment: str) -> np.ndarray:
+        """Stack what is adjusted for outside the cells: covariates, and indicators of attributes."""
+        book = self.survey.codebook
+        column = book.attributes[treatment].column
+        columns = [np.empty((len(self.survey), 0))]
+        for name in self.plan.adjustment[treatment]:
+            if name in self.survey.covariates:
+                if book.covariates[name].column != column:  # the treatment's own column says nothing more about it
+                    columns.append(self.survey.covariates[name][:, None])
+            elif name not in self.plan.modifiers[treatment] and book.attributes[name].column != column:
+                codes = range(1, len(book.attributes[name].levels))
+                columns.append(indicators(self.survey.attributes[name], codes))
+        return np.concatenate(columns, axis=1)
+
+    def _known(self, name: str) -> np.ndarray:
+        if name in self.survey.attributes:
+            return self.survey.attributes[name] >= 0
+        return ~np.isnan(self.survey.covariates[name])
+
+    @cached_property
+    def _identity(self) -> np.ndarray:
+        identity = self.survey.identity
+        return np.arange(len(self.survey), dtype=np.uint64) if identity is None else identity
+
+
+def take(survey: Survey, rows: np.ndarray) -> Survey:
+    """Select respondents: a Survey of these rows (positions, or shape (n,), bool)."""
+    changed: dict[str, Any] = {
+        name: {key: array[rows] for key, array in getattr(survey, name).items()}
+        for name in ("attributes", "values", "covariates")
+    }
+    for name in ("country", "weight", "stratum", "psu", "fraction", "identity"):
+        array = getattr(survey, name)
+        changed[name] = None if array is None else array[rows]
+    return replace(survey, **changed)
+
+
+def indicators(codes: np.ndarray, wanted: Sequence[int]) -> np.ndarray:
+    """Turn codes into 0/1 columns, one per wanted code, shape (n, wanted)."""
+    return (codes[:, None] == np.asarray(wanted, dtype=int)).astype(float)
+
+
+def derived_seed(seed: int, *labels: str) -> int:
+    """Derive a seed from names, not from positions, so that a cell alone equals the same cell in the full cube."""
+    digest = hashlib.sha256("\x1f".join([str(seed), *labels]).encode()).digest()
+    return int.from_bytes(digest[:4], "little")
+
+
+def _mix(identity: np.ndarray, seed: int) -> np.ndarray:
+    """Scatter identities over the 64-bit numbers, another way for each seed (the finaliser of splitmix64)."""
+    z = identity.astype(np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))

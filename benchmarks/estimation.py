@@ -1,0 +1,192 @@
+"""How fast cubes are estimated, against the loops people write: one fit per outcome, by DoWhy + EconML and by EconML.
+
+    python benchmarks/estimation.py            all cases, about 10 minutes on 2 cores
+    python benchmarks/estimation.py --quick    one country and topic, without the full size
+
+A cell is one (country, topic, attribute, question, option). Ours counts only those, though it also estimates every
+context (27 per attribute), design-based errors, bands, moderation, balance, shrinkage and q-values; the loops get the
+average effect over everybody. Same nuisances, same folds; the loops' time is extrapolated from sampled cells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import resource
+import subprocess
+import sys
+import time
+import warnings
+
+import numpy as np
+import pandas as pd
+from results import report
+
+from acecausal.estimation import estimate
+from acecausal.estimators import N_FOLDS, Problem
+from acecausal.plan import Plan, make_plan
+from acecausal.sample import Sample
+from acecausal.simulate import World, draw
+from acecausal.survey import Survey
+
+QUESTIONS, OPTIONS, ATTRIBUTES, RESPONDENTS = 30, 5, 4, 1500
+SAMPLED = 40
+
+
+def survey(countries: int, topics: int, nonresponse: float, respondents: int = RESPONDENTS) -> Survey:
+    """Simulate countries whose every topic was asked of respondents of its own."""
+    world = World.make(countries=countries, values=topics * QUESTIONS, options=OPTIONS, attributes=ATTRIBUTES, seed=0)
+    whole = draw(world, respondents * topics, seed=1, nonresponse=nonresponse)
+    topic = np.arange(len(whole)) % topics
+    values = {
+        name: np.where(topic == v // QUESTIONS, answers, -1).astype(answers.dtype)
+        for v, (name, answers) in enumerate(whole.values.items())
+    }
+    return dataclasses.replace(whole, values=values)
+
+
+def problems(data: Survey, plan: Plan) -> list[tuple[Sample, int, Problem]]:
+    """Lay out what the loops get: the rows and folds of every fit."""
+    samples = [Sample.of(data, plan, c) for c in range(len(plan.countries))]
+    return [
+        (samples[fit.country], fit.contrast, samples[fit.country].problem(fit, samples[fit.country].rows(fit)))
+        for fit in plan.fits
+    ]
+
+
+def econml_cell(p: Problem, v: int, k: int) -> float:
+    """Fit one outcome with EconML: average effect, with EconML's inference."""
+    from econml.dml import LinearDML
+    from sklearn.linear_model import LinearRegression
+
+    rows, cv = _rows(p, v)
+    x = p.indicators[rows]
+    model = LinearDML(
+        model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=cv, random_state=0
+    )
+    model.fit(
+        p.outcomes[rows, v, k], p.arm[rows].astype(float), X=x, W=p.covariates[rows], sample_weight=p.weight[rows]
+    )
+    return float(model.ate_inference(x).mean_point)
+
+
+def dowhy_cell(p: Problem, v: int, k: int) -> float:
+    """Fit one outcome through DoWhy's pipeline: graph, identification, EconML as estimator."""
+    from dowhy import CausalModel
+    from sklearn.linear_model import LinearRegression
+
+    rows, cv = _rows(p, v)
+    x = [f"x{i}" for i in range(p.indicators.shape[1])]
+    w = [f"w{i}" for i in range(p.covariates.shape[1])]
+    data = pd.DataFrame(np.column_stack([p.indicators[rows], p.covariates[rows]]), columns=[*x, *w])
+    data["arm"], data["answer"] = p.arm[rows].astype(float), p.outcomes[rows, v, k]
+    model = CausalModel(data, treatment="arm", outcome="answer", common_causes=[*x, *w], effect_modifiers=x)
+    estimate = model.estimate_effect(
+        model.identify_effect(proceed_when_unidentifiable=True),
+        method_name="backdoor.econml.dml.LinearDML",
+        target_units="ate",
+        method_params={
+            "init_params": {
+                "model_y": LinearRegression(),
+                "model_t": LinearRegression(),
+                "fit_cate_intercept": False,
+                "cv": cv,
+                "random_state": 0,
+            },
+            "fit_params": {"sample_weight": p.weight[rows]},
+        },
+    )
+    return float(np.mean(estimate.value))
+
+
+def _rows(p: Problem, v: int) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+    fold = p.folds[0][:, v]
+    rows = np.flatnonzero(fold >= 0)
+    return rows, [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
+
+
+PEERS = {"dowhy+econml loop": dowhy_cell, "econml loop": econml_cell}
+
+
+def against_loops(nonresponse: float) -> None:
+    """Time one country and topic against both loops."""
+    data = survey(1, 1, nonresponse)
+    plan = make_plan(data)
+    estimate(data, plan)  # imports and caches
+    seconds = []
+    for _ in range(5):
+        start = time.perf_counter()
+        cube = estimate(data, plan)
+        seconds.append(time.perf_counter() - start)
+    cells = ATTRIBUTES * QUESTIONS * OPTIONS
+    ours = cells / float(np.median(seconds))
+    laid = problems(data, plan)
+    rng = np.random.default_rng(2)
+    drawn = [(laid[rng.integers(len(laid))], rng.integers(QUESTIONS), rng.integers(OPTIONS)) for _ in range(SAMPLED)]
+    for name, cell in PEERS.items():
+        cell(laid[0][2], 0, 0)
+        start = time.perf_counter()
+        found = [cell(p, v, k) for (_, _, p), v, k in drawn]
+        theirs = SAMPLED / (time.perf_counter() - start)
+        shift = cube["shift"].sel(persona="all").isel(country=0).values
+        agreement = max(
+            abs(shift[contrast, v, k] - value) for ((_, contrast, _), v, k), value in zip(drawn, found, strict=True)
+        )
+        report(
+            f"{name}, 1 country x 1 topic{', 5 % nonresponse' if nonresponse else ''}",
+            ours=ours,
+            peer=theirs,
+            unit="cells per second",
+            agreement=agreement,
+            cells=cells,
+            sampled=SAMPLED,
+        )
+
+
+def full_size(countries: int, topics: int) -> None:
+    """Estimate 14 x 8 or less with 5 % nonresponse, in this process: seconds and peak memory."""
+    data = survey(countries, topics, 0.05)
+    start = time.perf_counter()
+    plan = make_plan(data)
+    estimate(data, plan, jobs=2)
+    seconds = time.perf_counter() - start
+    laid = problems(data, dataclasses.replace(plan, fits=plan.fits[:ATTRIBUTES]))
+    rng = np.random.default_rng(3)
+    start = time.perf_counter()
+    for _ in range(SAMPLED):
+        dowhy_cell(laid[rng.integers(len(laid))][2], rng.integers(QUESTIONS), rng.integers(OPTIONS))
+    loop = (time.perf_counter() - start) / SAMPLED
+    cells = countries * topics * ATTRIBUTES * QUESTIONS * OPTIONS
+    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
+    report(
+        f"dowhy+econml loop, extrapolated, {countries} countries x {topics} topics, 5 % nonresponse",
+        ours=seconds,
+        peer=loop * cells,
+        unit="seconds",
+        higher_is_better=False,
+        cells=cells,
+        answers=int(sum((answers >= 0).sum() for answers in data.values.values())),
+        sampled=SAMPLED,
+        peak_gb=round(peak, 2),
+        microseconds_per_answer=round(1e6 * seconds / sum((a >= 0).sum() for a in data.values.values()), 2),
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="without the full size")
+    parser.add_argument("--size", nargs=2, type=int, metavar=("COUNTRIES", "TOPICS"), help="one size, in this process")
+    chosen = parser.parse_args()
+    warnings.simplefilter("ignore")  # the peers' remarks
+    if chosen.size:
+        full_size(*chosen.size)
+        return
+    for nonresponse in (0.0, 0.05):
+        against_loops(nonresponse)
+    if not chosen.quick:
+        for size in (("3", "2"), ("7", "4"), ("14", "8")):  # a process each, so that peak memory is its own
+            subprocess.run([sys.executable, __file__, "--size", *size], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""What every benchmark prints: one JSON object per case on a line."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+LIBRARIES = ("acecausal", "dowhy", "econml", "numpy", "scikit-learn", "xarray")
+
+
+def report(
+    case: str, *, ours: float, peer: float, unit: str, higher_is_better: bool = True, **more: object
+) -> dict[str, object]:
+    """Print a case; `ratio` is how many times better ours is, `more` goes into the object as it is."""
+    ratio = ours / peer if higher_is_better else peer / ours
+    line = {
+        "case": case,
+        "ours": round(ours, 4),
+        "peer": round(peer, 4),
+        "ratio": round(ratio, 2),
+        "unit": unit,
+        **more,
+        "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}",
+        "versions": {name: version(name) for name in LIBRARIES},
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    print(json.dumps(line, default=float), flush=True)
+    return line
+
+
+def _commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

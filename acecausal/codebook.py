@@ -23,6 +23,8 @@ Code = str | int | float
 def code_key(code: object) -> str:
     """Bring a code to one spelling, so that 1, 1.0 and "1" are the same code in every file format."""
     text = str(code).strip()
+    if text.isascii() and text.isdecimal():  # exact, however long: identifiers can have more digits than a float holds
+        return text.lstrip("0") or "0"
     try:
         number = float(text)
     except ValueError:
@@ -144,7 +146,8 @@ class CovariateSpec(_Part):
 class DesignColumn(_Part):
     """A weight, stratum, PSU, fpc or id column, and the countries whose data do not have it.
 
-    fpc: as in R's svydesign, the number of PSUs of the stratum in the population, or (up to 1) the sampling fraction.
+    fpc: as in R's svydesign, the number of PSUs of the stratum in the population, or (all up to 1) the share of them
+    that was sampled. id: who the respondent is; unique within a country.
     """
 
     column: str

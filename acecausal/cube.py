@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+import acecausal.accessor  # noqa: F401  makes cube.ace known to xarray
 from acecausal import schema
 from acecausal.errors import AceError, CubeError
 from acecausal.lattice import Lattice

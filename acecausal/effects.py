@@ -53,9 +53,9 @@ def contrast_effects(sample: Sample, contrast: int, progress: Callable[[], None]
             problem = sample.problem(fit, rows)
             scores = ESTIMATORS[plan.estimator](problem)
             propensities[np.ix_(np.array(fit.values), rows)] = scores.propensity.T
-            _contexts(arrays, sample, fit, rows, problem, scores)
+            df = _contexts(arrays, sample, fit, rows, problem, scores)
             _moderation(arrays, sample, fit, rows, problem, scores)
-            _intervals(arrays, plan, sample.design.degrees_of_freedom)
+            _intervals(arrays, plan, fit, df)
             some = [i for i, v in enumerate(fit.values) if np.isfinite(arrays["effect"][v, 0])]
             at = [fit.values[i] for i in some]
             if at:
@@ -92,12 +92,21 @@ def _empty(plan: Plan, contrast: int) -> Arrays:
     return arrays
 
 
-def _contexts(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:
-    """Fill arm sizes, overlap, statuses, shifts and effects of one fit, in every context."""
+def _contexts(
+    arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores
+) -> np.ndarray:
+    """Fill arm sizes, overlap, statuses, shifts and effects of one fit, in every context.
+
+    Returns
+    -------
+    numpy.ndarray, shape (values of the fit, personas)
+        Degrees of freedom in each context.
+    """
     plan, design, values = sample.plan, sample.design, np.array(fit.values)
     low, high = PROPENSITY_RANGE
     overlapping = (scores.propensity >= low) & (scores.propensity <= high)
-    critical = []
+    critical: list[tuple[np.ndarray, int, np.ndarray]] = []
+    df = np.ones((len(values), len(plan.lattice.personas)))
     for context in plan.contexts(fit.contrast):
         here = np.flatnonzero(sample.matched[context][rows])
         answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
@@ -114,6 +123,7 @@ def _contexts(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, proble
         ).astype(np.int8)
         some = status == schema.OK
         if some.any():
+            df[:, context] = design.domain_degrees(answered, rows[here])
             shift, influence = _shifts(scores, here, problem.weight, some)
             covariance = design.covariance(influence, rows[here])
             good = _sound(shift, covariance)
@@ -124,13 +134,16 @@ def _contexts(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, proble
         arrays["status"][values, context] = status
     if critical:
         found = simultaneous_critical(
-            np.concatenate([part for _, _, part in critical]), plan.confidence, design.degrees_of_freedom
+            np.concatenate([part for _, _, part in critical]),
+            plan.confidence,
+            np.concatenate([df[np.isin(values, at), context] for at, context, _ in critical]),
         )
         for at, context, part in critical:
             arrays["shift_critical"][at, context], found = found[: len(part)], found[len(part) :]
     unscored = [v for v in fit.values if plan.values[v].scale == "nominal"]
     for name in ("effect", "effect_se"):
         arrays[name][unscored] = np.nan
+    return df
 
 
 def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -140,17 +153,20 @@ def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarr
     -------
     shift : numpy.ndarray, shape (values, options)
     influence : numpy.ndarray, shape (rows, values, options)
+        A view of an array that runs over the rows fastest, as covariances want it.
     """
     shift: np.ndarray | float = 0.0
     influence: np.ndarray | float = 0.0
     for mean in scores.means:
-        numbers = mean.numbers[here][:, some]
-        w = weight[here, None] * mean.rows[here][:, some]
-        w = w / w.sum(axis=0)
-        average = np.einsum("nv,nvk->vk", w, numbers)
+        w = (weight[here, None] * mean.rows[here]).T[some]
+        w /= w.sum(axis=1, keepdims=True)
+        part = np.take(mean.by_option if some.all() else mean.by_option[some], here, axis=2)
+        part *= w[:, None]
+        average = part.sum(axis=2)
+        part -= average[:, :, None] * w[:, None]
         shift = shift + mean.sign * average
-        influence = influence + mean.sign * w[:, :, None] * (numbers - average)
-    return np.asarray(shift), np.asarray(influence)
+        influence = influence + part if mean.sign > 0 else influence - part
+    return np.asarray(shift), np.asarray(influence).transpose(2, 0, 1)
 
 
 def _sound(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
@@ -160,7 +176,7 @@ def _sound(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     others the result can be none that a difference of probabilities can be.
     """
     score = schema.scores(shift.shape[1])
-    effect_se = np.sqrt(np.clip(np.einsum("k,vkl,l->v", score, covariance, score), 0, None))
+    effect_se = np.sqrt(np.clip(covariance @ score @ score, 0, None))
     possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= 1.5).all(axis=1)
     return np.asarray(possible & (np.abs(shift @ score) <= 1.5) & (effect_se >= 1e-12))
 
@@ -168,11 +184,11 @@ def _sound(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:
     """Fill one context from shifts, shape (values, options), and their covariances."""
     n_options = shift.shape[1]
-    score, below = schema.scores(n_options), np.tril(np.ones((n_options, n_options)))
+    score = schema.scores(n_options)
     spread = {
         "shift_se": np.einsum("vkk->vk", covariance),
-        "cumulative_shift_se": np.einsum("jk,vkl,jl->vj", below, covariance, below, optimize=True),
-        "effect_se": np.einsum("k,vkl,l->v", score, covariance, score, optimize=True),
+        "cumulative_shift_se": np.einsum("vkk->vk", covariance.cumsum(axis=1).cumsum(axis=2)).copy(),
+        "effect_se": covariance @ score @ score,
     }
     spread["cumulative_shift_se"][:, -1] = 0.0  # all options together: the shifts sum to 0
     arrays["shift"][at, context, :n_options] = shift
@@ -205,16 +221,22 @@ def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, prob
                 here = np.flatnonzero(sample.matched[persona][rows])
                 shift, part = _shifts(scores, here, problem.weight, some)
                 estimates[:, j], influence[here, :, j] = shift @ score, part @ score
-            statistic, p = wald(estimates, sample.design.covariance(influence, rows), sample.design.degrees_of_freedom)
+            statistic, p = wald(
+                estimates,
+                sample.design.covariance(influence, rows),
+                sample.design.domain_degrees(problem.answered[:, some], rows),
+            )
             at = np.array(fit.values)[some]
             arrays["moderation_f"][at, m], arrays["moderation_p"][at, m] = statistic, p
 
 
-def _intervals(arrays: Arrays, plan: Plan, df: int) -> None:
-    """Fill intervals and p-values from effects and their standard errors."""
-    half = stats.t.ppf(0.5 + plan.confidence / 2, df) * arrays["effect_se"]
-    arrays["effect_interval"] = np.stack([arrays["effect"] - half, arrays["effect"] + half], axis=-1)
-    arrays["p_value"] = p_values(arrays["effect"], arrays["effect_se"], df)
+def _intervals(arrays: Arrays, plan: Plan, fit: Fit, df: np.ndarray) -> None:
+    """Fill intervals and p-values from effects, their standard errors and degrees of freedom."""
+    at = list(fit.values)
+    effect, se = arrays["effect"][at], arrays["effect_se"][at]
+    half = stats.t.ppf(0.5 + plan.confidence / 2, df) * se
+    arrays["effect_interval"][at] = np.stack([effect - half, effect + half], axis=-1)
+    arrays["p_value"][at] = p_values(effect, se, df)
 
 
 def _sensitivity(arrays: Arrays, at: list[int], some: list[int], problem: Problem, columns: np.ndarray) -> None:

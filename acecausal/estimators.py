@@ -96,13 +96,18 @@ class Problem:
         return share[self.cell]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mean:
     """A signed weighted mean: `numbers`, shape (n, values, options), over `rows`, shape (n, values), bool."""
 
     sign: int
     numbers: np.ndarray
     rows: np.ndarray
+
+    @cached_property
+    def by_option(self) -> np.ndarray:
+        """The numbers, running over respondents fastest, shape (values, options, n)."""
+        return np.ascontiguousarray(self.numbers.transpose(1, 2, 0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,10 +51,33 @@ class Design:
         """PSUs per stratum, shape (H,)."""
         return np.bincount(self.stratum, minlength=len(self.fraction))
 
+    @cached_property
+    def single(self) -> bool:
+        """Whether every PSU is a single respondent."""
+        return len(self.stratum) == len(self.psu)
+
     @property
     def degrees_of_freedom(self) -> int:
         """PSUs minus strata, at least 1."""
         return max(len(self.stratum) - len(self.fraction), 1)
+
+    def domain_degrees(self, there: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Count the PSUs minus the strata that have respondents in a domain, at least 1.
+
+        Parameters
+        ----------
+        there : numpy.ndarray, shape (n, domains), bool
+        rows : numpy.ndarray, shape (n,), int
+            Positions in the sample of these respondents.
+
+        Returns
+        -------
+        numpy.ndarray, shape (domains,)
+        """
+        totals, stratum = self._totals(there.T[:, None].astype(float), rows)
+        psus = totals > 0
+        strata = _add_up(psus.astype(float), stratum, len(self.fraction)) > 0
+        return np.maximum(psus.sum(axis=(1, 2)) - strata.sum(axis=(1, 2)), 1)
 
     @property
     def lone(self) -> int:
@@ -81,36 +104,44 @@ class Design:
         ----------
         Binder (1983), On the variances of asymptotically normal estimators from complex surveys, ISR 51(3).
         """
-        by_block = np.ascontiguousarray(self._deviations(influence, rows).transpose(1, 2, 0))
-        return by_block @ by_block.transpose(0, 2, 1)
+        totals, stratum = self._totals(np.ascontiguousarray(influence.transpose(1, 2, 0)), rows)
+        lone = self.size == 1
+        scale = (1 - self.fraction) * self.size / np.maximum(self.size - 1, 1)
+        scale[lone] = 0
+        if len(scale) == 1:
+            sums = totals.sum(axis=2, keepdims=True)
+            scaled = totals * scale[0] if scale[0] != 1 else totals
+        else:
+            sums = _add_up(totals, stratum, len(scale))
+            scaled = totals * scale[stratum]
+        covariance = scaled @ totals.transpose(0, 2, 1)
+        covariance -= (sums * (scale / self.size)) @ sums.transpose(0, 2, 1)
+        if lone.any():
+            alone = (sums[:, :, lone] - sums.sum(axis=2, keepdims=True) / len(self.stratum)) * np.sqrt(
+                1 - self.fraction[lone]
+            )
+            covariance += alone @ alone.transpose(0, 2, 1)
+        return covariance
 
     def variance(self, influence: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Estimate variances; as `covariance`, with `influence` of shape (n, m) and a result of shape (m,)."""
-        deviations = self._deviations(influence[:, None, :], rows)
-        return np.einsum("ivk,ivk->k", deviations, deviations)
+        variance = self.covariance(influence[:, :, None], rows)[:, 0, 0]
+        return np.asarray(np.clip(variance, 0, None))
 
-    def _deviations(self, influence: np.ndarray, rows: np.ndarray | None) -> np.ndarray:
-        """Give what, squared and summed over the first axis, is the variance; shape (parts, blocks, k)."""
+    def _totals(self, influence: np.ndarray, rows: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        """Add influence values, shape (blocks, k, n), up by PSU; and give the stratum of each PSU that has any."""
         psu = self.psu if rows is None else self.psu[rows]
+        if self.single:
+            return influence, self.stratum[psu]
         present, number = np.unique(psu, return_inverse=True)
-        flat = influence.reshape(len(influence), -1)
-        if len(present) == len(psu):
-            totals = flat[np.argsort(number, kind="stable")]
-        else:
-            totals = sparse.csr_array((np.ones(len(psu)), (number, np.arange(len(psu))))) @ flat
-        stratum, n_strata = self.stratum[present], len(self.fraction)
-        lone = self.size == 1
-        membership = sparse.csr_array(
-            (np.ones(len(stratum)), (stratum, np.arange(len(stratum)))), (n_strata, len(stratum))
-        )
-        centre = (membership @ totals) / self.size[:, None]
-        absent = self.size - np.bincount(stratum, minlength=n_strata)  # PSUs whose total is 0
-        if lone.any():
-            centre[lone] = totals.sum(axis=0) / len(self.stratum)
-        scale = (1 - self.fraction) * np.where(lone, 1.0, self.size / np.maximum(self.size - 1, 1))
-        there = np.sqrt(scale)[stratum, None] * (totals - centre[stratum])
-        rest = np.sqrt(scale * absent)[:, None] * centre
-        return np.concatenate([there, rest]).reshape(-1, *influence.shape[1:])
+        return _add_up(influence, number, len(present)), self.stratum[present]
+
+
+def _add_up(numbers: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
+    """Sum numbers, shape (blocks, k, n), by group, shape (n,): shape (blocks, k, count)."""
+    n = len(group)
+    membership = sparse.csr_array((np.ones(n), (np.arange(n), group)), (n, count))
+    return np.asarray((numbers.reshape(-1, n) @ membership).reshape(*numbers.shape[:2], count))
 
 
 def weighted_mean(numbers: np.ndarray, weight: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +205,7 @@ def false_discovery(p: np.ndarray) -> np.ndarray:
     return q
 
 
-def simultaneous_critical(covariance: np.ndarray, confidence: float, df: float) -> np.ndarray:
+def simultaneous_critical(covariance: np.ndarray, confidence: float, df: np.ndarray) -> np.ndarray:
     """Find how many standard errors a band must reach to hold all of its estimates at once.
 
     Parameters
@@ -183,8 +214,8 @@ def simultaneous_critical(covariance: np.ndarray, confidence: float, df: float) 
         Of k estimates, m times; an estimate without variance does not count.
     confidence : float
         That all k intervals hold, in (0, 1).
-    df : float
-        Degrees of freedom of the design.
+    df : numpy.ndarray, shape (m,)
+        Degrees of freedom.
 
     Returns
     -------
@@ -201,7 +232,7 @@ def simultaneous_critical(covariance: np.ndarray, confidence: float, df: float) 
     se = np.sqrt(np.einsum("mkk->mk", covariance))
     scale = np.divide(1.0, se, out=np.zeros_like(se), where=se > 0)
     values, vectors = np.linalg.eigh(covariance * scale[:, :, None] * scale[:, None, :])
-    root = vectors * np.sqrt(np.clip(values, 0, None))[:, None, :]
+    root = (vectors * np.sqrt(np.clip(values, 0, None))[:, None, :]).astype(np.float32)
     points = _normal_points(k)
     rank = int(np.ceil(confidence * len(points))) - 1
     critical = np.empty(m)
@@ -218,18 +249,18 @@ def simultaneous_critical(covariance: np.ndarray, confidence: float, df: float) 
 def _normal_points(k: int) -> np.ndarray:
     """Spread 1,024 points like independent standard normals, shape (1024, k)."""
     sobol = stats.qmc.Sobol(k, seed=np.random.default_rng(0))
-    return np.asarray(stats.norm.ppf(np.clip(sobol.random(1024), 1e-9, 1 - 1e-9)))
+    return np.asarray(stats.norm.ppf(np.clip(sobol.random(1024), 1e-9, 1 - 1e-9)), dtype=np.float32)
 
 
-def wald(estimates: np.ndarray, covariance: np.ndarray, df: float) -> tuple[np.ndarray, np.ndarray]:
+def wald(estimates: np.ndarray, covariance: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Test whether k estimates are all the same.
 
     Parameters
     ----------
     estimates : numpy.ndarray, shape (m, k)
     covariance : numpy.ndarray, shape (m, k, k)
-    df : float
-        Degrees of freedom of the design.
+    df : numpy.ndarray, shape (m,)
+        Degrees of freedom.
 
     Returns
     -------
@@ -246,4 +277,4 @@ def wald(estimates: np.ndarray, covariance: np.ndarray, df: float) -> tuple[np.n
     sound[sound] = np.linalg.cond(spread[sound]) < 1e10
     solved = np.linalg.solve(spread[sound], difference[sound][:, :, None])[:, :, 0]
     statistic[sound] = (difference[sound] * solved).sum(axis=1) / (k - 1)
-    return statistic, stats.f.sf(statistic, k - 1, max(df - k + 2, 1))
+    return statistic, stats.f.sf(statistic, k - 1, np.maximum(df - k + 2, 1))

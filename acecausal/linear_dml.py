@@ -81,7 +81,7 @@ def _residuals(
     Returns
     -------
     numpy.ndarray, shape (n, V, K)
-        Meaningless outside.
+        Meaningless where `fold` is -1.
     """
     n, n_values, n_options = outcomes.shape
     n_cells, p = indicators.shape[1], covariates.shape[1]
@@ -98,28 +98,29 @@ def _residuals(
         crosses.append((answers @ (part[:, :, None] * outcomes).reshape(n, -1)).reshape(-1, n_values, n_options))
     total, total_cross = sum(sums), sum(crosses)
 
-    residual = np.array(outcomes, dtype=float)
-    value = np.arange(n_values)
+    intercepts, slopes = [], []
     for f in range(N_FOLDS):
         train, cross = total - sums[f], total_cross - crosses[f]
         size = np.where(train[:n_cells] > 0, train[:n_cells], 1.0)
         mean = cross[:n_cells] / size[:, :, None]
-        slope = np.zeros((n_values, 0, n_options))
+        slope = np.zeros((n_values, p, n_options))
         if p:
-            covariate_mean = (
-                train[n_cells : n_cells * (1 + p)].reshape(n_cells, p, n_values) / size[:, None]
-            ).transpose(2, 0, 1)
+            of_cell = train[n_cells : n_cells * (1 + p)].reshape(n_cells, p, n_values) / size[:, None]
+            covariate_mean = of_cell.transpose(2, 0, 1)
             gram = np.empty((n_values, p, p))
             gram[:, left, right] = gram[:, right, left] = train[n_cells * (1 + p) :].T
-            gram -= np.einsum("cv,vcp,vcq->vpq", size, covariate_mean, covariate_mean)
-            within = cross[n_cells:].transpose(1, 0, 2) - np.einsum("cv,vcp,cvk->vpk", size, covariate_mean, mean)
+            gram -= np.einsum("cv,vcp,vcq->vpq", size, covariate_mean, covariate_mean, optimize=True)
+            within = cross[n_cells:].transpose(1, 0, 2)
+            within = within - np.einsum("cv,vcp,cvk->vpk", size, covariate_mean, mean, optimize=True)
             slope = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ within
             mean = mean - (covariate_mean @ slope).transpose(1, 0, 2)
-        here, of = np.nonzero(fold == f)
-        residual[here, of] -= mean[cell[here], value[of]]
-        if p:
-            drift = (centred @ slope.transpose(1, 0, 2).reshape(p, -1)).reshape(n, n_values, n_options)
-            residual[here, of] -= drift[here, of]
+        intercepts.append(mean)
+        slopes.append(slope)
+    value = np.arange(n_values)
+    residual = outcomes - np.concatenate(intercepts)[fold * n_cells + cell[:, None], value]
+    by_fold = np.stack(slopes)
+    for j in range(p):
+        residual -= centred[:, j, None, None] * by_fold[fold, value, j]
     return residual
 
 

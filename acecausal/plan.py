@@ -85,6 +85,11 @@ class Plan:
     refute: int
     seed: int
 
+    def batches(self, country: str) -> list[tuple[int, ...]]:
+        """List the country's batches of values."""
+        first = [fit for fit in self.fits if fit.contrast == 0 and self.countries[fit.country].name == country]
+        return [fit.values for fit in first]
+
     def contexts(self, contrast: int) -> np.ndarray:
         """Positions of the personas that may be a context of this contrast, shape (contexts,)."""
         lattice = self.lattice

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from acecausal.inference import effective_size
 from acecausal.sample import Sample
 
 
@@ -22,18 +21,30 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     shape = (len(plan.values), len(plan.lattice.personas))
     arrays = {name: np.full((*shape, width), np.nan) for name in ("response", "response_se")}
     arrays |= {"n": np.zeros(shape, dtype=np.int64), "n_eff": np.zeros(shape)}
-    for v, value in enumerate(plan.values):
-        answer = survey.values[value.name]
-        options = np.arange(len(value.options))
+    for batch in plan.batches(sample.name):
+        values = np.array(batch)
+        answer = np.stack([survey.values[plan.values[v].name] for v in batch], axis=1)
+        everybody = np.flatnonzero((answer >= 0).any(axis=1))
+        n_options = len(plan.values[batch[0]].options)
+        chosen = (answer[everybody].T[:, None] == np.arange(n_options)[:, None]).astype(float)
+        weight = survey.weight[everybody, None] * (answer[everybody] >= 0)
         for p, matches in enumerate(sample.matched):
-            rows = np.flatnonzero(matches & (answer >= 0))
-            if len(rows):
-                weight = survey.weight[rows]
-                share_of = weight / weight.sum()
-                chosen = (answer[rows, None] == options).astype(float)
-                share = share_of @ chosen
-                variance = design.variance(share_of[:, None] * (chosen - share), rows)
-                arrays["n"][v, p], arrays["n_eff"][v, p] = len(rows), effective_size(weight)
-                arrays["response"][v, p, options] = np.clip(share, 0.0, 1.0)
-                arrays["response_se"][v, p, options] = np.sqrt(variance)
+            here = np.flatnonzero(matches[everybody])
+            if not len(here):
+                continue
+            w = weight[here]
+            total = w.sum(axis=0)
+            some = total > 0
+            w = (w[:, some] / total[some]).T
+            influence = np.take(chosen if some.all() else chosen[some], here, axis=2)
+            influence *= w[:, None]
+            share = influence.sum(axis=2)
+            influence -= share[:, :, None] * w[:, None]
+            flat = influence.reshape(-1, len(here)).T
+            variance = design.variance(flat, everybody[here]).reshape(share.shape)
+            at = values[some]
+            arrays["n"][at, p] = (w > 0).sum(axis=1)
+            arrays["n_eff"][at, p] = 1 / (w**2).sum(axis=1)
+            arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
+            arrays["response_se"][at, p, :n_options] = np.sqrt(variance)
     return arrays

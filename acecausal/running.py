@@ -45,8 +45,7 @@ def units(plan: Plan) -> list[Unit]:
 
 def run_unit(sample: Sample, unit: Unit) -> Arrays:
     """Compute one unit from its country's sample."""
-    with threadpool_limits(1):
-        return responses(sample) if unit.contrast is None else contrast_effects(sample, unit.contrast)
+    return responses(sample) if unit.contrast is None else contrast_effects(sample, unit.contrast)
 
 
 def run(
@@ -126,8 +125,9 @@ def _compute(
     if scheduler is not None:
         yield from _on_cluster(sample, left, scheduler)
     elif jobs == 1 or len(left) < 2:
-        for unit in left:
-            yield unit, run_unit(sample(unit.country), unit)
+        with threadpool_limits(1):
+            for unit in left:
+                yield unit, run_unit(sample(unit.country), unit)
     else:
         from joblib import Parallel, delayed
 
@@ -154,7 +154,8 @@ def _on_cluster(sample: Callable[[int], Sample], left: list[Unit], address: str)
 
 
 def _named(sample: Sample, unit: Unit) -> tuple[Unit, Arrays]:
-    return unit, run_unit(sample, unit)
+    with threadpool_limits(1):
+        return unit, run_unit(sample, unit)
 
 
 # --- the folder of finished units -------------------------------------------------------------------------------------

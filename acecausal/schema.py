@@ -279,14 +279,19 @@ def _range_problems(spec: Variable, values: np.ndarray) -> list[str]:
 
 def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
     """Find numbers missing where they must not be, or present where they must not be."""
-    ok = cube["status"] == OK
-    in_scale = cube["option"] <= cube["n_options"]
-    wanted = {"shift": ok, "effect": ok & (cube["scale"] != "nominal"), "response": cube["n"] > 0}
+    ok = cube["status"].values == OK
+    in_scale = cube["option"].values <= cube["n_options"].values[:, None]  # (value, option)
+    scored = cube["scale"].values != "nominal"
+    wanted = {"shift": ok, "effect": ok & scored[:, None], "response": cube["n"].values > 0}
     problems = []
     for spec in expected:
         if spec.present:
-            there = wanted[spec.present] & in_scale if "option" in spec.dims else wanted[spec.present]
-            wrong = int((cube[spec.name].notnull() != there).sum())
+            there = wanted[spec.present]
+            if "option" in spec.dims:
+                there = there[..., None] & in_scale[:, None]
+            elif "bound" in spec.dims:
+                there = there[..., None]
+            wrong = np.count_nonzero(~np.isnan(cube[spec.name].values) != there)
             if wrong:
                 rule = "somebody answered" if spec.present == "response" else "status is ok"
                 problems.append(f"{spec.name}: {wrong} numbers missing where {rule}, or present elsewhere")

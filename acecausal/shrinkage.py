@@ -248,7 +248,7 @@ def _between(squares: np.ndarray, noise: np.ndarray) -> float:
     low, high = 0.0, float(squares.max()) * len(squares)
     if (squares / noise).sum() <= len(squares):
         return 0.0
-    for _ in range(100):
+    for _ in range(50):
         middle = (low + high) / 2
         if (squares / (middle + noise)).sum() > len(squares):
             low = middle

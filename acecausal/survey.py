@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from datetime import date, time, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,11 @@ class Survey:
     identity : numpy.ndarray, shape (n,), uint64, optional
         Who a respondent is, whatever the order of rows; decides the cross-fitting folds. By default the row's position.
     fraction : numpy.ndarray, shape (n,), float, optional
-        Sampling fraction of the PSUs of the respondent's stratum, for the finite-population correction; by default 0.
+        Share of the PSUs of the respondent's stratum that was sampled, in (0, 1], for the finite-population
+        correction; 0 where the codebook says no fpc, and None, the same everywhere, without one.
     noted : dict of str to int
-        What is no error but worth knowing, with counts.
+        What is no error but worth knowing, with counts: equal rows, PSU codes in several strata, strata with one PSU,
+        options that nobody chose, attributes with one level.
     """
 
     codebook: Codebook
@@ -136,9 +139,10 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     Raises
     ------
     DataError
-        If a column is absent, a code is not in the codebook, a weight is not positive, or no row is left.
+        If a column is absent, a code is not in the codebook, a column that should hold codes or numbers holds dates, a
+        weight is not positive, an id stands twice in a country, fpc contradicts the sample, or no row is left.
     """
-    _choose(codebook.columns, list(table.columns), _optional_columns(codebook), source)
+    table = table[_choose(codebook.columns, list(table.columns), _optional_columns(codebook), source)]
     everywhere = {code_key(code) for code in codebook.missing}
     lost: dict[str, int] = {}
 
@@ -195,8 +199,8 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         fraction=_fraction(table, codebook, country, stratum, psu, source),
     )
     survey.noted.update(_noted(survey))
-    if codebook.id is None and len(np.unique(content)) < len(content):
-        survey.noted["rows that equal another in every column read"] = len(content) - len(np.unique(content))
+    if codebook.id is None:
+        _count(survey.noted, "rows equal to an earlier one in every column read", pd.Series(content).duplicated())
     return survey
 
 
@@ -206,7 +210,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 def _positions(column: pd.Series, codes: Mapping[str, int], missing: set[str], where: str) -> np.ndarray:
     """Map each cell's code to a position, -1 where missing; a code that is neither listed nor missing is an error."""
     numbers, uniques = pd.factorize(column)
-    keys = [code_key(code) for code in uniques]
+    keys = _keys(uniques, where)
     strange = [key for key in keys if key not in codes and key not in missing and key not in EMPTY]
     if strange:
         counts = {key: int((numbers == keys.index(key)).sum()) for key in strange[:8]}
@@ -222,12 +226,25 @@ def _positions(column: pd.Series, codes: Mapping[str, int], missing: set[str], w
     return lookup[numbers]
 
 
+def _keys(codes: Iterable[object], where: str) -> list[str]:
+    """Spell codes as the codebook does; a date is none."""
+    for code in codes:
+        if isinstance(code, date | time | timedelta | np.datetime64 | np.timedelta64):
+            raise DataError(
+                "holds dates or times",
+                param=where,
+                expected="codes or numbers",
+                got=str(code),
+                hint="turn the column into codes or numbers, as years, or name another column",
+            )
+    return [code_key(code) for code in codes]
+
+
 def _numbers(column: pd.Series, missing: set[str], where: str) -> np.ndarray:
     numbers, uniques = pd.factorize(column)
     lookup = np.full(len(uniques) + 1, np.nan)
     strange = []
-    for position, code in enumerate(uniques):
-        key = code_key(code)
+    for position, key in enumerate(_keys(uniques, where)):
         if key in missing or key in EMPTY:
             continue
         try:
@@ -306,73 +323,126 @@ def _design(
 
 
 def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray | None:
-    """Hash the respondents' ids; one that stands twice in a country is an error."""
+    """Hash the respondents' ids; one that is missing, or stands twice in a country, is an error."""
     if codebook.id is None:
         return None
-    absent = np.isin(country, _country_positions(codebook, codebook.id))
+    where = f"{source}, column {codebook.id.column} (id)"
+    there = ~np.isin(country, _country_positions(codebook, codebook.id))
     identity = np.arange(len(table), dtype=np.uint64)
-    ids = table.loc[~absent, codebook.id.column].map(code_key)
-    identity[~absent] = pd.util.hash_array(ids.to_numpy(dtype=object))
-    twice = pd.DataFrame({"country": country[~absent], "id": ids.to_numpy()}).duplicated()
+    ids = table.loc[there, codebook.id.column].map(code_key).to_numpy(dtype=object)
+    empty = np.isin(ids.astype(str), list(EMPTY))
+    if empty.any():
+        raise DataError(
+            "is missing",
+            param=where,
+            got=f"{int(empty.sum())} rows",
+            hint="a country without it is named under id.absent_in",
+        )
+    twice = pd.DataFrame({"country": country[there], "id": ids}).duplicated().to_numpy()
     if twice.any():
+        names = list(codebook.countries.levels)
+        examples = dict.fromkeys(f"{ids[i]} in {names[country[there][i]]}" for i in np.flatnonzero(twice)[:4])
         raise DataError(
             "respondents stand twice",
-            param=f"{source}, column {codebook.id.column} (id)",
-            got=f"{int(twice.sum())} rows, as " + ", ".join(ids[twice.to_numpy()].unique()[:4]),
-            hint="remove the copies; an id must be unique within a country",
+            param=where,
+            expected="ids that are unique within a country",
+            got=f"{int(twice.sum())} rows too many: {', '.join(examples)}" + (" ..." if twice.sum() > 4 else ""),
+            hint="remove the copies, or name the column that tells respondents apart",
         )
+    identity[there] = pd.util.hash_array(ids)
     return identity
 
 
 def _fraction(
     table: pd.DataFrame, codebook: Codebook, country: np.ndarray, stratum: np.ndarray, psu: np.ndarray, source: str
 ) -> np.ndarray | None:
-    """Turn fpc, the PSUs of the stratum in the population or their sampled share, into sampling fractions."""
+    """Turn fpc, the PSUs of the stratum in the population or the share of them sampled, into sampling fractions."""
     if codebook.fpc is None:
         return None
     where = f"{source}, column {codebook.fpc.column} (fpc)"
     there = ~np.isin(country, _country_positions(codebook, codebook.fpc))
     fraction = np.zeros(len(table))
     given = _numbers(table.loc[there, codebook.fpc.column], set(), where)
-    groups = pd.DataFrame({"country": country[there], "stratum": stratum[there], "psu": psu[there], "fpc": given})
-    by_stratum = groups.groupby(["country", "stratum"])
-    if (by_stratum["fpc"].nunique(dropna=False) > 1).any() or not (given > 0).all():
+    if not (given > 0).all():
         raise DataError(
-            "must be one positive number within a stratum",
+            "is missing, zero or negative",
             param=where,
-            got=f"{int((by_stratum['fpc'].nunique(dropna=False) > 1).sum())} strata with several, "
-            f"{int((~(given > 0)).sum())} rows without",
+            got=f"{int((~(given > 0)).sum())} of {len(given)} rows",
+            hint="a country without it is named under fpc.absent_in",
         )
-    sampled = by_stratum["psu"].transform("nunique").to_numpy()
-    fraction[there] = np.where(given > 1, sampled / given, given)
-    if (fraction > 1).any():
+    groups = pd.DataFrame({"country": country[there], "stratum": stratum[there], "psu": psu[there], "fpc": given})
+    strata = groups.groupby(["country", "stratum"])
+
+    def first(rows: np.ndarray) -> tuple[str, pd.DataFrame]:
+        row = int(np.flatnonzero(rows)[0])
+        same = (groups[["country", "stratum"]] == groups.loc[row, ["country", "stratum"]]).all(axis=1)
+        name = list(codebook.countries.levels)[country[there][row]]
+        part = codebook.stratum
+        if part is not None and name not in part.absent_in:
+            name += f", stratum {code_key(table.loc[there, part.column].iloc[row])}"
+        return name, groups[same]
+
+    several = strata["fpc"].transform("nunique").to_numpy() > 1
+    if several.any():
+        name, rows = first(several)
         raise DataError(
-            "fewer PSUs in the population than in the sample", param=where, got=f"{int((fraction > 1).sum())} rows"
+            "differs within a stratum",
+            param=where,
+            expected="one number per stratum",
+            got=f"{name}: " + ", ".join(f"{x:g}" for x in rows["fpc"].unique()[:4]),
+        )
+    highest = groups.groupby("country")["fpc"].transform("max").to_numpy()
+    mixed = (highest > 1) & (given < 1)
+    if mixed.any():
+        raise DataError(
+            "numbers of PSUs and shares at once",
+            param=where,
+            expected="all 1 or more, or all up to 1, within a country",
+            got=f"{first(mixed)[0]}: {given[mixed][0]:g}, beside {highest[mixed][0]:g}",
+        )
+    sampled = strata["psu"].transform("nunique").to_numpy()
+    fraction[there] = np.where(highest > 1, sampled / given, given)
+    over = fraction[there] > 1
+    if over.any():
+        raise DataError(
+            "fewer PSUs in the population than in the sample",
+            param=where,
+            got=f"{first(over)[0]}: {given[over][0]:g} in the population, {sampled[over][0]} in the sample",
         )
     return fraction
 
 
 def _noted(survey: Survey) -> dict[str, int]:
     """Count, per country, what is no error but worth knowing."""
+    book, names = survey.codebook, survey.country_names
+
+    def chosen(codes: np.ndarray, count: int) -> np.ndarray:
+        """Count the respondents with each code, shape (countries, codes)."""
+        known = codes >= 0
+        cell = survey.country[known].astype(np.int64) * count + codes[known]
+        return np.bincount(cell, minlength=len(names) * count).reshape(len(names), count)
+
+    never = np.zeros(len(names), dtype=np.int64)
+    for value, answers in survey.values.items():
+        table = chosen(answers, len(book.values[value].options))
+        never += np.where(table.any(axis=1), (table == 0).sum(axis=1), 0)
+    levels = {name: chosen(codes, len(book.attributes[name].levels)) for name, codes in survey.attributes.items()}
+    psus = pd.DataFrame({"country": survey.country, "stratum": survey.stratum, "psu": survey.psu}).drop_duplicates()
+    strata_of_code, psus_of_stratum = (psus.groupby(["country", by]).size() for by in ("psu", "stratum"))
+    shared = strata_of_code[strata_of_code > 1].groupby("country").size()
+    lone = psus_of_stratum[psus_of_stratum == 1].groupby("country").size()
     noted: dict[str, int] = {}
-    for number, name in enumerate(survey.country_names):
-        rows = survey.country == number
-        if not rows.any():
-            continue
-        pairs = pd.DataFrame({"stratum": survey.stratum[rows], "psu": survey.psu[rows]}).drop_duplicates()
-        alone = int((pairs.groupby("stratum").size() == 1).sum()) if pairs["stratum"].nunique() > 1 else 0
+    for number, name in enumerate(names):
         counts = {
-            "PSU codes in two strata (one PSU in each)": int(pairs["psu"].duplicated().sum()),
-            "strata with one PSU (centred at the mean of all PSUs)": alone,
-            "options that nobody chose": sum(
-                len(survey.codebook.values[value].options) - len(np.unique(answers[rows & (answers >= 0)]))
-                for value, answers in survey.values.items()
-                if (answers[rows] >= 0).any()
-            ),
+            f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(number, 0),
+            f"strata with one PSU in {name} (centred at the mean of all its PSUs)": lone.get(number, 0),
+            f"options never chosen in {name}": never[number],
         }
-        for attribute, codes in survey.attributes.items():
-            counts[f"{attribute} has a single level"] = int(len(np.unique(codes[rows & (codes >= 0)])) == 1)
-        noted |= {f"{name}: {what}": count for what, count in counts.items() if count}
+        for attribute, table in levels.items():
+            respondents = table[number]
+            alone = np.count_nonzero(respondents) == 1
+            counts[f"{attribute} has one level in {name}, respondents"] = respondents.sum() if alone else 0
+        noted |= {what: int(count) for what, count in counts.items() if count}
     return noted
 
 
@@ -380,9 +450,9 @@ def _country_positions(codebook: Codebook, part: DesignColumn) -> list[int]:
     return [list(codebook.countries.levels).index(name) for name in part.absent_in]
 
 
-def _count(lost: dict[str, int], reason: str, rows: np.ndarray) -> None:
+def _count(counts: dict[str, int], reason: str, rows: np.ndarray | pd.Series) -> None:
     if rows.any():
-        lost[reason] = int(rows.sum())
+        counts[reason] = int(rows.sum())
 
 
 # --- files ------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from cli.compare import compare
 from cli.demo import demo
 from cli.elicit import elicit
 from cli.estimate import estimate
+from cli.pool import pool
 from cli.report import report
 
 
@@ -47,5 +48,5 @@ def main() -> None:
     """
 
 
-for _command in (estimate, elicit, compare, align, report, demo):
+for _command in (estimate, elicit, compare, pool, align, report, demo):
     main.add_command(_command)

@@ -60,6 +60,13 @@ def test_file__loads_and_hash_ignores_layout(tmp_path):
     assert book.attribute("sex").levels[1].phrase == "sex: women"
 
 
+def test_columns__of_the_design_are_read_once(tmp_path):
+    raw = copy.deepcopy(MINIMAL) | {part: {"column": part} for part in ("weight", "stratum", "psu", "fpc")}
+    raw["id"] = {"column": "psu"}  # one respondent per PSU
+    book = load_codebook(write(tmp_path, raw))
+    assert book.columns == ["c", "s", "t", "weight", "stratum", "psu", "fpc"]
+
+
 def test_many_errors__all_listed_at_once(tmp_path):
     raw = copy.deepcopy(MINIMAL)
     raw["attributes"]["sex"]["baseline"] = "x"
@@ -104,6 +111,8 @@ BROKEN = {
         "binary value has 2",
     ),
     "strange country": (change(["weight"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "strange country of fpc": (change(["fpc"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "strange country of id": (change(["id"], {"column": "w", "absent_in": ["B"]}), "not countries"),
     "country code twice": (
         change(["countries", "levels"], {k: {"codes": [1], "label": k} for k in "AB"}),
         "listed twice",
@@ -140,6 +149,9 @@ def test_code_key__one_spelling():
     assert code_key("yes ") == "yes"
     assert code_key(1.5) == "1.5"
     assert code_key("inf") == "inf"
+    assert code_key("007") == "7"
+    assert code_key("000") == "0"
+    assert code_key(12345678901234567) != code_key(12345678901234568)  # one and the same as a float
 
 
 def test_yaml__norway_is_no_boolean_and_keys_stand_once(tmp_path):

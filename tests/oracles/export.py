@@ -20,9 +20,9 @@ COLUMNS = [
 def canada() -> pd.DataFrame:
     """Canadian Election Study 2011 (carData::CES11), stratified by province.
 
-    psu is the respondent's id modulo 23, so that every code occurs in several provinces. The h-th province by name, from
-    0, is declared to hold 1 + h times as many respondents (n_person) and PSUs (n_psu) as were sampled: its sampling
-    fraction is 1 / (1 + h), and the first province is a census.
+    psu is the respondent's id modulo 23, so that every code occurs in several provinces. The h-th province by name,
+    from 0, is declared to hold 1 + h times as many respondents (n_person) and PSUs (n_psu) as were sampled: its
+    sampling fraction is 1 / (1 + h), and the first province is a census.
     """
     raw = data("carData", "CES11")
     frame = pd.DataFrame({"stratum": raw["province"], "psu": raw["id"] % 23, "weight": raw["weight"]})

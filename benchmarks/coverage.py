@@ -1,0 +1,145 @@
+"""Do 95 % intervals hold the truth 95 times in 100? On simulated surveys with known effects, beside what others give.
+
+    python benchmarks/coverage.py                  1,000 surveys per design, about 15 minutes on 2 cores
+    python benchmarks/coverage.py --surveys 100    fewer
+
+Per design: coverage, bias and false discoveries of ours over all estimated cells (two attributes, six values, every
+context); and on the same draws, for the average effect of the first attribute, the coverage of EconML's LinearDML with
+sample_weight and its own inference, and of the raw difference of means with Welch's error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+from joblib import Parallel, delayed
+from results import report
+from scipy import stats
+
+from acecausal import schema
+from acecausal.estimation import estimate
+from acecausal.plan import make_plan
+from acecausal.simulate import World, draw, truth
+from acecausal.survey import Survey
+
+# numba, which EconML imports, looks for the library `coverage` and must not find this file
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
+
+DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
+    "simple": ({}, {}),
+    "weighted": ({}, {"weights": True}),
+    "50 clusters": ({}, {"clusters": 50}),
+    "nonresponse": ({}, {"nonresponse": 0.15}),
+    "rare cells": ({"rare": 0.07}, {}),
+}
+RESPONDENTS = 1500
+
+
+def world(choices: dict[str, object]) -> World:
+    """Make the world of a design: six values, on the last three of which the first attribute has no effect."""
+    return World.make(values=6, options=5, attributes=2, null=0.5, seed=1, **choices)  # type: ignore[arg-type]
+
+
+def econml(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, float, float]:
+    """Fit LinearDML as its documentation does: effect and 95 % interval of the average effect."""
+    from econml.dml import LinearDML
+    from sklearn.linear_model import LinearRegression
+
+    rows = survey.values[value] >= 0
+    x = np.column_stack([survey.attributes["education"], survey.covariates["age"]])[rows]
+    model = LinearDML(model_y=LinearRegression(), model_t=LinearRegression(), cv=5, random_state=0)
+    weight = survey.weight[rows]
+    model.fit(
+        survey.values[value][rows] / 4,
+        survey.attributes[contrast][rows].astype(float),
+        X=x,
+        sample_weight=weight if np.ptp(weight) else None,
+    )
+    found = model.ate_inference(x)
+    low, high = found.conf_int_mean(alpha=0.05)
+    return float(found.mean_point), float(low), float(high)
+
+
+def raw(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, float, float]:
+    """Subtract the arms' unweighted means, with Welch's interval."""
+    rows = survey.values[value] >= 0
+    score, arm = survey.values[value][rows] / 4, survey.attributes[contrast][rows]
+    found = stats.ttest_ind(score[arm == 1], score[arm == 0], equal_var=False)
+    low, high = found.confidence_interval(0.95)
+    return float(score[arm == 1].mean() - score[arm == 0].mean()), float(low), float(high)
+
+
+def one(population: World, design: dict[str, object], seed: int) -> dict[str, np.ndarray]:
+    """Draw one survey and estimate it in all ways."""
+    warnings.simplefilter("ignore")  # EconML's remarks
+    survey = draw(population, RESPONDENTS, seed, **design)  # type: ignore[arg-type]
+    cube = estimate(survey, make_plan(survey)).isel(country=0)
+    found = {name: cube[name].values for name in ("effect", "effect_se", "effect_interval", "q_value", "status")}
+    found["econml"] = np.array([econml(survey, value) for value in ("value0", "value5")])
+    found["raw"] = np.array([raw(survey, value) for value in ("value0", "value5")])
+    return found
+
+
+def run(name: str, surveys: int) -> None:
+    """Run and report one design."""
+    choices, design = DESIGNS[name]
+    population = world(choices)
+    true = truth(population).isel(country=0)
+    start = time.perf_counter()
+    drawn = Parallel(n_jobs=2)(delayed(one)(population, design, 1000 + seed) for seed in range(surveys))
+    wanted = true.effect.values
+    stacked = {key: np.stack([part[key] for part in drawn]) for key in drawn[0]}
+    ok = stacked["status"] == schema.OK
+    inside = (stacked["effect_interval"][..., 0] <= wanted) & (wanted <= stacked["effect_interval"][..., 1])
+    often = ok.mean(axis=0) > 0.9  # cells that are nearly always estimated, so that what is left out selects nothing
+    everywhere = often & (np.arange(often.shape[-1]) == 0)
+    error = np.where(ok, stacked["effect"] - wanted, np.nan)
+    bias = np.nanmean(error[:, often], axis=0) / np.nanmean(stacked["effect_se"][:, often], axis=0)
+    discovered = (np.nan_to_num(stacked["q_value"], nan=1.0) < 0.05) & ok
+    null = np.isfinite(wanted) & (np.abs(wanted) < 1e-12)
+    false = (discovered & null).sum(axis=(1, 2, 3)) / np.maximum(discovered.sum(axis=(1, 2, 3)), 1)
+    at = [int(np.flatnonzero(true.value.values == value)[0]) for value in ("value0", "value5")]
+    average = wanted[0, at, 0]
+    peers = {
+        f"{peer}_coverage": round(float(((s[..., 1] <= average) & (average <= s[..., 2])).mean()), 4)
+        for peer, s in ((peer, stacked[peer]) for peer in ("econml", "raw"))
+    }
+    ours = float(inside[ok & often].mean())
+    report(
+        f"coverage of 95 % intervals, {name}",
+        ours=ours,
+        peer=peers["econml_coverage"],
+        unit="share",
+        surveys=surveys,
+        cells=int(often.sum()),
+        coverage_average_effects=round(float(inside[ok & everywhere].mean()), 4),
+        coverage_same_cells_as_peers=round(float(inside[:, 0, at, 0].mean()), 4),
+        worst_cell=round(float(np.where(often, (inside & ok).sum(axis=0) / np.maximum(ok.sum(axis=0), 1), 1).min()), 4),
+        bias_in_se=round(float(np.abs(bias).mean()), 4),
+        bias_monte_carlo_error=round(float(np.sqrt(2 / np.pi / surveys)), 4),
+        se_over_sd=round(
+            float(np.nanmean(stacked["effect_se"][:, often]) / np.nanstd(error[:, often], axis=0).mean()), 4
+        ),
+        false_discovery_rate=round(float(false.mean()), 4),
+        discoveries=round(float(discovered.sum(axis=(1, 2, 3)).mean()), 2),
+        seconds=round(time.perf_counter() - start, 1),
+        **peers,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--surveys", type=int, default=1000)
+    parser.add_argument("--design", choices=list(DESIGNS), action="append", help="only these")
+    chosen = parser.parse_args()
+    for name in chosen.design or DESIGNS:
+        run(name, chosen.surveys)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ from acecausal import cube as cubes
 from acecausal import schema
 from acecausal.codebook import Codebook
 from acecausal.cube import Country
-from acecausal.errors import AceError
+from acecausal.errors import AceError, unknown
 from acecausal.lattice import Lattice
 from acecausal.survey import Survey
 
@@ -22,13 +23,22 @@ NAMES = ("gender", "education", "residence", "religion", "marital_status", "clas
 #: Ages, and how many of the population have each; scaled to -1..1 in the laws below.
 AGES = np.array([20, 30, 40, 50, 60, 70, 80])
 AGE_SHARE = np.array([0.16, 0.18, 0.18, 0.17, 0.15, 0.11, 0.05])
-#: Spread of a PSU's random effect on answers and on the first attribute, when there are clusters.
-CLUSTER_ANSWER, CLUSTER_ATTRIBUTE = 0.115, 0.1
+#: How far each part of the law may move the share of the high answer from a half. Together less than a half, so that
+#: shares stay within 0..1 without clipping, which would break the linearity that makes the truth exact.
+BASE, AGE, EFFECTS, STRATUM = 0.02, 0.09, 0.14, 0.03
+#: Standard deviation of a PSU's (uniform) random effect on that share, and on the first attribute.
+CLUSTER_ANSWER, CLUSTER_ATTRIBUTE = 0.12, 0.2
+#: How far an attribute from the third on is moved by the one before it.
+CHAIN = 0.15
+ESTIMANDS = ("direct", "total", "association")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class World:
     """The law of a population. All probabilities are linear, so that the truth is exact by enumeration.
+
+    Age moves all attributes; each attribute from the third on is moved by the one before it, and the second by the
+    first if there is mediation. All of them move the answers.
 
     Attributes
     ----------
@@ -36,12 +46,14 @@ class World:
         Levels per attribute; the first is the baseline.
     options : tuple of int
         Options per value, 2 to 11.
+    covariate : bool
+        Whether there is an age.
     share : tuple of numpy.ndarray, shape (levels,)
-        Share of each level at mean age, per attribute.
+        Share of each level in the population, per attribute.
     on_age : numpy.ndarray, shape (attributes,)
         How far age moves people from the baseline level to the others.
-    mediation : float
-        How far the first attribute moves people from the baseline level of the second to the others.
+    on_previous : numpy.ndarray, shape (attributes,)
+        How far the attribute before, off its own baseline, moves people from the baseline level to the others.
     base, on_answer_age : numpy.ndarray, shape (countries, values)
         Share of the high answer at the baseline levels and mean age, and its slope on age.
     main : tuple of numpy.ndarray, shape (countries, values, levels)
@@ -54,9 +66,10 @@ class World:
 
     levels: tuple[int, ...]
     options: tuple[int, ...]
+    covariate: bool
     share: tuple[np.ndarray, ...]
     on_age: np.ndarray
-    mediation: float
+    on_previous: np.ndarray
     base: np.ndarray
     on_answer_age: np.ndarray
     main: tuple[np.ndarray, ...]
@@ -73,6 +86,7 @@ class World:
         options: int | Sequence[int] = 5,
         attributes: int = 2,
         levels: int | Sequence[int] = 2,
+        covariate: bool = True,
         effect: float = 0.1,
         null: float = 0.0,
         heterogeneity: float = 0.5,
@@ -92,18 +106,21 @@ class World:
             1 to 8.
         levels : int or sequence of int
             2 or more, for all attributes or for each.
+        covariate : bool
+            Whether there is an age, which moves attributes and answers.
         effect : float
-            Typical size of main effects on the share of the high answer, up to 0.1.
+            Standard deviation of main effects on the share of the high answer, 0 to 0.14. All effects on a value are
+            scaled down together where they would add up to more than 0.14, as with many attributes they do.
         null : float
-            Share of the values (the last ones) on which the first attribute has no effect in any context.
+            Share of the values (the last ones) on which the first attribute has no direct effect in any context.
         heterogeneity : float
-            Size of interactions, relative to `effect`.
+            Size of interactions, and of differences between countries, relative to `effect`.
         confounding : float
-            How much age moves attributes and answers, 0 to 1.
+            How much age and the attribute before move attributes, and age answers, 0 to 1.
         mediation : float
             How far the first attribute moves the second, 0 to 0.2.
         rare : float, optional
-            Share of the first attribute's levels besides the baseline; by default they are common.
+            Share of the first attribute's levels besides the baseline, up to 0.5 (the default).
         seed : int
 
         Raises
@@ -114,12 +131,17 @@ class World:
         rng = np.random.default_rng(seed)
         each = (options,) * values if isinstance(options, int) else tuple(options)
         grades = (levels,) * attributes if isinstance(levels, int) else tuple(levels)
+        _check("countries", (countries,), 1)
+        _check("values", (values,), 1)
         _check("options", each, 2, 11)
         _check("attributes", (attributes,), 1, len(NAMES))
         _check("levels", grades, 2, 26)
-        _check("effect", (effect,), 0, 0.1)
+        _check("effect", (effect,), 0, EFFECTS)
+        _check("null", (null,), 0, 1)
+        _check("heterogeneity", (heterogeneity,), 0)
         _check("confounding", (confounding,), 0, 1)
-        _check("mediation", (mediation,), 0, 0.2)
+        _check("mediation", (mediation,), 0, 0.2 if attributes > 1 else 0)
+        _check("rare", () if rare is None else (rare,), 0.001, 0.5)
         if len(each) != values or len(grades) != attributes:
             raise AceError("one number per value and attribute", param="options, levels", got=f"{each}, {grades}")
         share = []
@@ -128,26 +150,33 @@ class World:
             rest = rng.dirichlet(np.full(count - 1, 20.0)) * (1 - first)
             share.append(np.concatenate([[first], rest]))
         room = np.array([min(part[0], 1 - part[0]) for part in share])
-        size = effect / np.sqrt(attributes)
-        main = tuple(_from_baseline(rng.normal(0, size, (countries, values, count))) for count in grades)
-        interaction = tuple(
-            _from_baseline(rng.normal(0, heterogeneity * size, (countries, values, grades[0], count)), first=True)
-            for count in grades[1:]
-        )
+        aged = confounding * covariate
+        on_previous = confounding * CHAIN * rng.choice([-1, 1], attributes)
+        on_previous[:2] = (0, mediation)[:attributes]
+
+        def effects(size: float, *shape: int) -> np.ndarray:
+            common, own = rng.normal(size=(1, values, *shape)), rng.normal(size=(countries, values, *shape))
+            return np.asarray(size * (common + heterogeneity * own) / np.hypot(1, heterogeneity))
+
+        main = [_from_baseline(effects(effect, count)) for count in grades]
+        interaction = [
+            _from_baseline(effects(heterogeneity * effect, grades[0], count), first=True) for count in grades[1:]
+        ]
         none = values - round(null * values)
         for part in (main[0], *interaction):
             part[:, none:] = 0
-        cap = 0.14 / (attributes + len(interaction))  # so that shares stay within 0..1, clusters and all
+        fit = EFFECTS / np.maximum(_reach([*main, *interaction]), EFFECTS)
         return cls(
             levels=grades,
             options=each,
+            covariate=covariate,
             share=tuple(share),
-            on_age=confounding * 0.5 * room * rng.choice([-1, 1], attributes),
-            mediation=mediation,
-            base=0.5 + rng.uniform(-0.02, 0.02, (countries, values)),
-            on_answer_age=confounding * rng.choice([-0.12, 0.12], (countries, values)),
-            main=tuple(np.clip(part, -cap, cap) for part in main),
-            interaction=tuple(np.clip(part, -cap, cap) for part in interaction),
+            on_age=aged * 0.5 * room * rng.choice([-1, 1], attributes),
+            on_previous=on_previous,
+            base=0.5 + rng.uniform(-BASE, BASE, (countries, values)),
+            on_answer_age=aged * rng.choice([-AGE, AGE], (countries, values)),
+            main=tuple(part * fit[..., None] for part in main),
+            interaction=tuple(part * fit[..., None, None] for part in interaction),
             low=tuple(_geometric(count, falling=True) for count in each),
             high=tuple(_geometric(count, falling=False) for count in each),
         )
@@ -156,13 +185,20 @@ class World:
     def countries(self) -> int:
         return len(self.base)
 
+    def parents(self, attribute: int) -> list[str]:
+        """Name what moves an attribute."""
+        age = ["age"] if self.on_age[attribute] else []
+        return age + ([NAMES[attribute - 1]] if self.on_previous[attribute] else [])
+
+    def descendants(self, attribute: int) -> list[int]:
+        """List the attributes that an attribute moves, also through others."""
+        after = attribute + 1
+        while after < len(self.levels) and self.on_previous[after]:
+            after += 1
+        return list(range(attribute + 1, after))
+
     def codebook(self, *, weights: bool = False, strata: bool = False, clusters: bool = False) -> Codebook:
         """Write the codebook of a survey of this world."""
-        grades = zip(NAMES, self.levels, strict=False)
-
-        def parents(name: str) -> list[str]:
-            return ["age", NAMES[0]] if name == NAMES[1] and self.mediation else ["age"]
-
         return Codebook.model_validate(
             {
                 "codebook": 1,
@@ -179,15 +215,15 @@ class World:
                         "column": name,
                         "label": name,
                         "baseline": "level0",
-                        "parents": parents(name),
+                        "parents": self.parents(a),
                         "levels": {
                             f"level{i}": {"codes": [i], "label": f"level {i}", "phrase": f"of {name} {i}"}
                             for i in range(count)
                         },
                     }
-                    for name, count in grades
+                    for a, (name, count) in enumerate(zip(NAMES, self.levels, strict=False))
                 },
-                "covariates": {"age": {"column": "age", "label": "age"}},
+                "covariates": {"age": {"column": "age", "label": "age"}} if self.covariate else {},
                 "values": {
                     f"value{v}": {
                         "column": f"value{v}",
@@ -210,15 +246,16 @@ class World:
         codes = np.array(list(product(*map(range, self.levels), range(len(AGES)))))
         share = AGE_SHARE[codes[:, -1]].copy()
         for a in range(len(self.levels)):
-            share *= self.level_share(a, codes[:, -1], codes[:, 0])[np.arange(len(codes)), codes[:, a]]
+            share *= self.level_share(a, codes)[np.arange(len(codes)), codes[:, a]]
         return codes, share
 
-    def level_share(self, attribute: int, age: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """Share of each level given age code and the first attribute's level, shape (n, levels)."""
+    def level_share(self, attribute: int, codes: np.ndarray) -> np.ndarray:
+        """Share of each level of an attribute, shape (n, levels), among people whose codes before it are given."""
         share = self.share[attribute]
-        moved = self.on_age[attribute] * _scaled(age)
-        if attribute == 1:
-            moved = moved + self.mediation * (first > 0)
+        moved = self.on_age[attribute] * _scaled(codes[:, -1])
+        if attribute:
+            before = (codes[:, attribute - 1] > 0) - (1 - self.share[attribute - 1][0])  # has mean 0
+            moved = moved + self.on_previous[attribute] * before
         rest = share[1:] / share[1:].sum()
         return np.concatenate([(share[0] - moved)[:, None], (1 - share[0] + moved)[:, None] * rest], axis=1)
 
@@ -242,7 +279,7 @@ def draw(
     strata: int = 1,
     nonresponse: float = 0.0,
 ) -> Survey:
-    """Draw a survey.
+    """Draw a survey. Whatever the design, its weighted shares and effects estimate those of `truth`.
 
     Parameters
     ----------
@@ -252,67 +289,71 @@ def draw(
     seed : int
     weights : bool
         Selection by age and the second attribute (or the first, if it is alone); weights are inverse probabilities.
+        Without them the effects of the first attribute that are averaged over the second are biased, if they differ.
     clusters : int
-        PSUs per country, in which both answers and the first attribute are alike; 0 for a simple random sample.
+        PSUs per country, in which both answers and the first attribute are alike; 0 for a simple random sample. With
+        30 respondents per PSU the design effect of a mean answer is 2 to 3. Respondents per PSU vary.
     strata : int
         PSUs (or respondents) are drawn from this many strata, whose answers differ.
     nonresponse : float
-        Share of answers missing, completely at random.
+        Share of answers missing, 0 to 0.95: completely at random and apart for each value, since anything else would
+        change whom the effects are about.
 
     Returns
     -------
     Survey
+
+    Raises
+    ------
+    AceError
+        For a number out of range.
     """
+    _check("respondents", (respondents,), 1)
+    _check("clusters", (clusters,), 0)
+    _check("strata", (strata,), 1, clusters or respondents)
+    _check("nonresponse", (nonresponse,), 0, 0.95)
     rng = np.random.default_rng(seed)
     n = respondents * world.countries
     country = np.repeat(np.arange(world.countries), respondents)
-    psu = rng.integers(0, clusters, n) + country * clusters if clusters else np.arange(n)
-    stratum = psu % strata
-    n_psu = int(psu.max()) + 1
-    on_answer = np.zeros(n_psu) if not clusters else rng.uniform(-1, 1, n_psu) * np.sqrt(3) * CLUSTER_ANSWER
-    on_first = np.zeros(n_psu) if not clusters else rng.uniform(-1, 1, n_psu) * np.sqrt(3) * CLUSTER_ATTRIBUTE
-    between = 0.04 * ((stratum + 0.5) / strata - 0.5)
+    psu = np.arange(n)
+    on_answer = on_first = np.zeros(n)
+    if clusters:
+        uniform = rng.uniform(-np.sqrt(3), np.sqrt(3), (2, clusters * world.countries))  # of standard deviation 1
+        on_answer, on_first = uniform[0] * CLUSTER_ANSWER, uniform[1] * min(CLUSTER_ATTRIBUTE, _first_room(world))
 
-    # unequal selection: more are drawn than needed, and kept with their probability
-    factor = 2 if weights else 1
+    # whoever is not selected is drawn anew, PSU and all: only so are the weights the inverse of the selection
+    codes = np.zeros((n, len(world.levels) + 1), dtype=int)
     chance = np.ones(n)
-    codes = np.empty((n, len(world.levels) + 1), dtype=int)
     todo = np.arange(n)
     while len(todo):
-        age = rng.choice(len(AGES), len(todo), p=AGE_SHARE)
-        found = np.empty((len(todo), codes.shape[1]), dtype=int)
-        found[:, -1] = age
-        for a in range(len(world.levels)):
-            share = world.level_share(a, age, found[:, 0])
-            if a == 0:
-                step = np.clip(on_first[psu[todo]], -0.8 * share[:, 0], 0.8 * (1 - share[:, 0]))
-                rest = share[:, 1:] / share[:, 1:].sum(axis=1, keepdims=True)
-                share = np.concatenate([share[:, :1] + step[:, None], share[:, 1:] - step[:, None] * rest], axis=1)
-            found[:, a] = (rng.random(len(todo))[:, None] > share.cumsum(axis=1)[:, :-1]).sum(axis=1)
+        if clusters:
+            psu[todo] = rng.integers(0, clusters, len(todo)) + country[todo] * clusters
+        found = _people(world, on_first[psu[todo]], rng)
         kept = np.ones(len(todo), dtype=bool)
-        selected = 0.5 + 0.25 * _scaled(age) + 0.2 * (found[:, min(1, len(world.levels) - 1)] > 0)
-        if factor > 1:
-            kept = rng.random(len(todo)) < selected
-        codes[todo[kept]] = found[kept]
-        chance[todo[kept]] = selected[kept] if factor > 1 else 1.0
+        if weights:
+            chance[todo] = _selection(found)
+            kept = rng.random(len(todo)) < chance[todo]
+        codes[todo] = found
         todo = todo[~kept]
 
-    high = world.high_share(country, codes) + (on_answer[psu] + between)[:, None]
+    unit = psu % (clusters or respondents)
+    high = world.high_share(country, codes) + on_answer[psu, None]
+    high += _between_strata(clusters or respondents, strata)[unit, None]
     values = {}
-    for v in range(len(world.options)):
-        law = np.stack([world.low[v].cumsum(), world.high[v].cumsum()])
-        side = (rng.random(n) < high[:, v]).astype(int)
-        answer = (rng.random(n)[:, None] > law[side][:, :-1]).sum(axis=1)
-        answer[rng.random(n) < nonresponse] = -1
+    for v, (low_law, high_law) in enumerate(zip(world.low, world.high, strict=True)):
+        luck = rng.random(n)
+        answer = np.where(rng.random(n) < high[:, v], _options(high_law, luck), _options(low_law, luck))
+        if nonresponse:
+            answer[rng.random(n) < nonresponse] = -1
         values[f"value{v}"] = answer.astype(np.int8)
     return Survey(
         world.codebook(weights=weights, strata=strata > 1, clusters=clusters > 0),
         country,
         {name: codes[:, a].astype(np.int8) for a, name in enumerate(NAMES[: len(world.levels)])},
         values,
-        {"age": AGES[codes[:, -1]].astype(float)},
+        {"age": AGES[codes[:, -1]].astype(float)} if world.covariate else {},
         weight=1 / chance,
-        stratum=stratum,
+        stratum=unit % strata,
         psu=psu,
         data_sha256=f"simulated with seed {seed}",
     )
@@ -325,7 +366,8 @@ def truth(world: World, *, estimand: str = "direct", depth: int | None = None) -
     ----------
     world : World
     estimand : {'direct', 'total', 'association'}
-        With `total`, contexts that specify the second attribute do not apply to the first if that works through it.
+        `direct`: all else held fixed, averaged over the people of the context. `total`: what the attribute moves
+        follows it; contexts that specify such an attribute do not apply. `association`: difference of subgroups.
     depth : int, optional
         Of the lattice.
 
@@ -333,7 +375,14 @@ def truth(world: World, *, estimand: str = "direct", depth: int | None = None) -
     -------
     xarray.Dataset
         Of kind model: responses, shifts and effects without error.
+
+    Raises
+    ------
+    AceError
+        For an estimand that is none of these.
     """
+    if estimand not in ESTIMANDS:
+        raise unknown("estimand", estimand, ESTIMANDS)
     book = world.codebook()
     lattice = Lattice.over([book.attribute(name) for name in book.attributes], depth)
     values = [book.value(name) for name in book.values]
@@ -341,36 +390,32 @@ def truth(world: World, *, estimand: str = "direct", depth: int | None = None) -
     matched = lattice.match(codes[:, :-1])
     width = max(world.options)
     shape = (world.countries, len(values), len(lattice.personas))
+    edges = (world.countries, len(lattice.contrasts), *shape[1:])
     arrays = {
         "response": np.full((*shape, width), np.nan),
         "n": np.ones(shape, dtype=np.int64),
         "option_mass": np.ones(shape),
+        "shift": np.full((*edges, width), np.nan),
+        "effect": np.full(edges, np.nan),
+        "status": np.full(edges, schema.NOT_APPLICABLE, dtype=np.int8),
     }
-    edges = (world.countries, len(lattice.contrasts), *shape[1:])
-    arrays |= {"shift": np.full((*edges, width), np.nan), "effect": np.full(edges, np.nan)}
-    arrays["status"] = np.full(edges, schema.NOT_APPLICABLE, dtype=np.int8)
     for c in range(world.countries):
-        country = np.full(len(codes), c)
-        high = world.high_share(country, codes)
-        mean = {p: np.average(high[rows], axis=0, weights=share[rows]) for p, rows in enumerate(matched)}
-        _fill(arrays["response"][c], world, mean)
-        for t, context, low_persona, high_persona in lattice.edges:
+        high = world.high_share(np.full(len(codes), c), codes)
+        for p, rows in enumerate(matched):
+            mean = np.average(high[rows], axis=0, weights=share[rows])
+            for v, count in enumerate(world.options):
+                arrays["response"][c, v, p, :count] = world.low[v] + mean[v] * (world.high[v] - world.low[v])
+        for t, context, _, _ in lattice.edges:
             contrast = lattice.contrasts[t]
-            if estimand == "association":
-                change = mean[high_persona] - mean[low_persona]
-            else:
-                if (
-                    estimand == "total"
-                    and world.mediation
-                    and contrast.attribute == 0
-                    and lattice.codes[context, 1] >= 0
-                ):
-                    continue
-                change = _intervened(world, c, contrast.attribute, contrast.treated, matched[context], estimand)
-                change = change - _intervened(world, c, contrast.attribute, 0, matched[context], estimand)
+            if estimand == "total" and (lattice.codes[context, world.descendants(contrast.attribute)] >= 0).any():
+                continue
+            baseline, treated = (
+                _mean_at(world, c, contrast.attribute, level, matched[context], estimand)
+                for level in (contrast.baseline, contrast.treated)
+            )
             arrays["status"][c, t, :, context] = schema.OK
             for v, count in enumerate(world.options):
-                shift = change[v] * (world.high[v] - world.low[v])
+                shift = (treated - baseline)[v] * (world.high[v] - world.low[v])
                 arrays["shift"][c, t, v, context, :count] = shift
                 arrays["effect"][c, t, v, context] = shift @ schema.scores(count)
     countries = [Country(f"country{c}", f"Country {c}", "") for c in range(world.countries)]
@@ -379,36 +424,81 @@ def truth(world: World, *, estimand: str = "direct", depth: int | None = None) -
 
 
 def simulate(
-    world: World | None = None, respondents: int = 1500, seed: int = 0, **design: float
+    world: World | None = None, respondents: int = 1500, seed: int = 0, **design: Any
 ) -> tuple[Survey, xr.Dataset]:
     """Draw a survey of a world, by default of `World.make()`; return it with the true direct effects.
 
     `design` are keywords of `draw`.
     """
     world = world or World.make()
-    return draw(world, respondents, seed, **design), truth(world)  # type: ignore[arg-type]  # those of draw
+    return draw(world, respondents, seed, **design), truth(world)
 
 
-def _intervened(world: World, country: int, attribute: int, level: int, rows: np.ndarray, estimand: str) -> np.ndarray:
-    """Mean share of the high answer, shape (values,), among `rows` of the people if all had this level."""
+def _mean_at(world: World, country: int, attribute: int, level: int, context: np.ndarray, estimand: str) -> np.ndarray:
+    """Mean share of the high answer, shape (values,), in a context (mask of kinds) at one level of an attribute."""
     codes, share = world.people
-    set_codes = codes[rows].copy()
-    weight = share[rows].copy()
-    if estimand == "total" and world.mediation and attribute == 0:
-        # the second attribute follows the first: people are weighed by age and the rest, then it is drawn anew
-        second = world.level_share(1, codes[rows, -1], codes[rows, 0])[np.arange(len(weight)), codes[rows, 1]]
-        set_codes[:, 0] = level
-        again = world.level_share(1, set_codes[:, -1], set_codes[:, 0])[np.arange(len(weight)), codes[rows, 1]]
-        weight = weight / second * again
-    set_codes[:, attribute] = level
-    high = world.high_share(np.full(len(weight), country), set_codes)
+    if estimand == "direct":
+        rows = context
+        codes = codes[rows].copy()
+        codes[:, attribute] = level
+        weight = share[rows]
+    else:
+        rows = context & (codes[:, attribute] == level)
+        codes, weight = codes[rows], share[rows]
+        if estimand == "total":  # the truncated factorisation: the law without the factor of what is set
+            weight = weight / world.level_share(attribute, codes)[:, level]
+    high = world.high_share(np.full(len(codes), country), codes)
     return np.asarray(np.average(high, axis=0, weights=weight))
 
 
-def _fill(response: np.ndarray, world: World, mean: dict[int, np.ndarray]) -> None:
-    for p, high in mean.items():
-        for v, count in enumerate(world.options):
-            response[v, p, :count] = world.low[v] + high[v] * (world.high[v] - world.low[v])
+def _people(world: World, on_first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draw people from PSUs that move the first attribute off its baseline by `on_first`, shape (n,); return codes."""
+    n = len(on_first)
+    codes = np.zeros((n, len(world.levels) + 1), dtype=int)
+    codes[:, -1] = _options(AGE_SHARE, rng.random(n))
+    for a in range(len(world.levels)):
+        share = world.level_share(a, codes)
+        if a == 0:
+            rest = share[:, 1:] / share[:, 1:].sum(axis=1, keepdims=True)
+            share += on_first[:, None] * np.concatenate([np.full((n, 1), -1.0), rest], axis=1)
+        codes[:, a] = (rng.random(n)[:, None] > share.cumsum(axis=1)[:, :-1]).sum(axis=1)
+    return codes
+
+
+def _first_room(world: World) -> float:
+    """Largest standard deviation of a PSU's (uniform) effect on the first attribute that needs no clipping at any age.
+
+    Clipping one side would move its share in the population.
+    """
+    codes = np.zeros((len(AGES), len(world.levels) + 1), dtype=int)
+    codes[:, -1] = range(len(AGES))
+    baseline = world.level_share(0, codes)[:, 0]
+    return float(0.8 * min(baseline.min(), 1 - baseline.max()) / np.sqrt(3))
+
+
+def _selection(codes: np.ndarray) -> np.ndarray:
+    """Probability of being selected under unequal weights, 0.19 to 0.95, shape (n,)."""
+    by = min(1, codes.shape[1] - 2)
+    return np.asarray(0.35 + 0.2 * _scaled(codes[:, -1]) + 0.4 * (codes[:, by] > 0))
+
+
+def _between_strata(units: int, strata: int) -> np.ndarray:
+    """What the stratum of a unit (PSU or respondent) adds to the share of the high answer; over all units 0."""
+    depth = np.linspace(-STRATUM, STRATUM, strata) if strata > 1 else np.zeros(1)
+    added = depth[np.arange(units) % strata]
+    return np.asarray(added - added.mean())
+
+
+def _reach(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Bound on how far effects add up in one direction, shape (countries, values)."""
+    flat = [part.reshape(*part.shape[:2], -1) for part in parts]  # baselines are among them, so max >= 0 >= min
+    up, down = sum(part.max(axis=2) for part in flat), sum(-part.min(axis=2) for part in flat)
+    return np.maximum(up, down)
+
+
+def _options(law: np.ndarray, luck: np.ndarray) -> np.ndarray:
+    """Positions drawn from a law by uniform numbers."""
+    return np.searchsorted(law.cumsum()[:-1], luck, side="right")
 
 
 def _from_baseline(numbers: np.ndarray, *, first: bool = False) -> np.ndarray:
@@ -420,8 +510,8 @@ def _from_baseline(numbers: np.ndarray, *, first: bool = False) -> np.ndarray:
 
 
 def _geometric(count: int, *, falling: bool) -> np.ndarray:
-    """A distribution over the options that falls or rises from end to end by a factor of 16, evenly."""
-    weight = 16.0 ** np.linspace(1 if falling else 0, 0 if falling else 1, count)
+    """A distribution over the options that falls or rises from end to end by a factor of 32, evenly."""
+    weight = 32.0 ** np.linspace(1 if falling else 0, 0 if falling else 1, count)
     return np.asarray(weight / weight.sum())
 
 
@@ -431,7 +521,8 @@ def _scaled(age: np.ndarray) -> np.ndarray:
     return np.asarray((AGES[age] - mean) / (AGES.max() - mean))
 
 
-def _check(param: str, numbers: Sequence[float], low: float, high: float) -> None:
+def _check(param: str, numbers: Sequence[float], low: float, high: float = np.inf) -> None:
     for number in numbers:
         if not low <= number <= high:
-            raise AceError("out of range", param=param, expected=f"{low} to {high}", got=number)
+            expected = f"{low} or more" if np.isinf(high) else f"{low} to {high}"
+            raise AceError("out of range", param=param, expected=expected, got=number)

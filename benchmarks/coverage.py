@@ -11,10 +11,8 @@ sample_weight and its own inference, and of the raw difference of means with Wel
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -26,9 +24,6 @@ from acecausal.estimation import estimate
 from acecausal.plan import make_plan
 from acecausal.simulate import World, draw, truth
 from acecausal.survey import Survey
-
-# numba, which EconML imports, looks for the library `coverage` and must not find this file
-sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "simple": ({}, {}),

@@ -6,9 +6,13 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+# numba, which EconML imports, looks for the library `coverage` and must not find the script of that name
+sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
 LIBRARIES = ("acecausal", "dowhy", "econml", "numpy", "scikit-learn", "xarray")
 

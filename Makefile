@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint clean
+.PHONY: install demo test lint bench clean
 
 install: .venv/installed
 
@@ -25,6 +25,12 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The figures of benchmarks/README.md, about half an hour; each line is one JSON object.
+bench: install
+	$(BIN)/python benchmarks/estimation.py
+	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/shrinkage.py
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -38,7 +38,7 @@ def align(
     output: Path,
     force: bool,
 ) -> None:
-    r"""Fine-tune a model (a LoRA adapter) until its effects match the cube's.
+    """Fine-tune a model (a LoRA adapter) until its effects match the cube's.
 
     \b
     acecausal align --model ./SmolLM2-135M-Instruct --cube human.zarr --hold-out country=USA -o adapter

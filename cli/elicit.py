@@ -17,7 +17,7 @@ from cli.console import force_option, note, progress_bar, quiet_libraries
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
 @force_option
 def elicit(source: str, adapter: Path | None, like: Path, output: Path | None, show_prompt: bool, force: bool) -> None:
-    r"""Ask a language model for the same cube, from the probabilities it gives to the answer options.
+    """Ask a language model for the same cube, from the probabilities it gives to the answer options.
 
     \b
     acecausal elicit --model ./SmolLM2-135M-Instruct --like human.zarr -o model.zarr

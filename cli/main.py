@@ -37,7 +37,7 @@ class Group(click.Group):
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(version("acecausal"), prog_name="acecausal")
 def main() -> None:
-    r"""Find out what each attribute of a persona does to survey answers, in people and in language models.
+    """Find out what each attribute of a persona does to survey answers, in people and in language models.
 
     \b
     survey -> estimate -> cube of effects (people)

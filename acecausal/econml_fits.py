@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from acecausal.estimators import N_FOLDS, Problem, Scores
+from acecausal.problem import N_FOLDS, Problem, Scores
 
 #: Trees of the causal forest; EconML's default.
 TREES = 100

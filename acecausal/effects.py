@@ -9,9 +9,10 @@ import numpy as np
 from scipy import stats
 
 from acecausal import balance, refutation, schema, sensitivity
-from acecausal.estimators import ESTIMATORS, Problem, Scores
+from acecausal.estimators import ESTIMATORS
 from acecausal.inference import p_values, simultaneous_critical, wald
 from acecausal.plan import Fit, Plan, adjusted_labels
+from acecausal.problem import Problem, Scores
 from acecausal.sample import Sample
 
 #: An estimate must speak for at least this weighted share of the context's respondents.

@@ -1,138 +1,12 @@
-"""The contract of estimators, and their registry: arrays in, means of numbers per respondent out.
-
-An effect is a sum of signed weighted means over respondents: for the causal estimators one mean, of a score per
-respondent; for the plain difference two, of the answers themselves. So contexts, weights, strata, clusters, joint tests
-and bands are all applied afterwards, without refitting.
-"""
+"""The registry of estimators, each a function from `Problem` to `Scores`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
 
-import numpy as np
-
-N_FOLDS = 5
-#: Fewest respondents per arm that a cell needs to enter a fit: one for each fold.
-MIN_CELL_ARM = N_FOLDS
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What an estimator gets: one contrast in one country, and the values of one batch.
-
-    Attributes
-    ----------
-    outcomes : numpy.ndarray, shape (n, values, options)
-        One-hot; all 0 where the value was not answered.
-    answered : numpy.ndarray, shape (n, values), bool
-    arm : numpy.ndarray, shape (n,), int
-        0 baseline, 1 treated, -1 another level of the same attribute (counts in the population averaged over, not in
-        the fit).
-    cell : numpy.ndarray, shape (n,), int
-        0..cells-1, the combination of the context attributes; the effect is free in each.
-    covariates : numpy.ndarray, shape (n, p)
-        Adjusted for linearly; p may be 0.
-    weight : numpy.ndarray, shape (n,)
-        Positive.
-    key : numpy.ndarray, shape (n,), uint64
-        Decides the folds: a random number per respondent, the same for copies of one respondent.
-    seed : int
-        For estimators that draw.
-    """
-
-    outcomes: np.ndarray
-    answered: np.ndarray
-    arm: np.ndarray
-    cell: np.ndarray
-    covariates: np.ndarray
-    weight: np.ndarray
-    key: np.ndarray
-    seed: int
-
-    @cached_property
-    def indicators(self) -> np.ndarray:
-        """Cell indicators, shape (n, cells), float."""
-        return np.eye(int(self.cell.max(initial=-1)) + 1)[self.cell]
-
-    @cached_property
-    def folds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Folds of each value's own respondents, stratified by cell and arm.
-
-        Returns
-        -------
-        fold : numpy.ndarray, shape (n, values), int8
-            0..N_FOLDS-1 in the order of `key`; -1 for those outside the fit.
-        comparable : numpy.ndarray, shape (n, values), bool
-            Answered, and in a cell that holds at least MIN_CELL_ARM respondents of both arms who did.
-        """
-        order = np.lexsort([self.key, self.arm, self.cell])
-        group = (self.cell * 3 + self.arm + 1)[order]
-        first = np.diff(group, prepend=-1) != 0
-        new = (first | (np.diff(self.key[order], prepend=0) != 0))[:, None]
-        answered = self.answered[order]
-        before = np.concatenate([np.zeros((1, answered.shape[1]), dtype=bool), answered[:-1]])
-        count = np.cumsum(answered & (new | ~before), axis=0, dtype=np.int32)  # copies of a respondent count once
-        start = np.flatnonzero(first)
-        base = np.concatenate([np.zeros((1, answered.shape[1]), dtype=np.int32), count])[start]
-        size = count[np.append(start[1:], len(order)) - 1] - base
-        rank = count - base[np.cumsum(first) - 1] - 1
-        sizes = np.zeros((self.indicators.shape[1] * 3, answered.shape[1]), dtype=np.int32)
-        sizes[group[start]] = size
-        enough = np.minimum(sizes[1::3], sizes[2::3]) >= MIN_CELL_ARM
-        comparable = self.answered & enough[self.cell]
-        fold = np.empty(answered.shape, dtype=np.int8)
-        fold[order] = rank % N_FOLDS
-        fold[~comparable | (self.arm < 0)[:, None]] = -1
-        return fold, comparable
-
-    def share_treated(self, rows: np.ndarray) -> np.ndarray:
-        """Give each respondent the weighted share of the treated arm among `rows` in their cell, (n, values)."""
-        weight = self.weight[:, None] * (rows & (self.arm >= 0)[:, None])
-        total = self.indicators.T @ weight
-        treated = self.indicators.T @ (weight * (self.arm == 1)[:, None])
-        share = np.divide(treated, total, out=np.full_like(total, np.nan), where=total > 0)
-        return share[self.cell]
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A signed weighted mean: `numbers`, shape (n, values, options), over `rows`, shape (n, values), bool."""
-
-    sign: int
-    numbers: np.ndarray
-    rows: np.ndarray
-
-    @cached_property
-    def by_option(self) -> np.ndarray:
-        """The numbers, running over respondents fastest, shape (values, options, n)."""
-        return np.ascontiguousarray(self.numbers.transpose(1, 2, 0))
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """What a fit leaves behind.
-
-    Attributes
-    ----------
-    means : tuple of Mean
-        Within any context, the shift is the sum of these, each over the rows in the context.
-    inside : numpy.ndarray, shape (n, values), bool
-        Respondents the estimate speaks for.
-    propensity : numpy.ndarray, shape (n, values)
-        Cross-fitted probability of the treated arm against the baseline arm; NaN outside.
-    """
-
-    means: tuple[Mean, ...]
-    inside: np.ndarray
-    propensity: np.ndarray
-
-    @classmethod
-    def of(cls, score: np.ndarray, inside: np.ndarray, propensity: np.ndarray) -> Scores:
-        """Wrap a score per respondent, shape (n, values, options), whose weighted mean is the effect."""
-        return cls((Mean(1, score, inside),), inside, np.where(inside, propensity, np.nan))
-
+from acecausal.econml_fits import doubly_robust, forest_dml
+from acecausal.linear_dml import linear_dml
+from acecausal.problem import Mean, Problem, Scores
 
 Estimator = Callable[[Problem], Scores]
 
@@ -144,28 +18,10 @@ def difference(problem: Problem) -> Scores:
     return Scores(means, problem.answered, problem.share_treated(problem.answered))
 
 
-def _linear_dml(problem: Problem) -> Scores:
-    from acecausal.linear_dml import linear_dml
-
-    return linear_dml(problem)
-
-
-def _forest_dml(problem: Problem) -> Scores:
-    from acecausal.econml_fits import forest_dml
-
-    return forest_dml(problem)
-
-
-def _doubly_robust(problem: Problem) -> Scores:
-    from acecausal.econml_fits import doubly_robust
-
-    return doubly_robust(problem)
-
-
 ASSOCIATION = "association"
 ESTIMATORS: dict[str, Estimator] = {
-    "linear-dml": _linear_dml,
-    "forest-dml": _forest_dml,
-    "dr": _doubly_robust,
+    "linear-dml": linear_dml,
+    "forest-dml": forest_dml,
+    "dr": doubly_robust,
     ASSOCIATION: difference,
 }

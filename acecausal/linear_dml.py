@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from acecausal.estimators import N_FOLDS, Problem, Scores
+from acecausal.problem import N_FOLDS, Problem, Scores
 
 
 def linear_dml(problem: Problem) -> Scores:

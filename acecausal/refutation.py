@@ -13,7 +13,8 @@ import numpy as np
 from scipy import stats
 
 from acecausal import schema
-from acecausal.estimators import Estimator, Problem, Scores
+from acecausal.estimators import Estimator
+from acecausal.problem import Problem, Scores
 
 #: Share of the respondents that the refuter `subset` keeps.
 SUBSET = 0.8

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from acecausal.estimators import Problem
 from acecausal.inference import Design
 from acecausal.plan import Fit, Plan
+from acecausal.problem import Problem
 from acecausal.survey import Survey
 
 

@@ -25,8 +25,8 @@ import pandas as pd
 from results import report
 
 from acecausal.estimation import estimate
-from acecausal.estimators import N_FOLDS, Problem
 from acecausal.plan import Plan, make_plan
+from acecausal.problem import N_FOLDS, Problem
 from acecausal.sample import Sample
 from acecausal.simulate import World, draw
 from acecausal.survey import Survey
@@ -163,12 +163,12 @@ def against_loops(nonresponse: float, depth: int | None) -> None:
         )
 
 
-def full_size(countries: int, topics: int) -> None:
+def full_size(countries: int, topics: int, jobs: int) -> None:
     """Estimate 14 x 8 or less with 5 % nonresponse, in this process: seconds and peak memory."""
     data = survey(countries, topics, 0.05)
     start = time.perf_counter()
     plan = make_plan(data)
-    estimate(data, plan, jobs=2)
+    estimate(data, plan, jobs=jobs)
     seconds = time.perf_counter() - start
     laid = problems(data, dataclasses.replace(plan, fits=plan.fits[:ATTRIBUTES]))
     everybody = np.ones((1, len(laid[0][2].arm)), dtype=bool)
@@ -178,9 +178,13 @@ def full_size(countries: int, topics: int) -> None:
         dowhy_cell(laid[rng.integers(len(laid))][2], rng.integers(QUESTIONS), rng.integers(OPTIONS), everybody)
     loop = (time.perf_counter() - start) / SAMPLED
     cells = countries * topics * ATTRIBUTES * QUESTIONS * OPTIONS
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 2**20
+    # of this process, and of the largest worker times their number
+    own, worker = (
+        resource.getrusage(who).ru_maxrss / 2**20 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    peak = own + (worker * jobs if jobs > 1 else 0)
     report(
-        f"dowhy+econml loop, extrapolated, {countries} countries x {topics} topics, 5 % nonresponse",
+        f"dowhy+econml loop, extrapolated, {countries} countries x {topics} topics, jobs {jobs}, 5 % nonresponse",
         ours=seconds,
         peer=loop * cells,
         unit="seconds",
@@ -196,7 +200,9 @@ def full_size(countries: int, topics: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="without the full size")
-    parser.add_argument("--size", nargs=2, type=int, metavar=("COUNTRIES", "TOPICS"), help="one size, in this process")
+    parser.add_argument(
+        "--size", nargs=3, type=int, metavar=("COUNTRIES", "TOPICS", "JOBS"), help="one size, in this process"
+    )
     chosen = parser.parse_args()
     warnings.simplefilter("ignore")  # the peers' remarks
     if chosen.size:
@@ -206,7 +212,12 @@ def main() -> None:
         for nonresponse in (0.0, 0.05):
             against_loops(nonresponse, depth)
     if not chosen.quick:
-        for size in (("3", "2"), ("7", "4"), ("14", "8")):  # a process each, so that peak memory is its own
+        for size in (
+            ("3", "2", "1"),
+            ("7", "4", "1"),
+            ("14", "8", "1"),
+            ("14", "8", "2"),
+        ):  # a process each, so that peak memory is its own
             subprocess.run([sys.executable, __file__, "--size", *size], check=True)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from acecausal.cube import open_cube
 from acecausal.errors import AceError
 from acecausal.estimation import estimate
 from acecausal.plan import FAMILY_DIMS, make_plan
+from acecausal.simulate import World, draw
 from cli.main import main
 
 
@@ -143,3 +145,33 @@ def test_bad_choices(wvs, name, value, message):
 def test_plan_and_choices__not_both(wvs):
     with pytest.raises(AceError, match="given beside a plan"):
         estimate(wvs, make_plan(wvs), min_arm=10)
+
+
+def test_intervals__degrees_of_freedom_of_the_context():
+    """By hand: with PSUs that lie within a level of education, its contexts have only their own 12. rtol 1e-9."""
+    survey = draw(World.make(values=2, seed=1), 1500, 2, clusters=12)
+    education = survey.attributes["education"].astype(int)
+    survey = dataclasses.replace(survey, psu=survey.psu + 100 * education)
+    cube = estimate(survey).isel(country=0, value=0).sel(attribute="gender:level1")
+    for persona, psus in (("all", 24), ("education=level1", 12)):
+        cell = cube.sel(persona=persona)
+        half = float(cell.effect_interval.sel(bound="upper") - cell.effect)
+        critical = stats.t.isf(0.025, psus - 1)
+        assert half / float(cell.effect_se) == pytest.approx(critical, rel=1e-9)
+        p = 2 * stats.t.sf(abs(float(cell.effect / cell.effect_se)), psus - 1)
+        assert float(cell.p_value) == pytest.approx(p, rel=1e-9)
+        assert critical <= float(cell.shift_critical) < stats.t.isf(0.025 / 5, psus - 1)
+
+
+def test_no_overlap__arms_that_meet_for_too_few():
+    """Both genders only at the first of three levels of education, which 40 % have: no number for everybody."""
+    survey = draw(World.make(values=1, levels=[2, 3], seed=3), 3000, 4)
+    attributes = dict(survey.attributes)
+    attributes["gender"] = np.where(attributes["education"] == 0, attributes["gender"], 0).astype(np.int8)
+    attributes["education"] = np.where(np.arange(3000) % 5 < 2, attributes["education"], 2).astype(np.int8)
+    attributes["gender"] = np.where(attributes["education"] == 0, attributes["gender"], 0).astype(np.int8)
+    cube = estimate(dataclasses.replace(survey, attributes=attributes)).isel(country=0, value=0)
+    cell = cube.sel(attribute="gender:level1", persona="all")
+    assert min(int(cell.n_baseline), int(cell.n_treated)) > 100
+    assert int(cell.status) == schema.NO_OVERLAP
+    assert int(cube.status.sel(attribute="gender:level1", persona="education=level0")) == schema.OK

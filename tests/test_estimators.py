@@ -12,10 +12,11 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from acecausal import schema
 from acecausal.econml_fits import MIN_PROPENSITY, TREES
-from acecausal.estimators import ESTIMATORS, MIN_CELL_ARM, N_FOLDS, Problem, Scores
+from acecausal.estimators import ESTIMATORS
 from acecausal.inference import Design
 from acecausal.linear_dml import linear_dml
 from acecausal.plan import make_plan
+from acecausal.problem import MIN_CELL_ARM, N_FOLDS, Problem, Scores
 from acecausal.sample import Sample
 
 

@@ -10,8 +10,9 @@ from test_estimators import average, problem
 
 from acecausal import refutation, schema
 from acecausal.estimation import estimate
-from acecausal.estimators import ESTIMATORS, Problem, Scores
+from acecausal.estimators import ESTIMATORS
 from acecausal.linear_dml import linear_dml
+from acecausal.problem import Problem, Scores
 
 WORDS = dict(enumerate(schema.VERDICTS))
 

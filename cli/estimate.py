@@ -76,6 +76,7 @@ def estimate(
     from acecausal import schema
     from acecausal.codebook import load_codebook
     from acecausal.cube import check_output, write_cube
+    from acecausal.errors import AceError
     from acecausal.estimation import estimate as run
     from acecausal.estimation import unanswered
     from acecausal.plan import make_plan
@@ -94,8 +95,13 @@ def estimate(
         print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", columns, rows)
         return
     assert output is not None
-    with progress_bar("estimate", len(units(plan))) as step:
-        cube = run(survey, plan, jobs=jobs, scheduler=scheduler, store=store, progress=step)
+    try:
+        with progress_bar("estimate", len(units(plan))) as step:
+            cube = run(survey, plan, jobs=jobs, scheduler=scheduler, store=store, progress=step)
+    except AceError:
+        if not resume:  # an error is no cut-off: there is nothing to go on with
+            shutil.rmtree(store, ignore_errors=True)
+        raise
     write_cube(cube, output, force=force)
     shutil.rmtree(store)
     counts = cube["status"].to_series().value_counts()

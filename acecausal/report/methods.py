@@ -54,6 +54,8 @@ def _data(cube: xr.Dataset, attrs: Mapping[str, Any]) -> Iterator[str]:
     if isinstance(attrs.get("lost"), dict):
         lost = "; ".join(f"{reason}: {number:,}" for reason, number in attrs["lost"].items())
         yield f"Rows or answers lost: {lost or 'none'}."
+    if isinstance(attrs.get("noted"), dict) and attrs["noted"]:
+        yield f"Noted: {'; '.join(f'{what}: {number:,}' for what, number in attrs['noted'].items())}."
     if attrs.get("licence"):
         yield f"Licence of the data: {str(attrs['licence']).rstrip('.')}."
 
@@ -78,13 +80,19 @@ def _uncertainty(attrs: Mapping[str, Any]) -> Iterator[str]:
         yield f"Weights: {attrs['weights']}."
     design = attrs.get("design")
     if isinstance(design, dict):
-        yield f"Design: {'; '.join(f'{str(key).replace(chr(95), chr(32))}: {text}' for key, text in design.items())}."
+        parts = (f"{str(key).replace('_', ' ')}: {_flat(text)}" for key, text in design.items())
+        yield f"Design: {'; '.join(parts)}."
     if "confidence" in attrs:
         yield f"Intervals: {100 * float(attrs['confidence']):g} %."
     if "q_family" in attrs:
         yield f"q-values: Benjamini-Hochberg; the family is {attrs['q_family']}."
     if "min_arm" in attrs:
         yield f"A cell with fewer than {attrs['min_arm']} respondents in an arm is not estimated."
+
+
+def _flat(text: object) -> str:
+    """Write a mapping as a list, anything else as it is."""
+    return ", ".join(f"{key} {part}" for key, part in text.items()) if isinstance(text, dict) else str(text)
 
 
 def _software(attrs: Mapping[str, Any]) -> Iterator[str]:

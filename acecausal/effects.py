@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -25,7 +24,7 @@ GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect
 Arrays = dict[str, np.ndarray]
 
 
-def contrast_effects(sample: Sample, contrast: int, progress: Callable[[], None] | None = None) -> Arrays:
+def contrast_effects(sample: Sample, contrast: int) -> Arrays:
     """Estimate one contrast.
 
     Parameters
@@ -33,8 +32,6 @@ def contrast_effects(sample: Sample, contrast: int, progress: Callable[[], None]
     sample : Sample
     contrast : int
         Position in the lattice's contrasts.
-    progress : callable, optional
-        Called after each fit.
 
     Returns
     -------
@@ -65,8 +62,6 @@ def contrast_effects(sample: Sample, contrast: int, progress: Callable[[], None]
                 _refutation(arrays, at, some, problem, sample, contrast, rows)
         else:
             arrays["status"][np.ix_(np.array(fit.values), plan.contexts(contrast))] = schema.TOO_FEW
-        if progress:
-            progress()
     return arrays | _balance(sample, contrast, propensities)
 
 

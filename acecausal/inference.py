@@ -79,11 +79,6 @@ class Design:
         strata = _add_up(psus.astype(float), stratum, len(self.fraction)) > 0
         return np.maximum(psus.sum(axis=(1, 2)) - strata.sum(axis=(1, 2)), 1)
 
-    @property
-    def lone(self) -> int:
-        """Count the strata with a single PSU."""
-        return int((self.size == 1).sum())
-
     def covariance(self, influence: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Estimate the covariances of statistics from their influence values by Taylor linearisation.
 
@@ -142,44 +137,6 @@ def _add_up(numbers: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     n = len(group)
     membership = sparse.csr_array((np.ones(n), (np.arange(n), group)), (n, count))
     return np.asarray((numbers.reshape(-1, n) @ membership).reshape(*numbers.shape[:2], count))
-
-
-def weighted_mean(numbers: np.ndarray, weight: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average over some rows.
-
-    Parameters
-    ----------
-    numbers : numpy.ndarray, shape (n, outcomes)
-    weight : numpy.ndarray, shape (n,)
-    rows : numpy.ndarray, shape (n,), bool
-        At least one True.
-
-    Returns
-    -------
-    mean : numpy.ndarray, shape (outcomes,)
-    influence : numpy.ndarray, shape (n, outcomes)
-        0 outside `rows`.
-    """
-    w = weight[rows, None]
-    total = w.sum()
-    mean = (w * numbers[rows]).sum(axis=0) / total
-    influence = np.zeros_like(numbers)
-    influence[rows] = w * (numbers[rows] - mean) / total
-    return mean, influence
-
-
-def weighted_difference(
-    numbers: np.ndarray, weight: np.ndarray, baseline: np.ndarray, treated: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Subtract the weighted mean over `baseline` rows from that over `treated` rows; shapes as in `weighted_mean`."""
-    low, low_influence = weighted_mean(numbers, weight, baseline)
-    high, high_influence = weighted_mean(numbers, weight, treated)
-    return high - low, high_influence - low_influence
-
-
-def effective_size(weight: np.ndarray) -> float:
-    """Compute Kish's effective sample size, (sum w)^2 / sum w^2; 0 for nobody."""
-    return float(weight.sum() ** 2 / (weight**2).sum()) if len(weight) else 0.0
 
 
 def p_values(estimate: np.ndarray, se: np.ndarray, df: float | np.ndarray) -> np.ndarray:

@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from means import weighted_difference, weighted_mean
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from acecausal.inference import (
     Design,
-    effective_size,
     false_discovery,
     p_values,
     simultaneous_critical,
     wald,
-    weighted_difference,
-    weighted_mean,
 )
 
 
@@ -75,12 +73,6 @@ def test_weights__constant_weights_are_none(weight):
         weighted_mean(x, np.full(30, weight), rows), weighted_mean(x, np.ones(30), rows), strict=True
     ):
         np.testing.assert_allclose(got, plain, rtol=1e-9, atol=1e-12)
-
-
-def test_effective_size__kish():
-    assert effective_size(np.ones(7)) == 7
-    assert effective_size(np.array([1.0, 3.0])) == pytest.approx(16 / 10)
-    assert effective_size(np.array([])) == 0
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(float("nan"))), min_size=1, max_size=30))

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from means import weighted_difference, weighted_mean
 from oracles.export import canada, lonely, norway
 
 from acecausal.codebook import Codebook, load_codebook
 from acecausal.estimation import estimate
-from acecausal.inference import Design, weighted_difference, weighted_mean
+from acecausal.inference import Design
 from acecausal.schema import OK
 from acecausal.survey import from_table, read_survey
 

@@ -248,9 +248,9 @@ def _groups(cube: xr.Dataset, held_out: holdout.HoldOut) -> Iterator[tuple[str, 
         here = np.arange(cube.sizes["value"]) == v
         yield "value", key, here[None, :, None], here[None, None, :, None]
     if held_out:
-        held = holdout.mask(held_out, cube)
-        for key, cells in (("trained", ~held), ("held_out", held)):
-            yield "held_out", key, cells[:, :, None], cells[:, None, :, None]
+        level, effect = holdout.masks(held_out, cube)
+        yield "held_out", "trained", ~level, ~effect
+        yield "held_out", "held_out", level, effect
 
 
 # --- summaries --------------------------------------------------------------------------------------------------------

@@ -47,8 +47,8 @@ class Variable:
     present : {'', 'shift', 'effect', 'response'}
         Where the number is there and where it is missing: where `status` is ok (shift), and the value has a score
         (effect); where somebody answered (response); or as the meaning says ('').
-    optional : bool
-        A diagnostic, which may be absent.
+    optional : tuple of str
+        Kinds of cube in which it may be absent: diagnostics, and the errors of a model that was asked in one way only.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Variable:
     meaning: str
     kinds: tuple[str, ...] = KINDS
     present: str = ""
-    optional: bool = False
+    optional: tuple[str, ...] = ()
 
 
 _INF = float("inf")
@@ -71,7 +71,8 @@ VARIABLES: tuple[Variable, ...] = (
              "Weighted share of the option (survey), or its probability normalised over the options (model).",
              present="response"),
     Variable("response_se", (*RESPONSE, "option"), "f", "1", (0, _INF),
-             "Standard error of the share under the survey's design.", _SURVEY, "response"),
+             "Standard error of the share under the survey's design (survey), or of the mean over prompts (model).",
+             present="response", optional=_MODEL),
     Variable("response_shrunk", (*RESPONSE, "option"), "f", "1", (0, 1),
              "Empirical-Bayes response, drawn towards what coarser personas and the other countries say.",
              _SURVEY, "response"),
@@ -83,10 +84,14 @@ VARIABLES: tuple[Variable, ...] = (
              "Kish effective sample size of the respondents behind the response.", _SURVEY),
     Variable("option_mass", RESPONSE, "f", "1", (0, 1),
              "Probability the model puts on the options together, before normalising.", _MODEL),
+    Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),
+             "Probability on tokens that the server did not list while an option was not among the listed: what a "
+             "truncated list may hide from the options.", _MODEL, optional=_MODEL),
     Variable("shift", (*EDGE, "option"), "f", "1", (-1.5, 1.5),
              "Change of the option's probability when the contrast is applied within the context (the persona).",
              present="shift"),
-    Variable("shift_se", (*EDGE, "option"), "f", "1", (0, _INF), "Standard error of the shift.", _SURVEY, "shift"),
+    Variable("shift_se", (*EDGE, "option"), "f", "1", (0, _INF), "Standard error of the shift.",
+             present="shift", optional=_MODEL),
     Variable("cumulative_shift_se", (*EDGE, "option"), "f", "1", (0, _INF),
              "Standard error of the shift summed over this option and those before it.", _SURVEY, "shift"),
     Variable("shift_critical", EDGE, "f", "1", (0, _INF),
@@ -99,7 +104,8 @@ VARIABLES: tuple[Variable, ...] = (
              "Standard error of the empirical-Bayes shift.", _SURVEY, "shift"),
     Variable("effect", EDGE, "f", "score", (-1.5, 1.5),
              "Change of the mean score, 0..1; missing for nominal values, which have no score.", present="effect"),
-    Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.", _SURVEY, "effect"),
+    Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.",
+             present="effect", optional=_MODEL),
     Variable("effect_interval", (*EDGE, "bound"), "f", "score", (-_INF, _INF),
              "Interval of the effect at the level in attrs, from the t distribution of the design.", _SURVEY, "effect"),
     Variable("p_value", EDGE, "f", "1", (0, 1), "Two-sided p-value of the effect being zero.", _SURVEY, "effect"),
@@ -118,31 +124,32 @@ VARIABLES: tuple[Variable, ...] = (
              "missing where nobody was asked or the edge does not exist.", _SURVEY),
     Variable("moderation_f", (*FIT, "modifier"), "f", "1", (0, _INF),
              "F statistic of the effect being the same at all levels of the modifier that could be estimated; missing "
-             "where fewer than two could.", _SURVEY, optional=True),
-    Variable("moderation_p", (*FIT, "modifier"), "f", "1", (0, 1), "p-value of moderation_f.", _SURVEY, optional=True),
+             "where fewer than two could.", _SURVEY, optional=_SURVEY),
+    Variable("moderation_p", (*FIT, "modifier"), "f", "1", (0, 1), "p-value of moderation_f.",
+             _SURVEY, optional=_SURVEY),
     Variable("e_value", FIT, "f", "1", (1, _INF),
              "Risk ratio that an unobserved confounder needs with attribute and answer to explain the effect in the "
-             "context all away (VanderWeele and Ding 2017).", _SURVEY, optional=True),
+             "context all away (VanderWeele and Ding 2017).", _SURVEY, optional=_SURVEY),
     Variable("e_value_limit", FIT, "f", "1", (1, _INF),
              "The same for the limit of the interval nearer to zero; 1 if the interval holds zero.",
-             _SURVEY, optional=True),
+             _SURVEY, optional=_SURVEY),
     Variable("refutation", (*FIT, "refuter"), "f", "score", (-_INF, _INF),
              "Mean over the draws of the effect in the context all under placebo, or of its change under the other "
-             "refuters; for unobserved_confounder the robustness value, a partial R2.", _SURVEY, optional=True),
+             "refuters; for unobserved_confounder the robustness value, a partial R2.", _SURVEY, optional=_SURVEY),
     Variable("refutation_se", (*FIT, "refuter"), "f", "score", (0, _INF),
-             "Standard error of that mean over the draws.", _SURVEY, optional=True),
+             "Standard error of that mean over the draws.", _SURVEY, optional=_SURVEY),
     Variable("refutation_verdict", (*FIT, "refuter"), "i", "1", (0, len(VERDICTS) - 1),
-             "Whether the refuter speaks for or against the estimate.", _SURVEY, optional=True),
+             "Whether the refuter speaks for or against the estimate.", _SURVEY, optional=_SURVEY),
     Variable("refutation_draw", (*FIT, "refuter", "draw"), "f", "score", (-_INF, _INF),
-             "The draws themselves.", _SURVEY, optional=True),
+             "The draws themselves.", _SURVEY, optional=_SURVEY),
     Variable("propensity", ("country", "attribute", "quantile"), "f", "1", (0, 1),
              "Weighted quantile of the respondents' probability of the treated against the baseline arm.",
-             _SURVEY, optional=True),
+             _SURVEY, optional=_SURVEY),
     Variable("smd_before", ("country", "attribute", "covariate"), "f", "1", (-_INF, _INF),
              "Standardised mean difference of a variable between the arms, weighted by the survey's weights; missing "
-             "where the variable is not adjusted for.", _SURVEY, optional=True),
+             "where the variable is not adjusted for.", _SURVEY, optional=_SURVEY),
     Variable("smd_after", ("country", "attribute", "covariate"), "f", "1", (-_INF, _INF),
-             "The same after weighting by the inverse propensity.", _SURVEY, optional=True),
+             "The same after weighting by the inverse propensity.", _SURVEY, optional=_SURVEY),
     Variable("status", EDGE, "i", "1", (0, len(STATUS) - 1), "Why there is no estimate, or ok."),
 )  # fmt: skip
 
@@ -242,7 +249,7 @@ def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
     problems += [f"{name}: not in the schema of a {kind} cube" for name in sorted(map(str, foreign))]
     for spec in expected:
         if spec.name not in cube:
-            problems += [] if spec.optional else [f"{spec.name}: missing"]
+            problems += [] if kind in spec.optional else [f"{spec.name}: missing"]
         elif cube[spec.name].dims != spec.dims:
             problems.append(f"{spec.name}: expected dims {spec.dims}, got {cube[spec.name].dims}")
         elif cube[spec.name].dtype.kind not in spec.dtype:
@@ -285,7 +292,7 @@ def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
     wanted = {"shift": ok, "effect": ok & scored[:, None], "response": cube["n"].values > 0}
     problems = []
     for spec in expected:
-        if spec.present:
+        if spec.present and spec.name in cube:
             there = wanted[spec.present]
             if "option" in spec.dims:
                 there = there[..., None] & in_scale[:, None]

@@ -8,7 +8,12 @@ from typing import Any
 from acecausal import holdout
 
 
-def model_card(record: Mapping[str, Any], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+def model_card(
+    record: Mapping[str, Any],
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    besides: Mapping[str, Mapping[str, float]],
+) -> str:
     """Write the card as Markdown.
 
     Parameters
@@ -17,15 +22,16 @@ def model_card(record: Mapping[str, Any], before: Mapping[str, Any], after: Mapp
         What `align.train.train` wrote as acecausal.json.
     before, after : mapping
         `acecausal.comparison.compare` of the base model and of the adapted one.
+    besides : mapping
+        What else changed (see `align.run.Alignment`).
     """
     cube, recipe, trained = record["cube"], record["recipe"], record["trained_on"]
-    held: holdout.HoldOut = record["held_out"]
-    held_text = "; ".join(f"{dim}: {', '.join(labels)}" for dim, labels in held.items()) or "nothing"
     rows = [_row("all cells", before, after)]
     groups = {(g["by"], g["key"]): g for g in before["groups"]}
     for group in after["groups"]:
         if group["by"] == "held_out" and ("held_out", group["key"]) in groups:
             rows.append(_row(group["key"].replace("_", " "), groups["held_out", group["key"]], group))
+    mass, fluency = besides["option_mass"], besides["perplexity"]
     return f"""---
 library_name: peft
 base_model: {record.get("model", "")}
@@ -43,10 +49,12 @@ Trained with acecausal so that the answers of the base model move, from one pers
 - **Attributes touched**: {", ".join(cube["attributes"])}
 - **Countries**: {", ".join(cube["countries"])}
 - **Values**: {", ".join(cube["values"])}
-- **Held out**: {held_text}
-- **Trained on**: {trained["lattices"]} lattices, {trained["edges"]} edges
-  ({trained["edges_without_estimate"]} edges had no estimate and were left out)
-- **Recipe**: {recipe["name"]}, objectives {recipe["objectives"]}, {recipe["passes"]} passes, seed {recipe["seed"]}
+- **Held out**: {holdout.in_words(record["held_out"])}
+- **Validated on**: {holdout.in_words(record["validated_on"])}
+- **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
+- **Left out**: responses {_reasons(record["left_out"]["responses"])}; edges {_reasons(record["left_out"]["edges"])}
+- **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, prompts {recipe["template"]}, targets {recipe["targets"]},
+  objectives {"; then ".join(_weights(stage["objectives"]) for stage in recipe["stages"])}, seed {recipe["seed"]}
 
 ## Error before and after
 
@@ -57,11 +65,26 @@ what sampling error alone would give a perfect model.
 |---|---|---|---|---|---|
 {chr(10).join(rows)}
 
+## What else changed
+
+| | before | after |
+|---|---|---|
+| probability on the answer options together | {mass["before"]:.3f} | {mass["after"]:.3f} |
+| perplexity of a small fixed text, unrelated to surveys | {fluency["before"]:.2f} | {fluency["after"]:.2f} |
+
 ## Intended use and limits
 
 For research on how language models represent groups of people. Distributions of answers of groups say nothing about a
 person. The adapter was fitted to the questions above; on other questions, countries and personas it is untested.
 """
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "none"
+
+
+def _weights(objectives: Mapping[str, float]) -> str:
+    return " + ".join(f"{weight:g} x {name}" for name, weight in objectives.items())
 
 
 def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:

@@ -2,45 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 import xarray as xr
+from scipy.special import log_softmax, logsumexp
 
 from acecausal import cube as cubes
 from acecausal import schema
-from acecausal.errors import ModelError
+from acecausal.errors import AceError, ModelError
 from acecausal.lattice import Lattice
-from align.prompts import TEMPLATE, describe, lattice_prompts, render
-from align.scorer import Scorer
+from align.backends import Backend
+from align.prompts import Text, Wording, compose, describe, lattice_texts
 
 
 def elicit(
-    model: torch.nn.Module,
-    tokenizer: Any,
+    backend: Backend,
     like: xr.Dataset,
     *,
+    wordings: Sequence[Wording] = (Wording(),),
     attrs: Mapping[str, Any] | None = None,
     progress: Callable[[], None] | None = None,
-    scorer: Scorer | None = None,
 ) -> xr.Dataset:
     """Ask a model what `like` asked people.
 
     Parameters
     ----------
-    model, tokenizer
-        From `align.models.load_model`, with or without an adapter.
+    backend : Backend
+        The model.
     like : xarray.Dataset
         A cube whose countries, values, options and personas are taken.
+    wordings : sequence of Wording
+        Ways of asking. The cube holds the mean of the normalised responses over them, and, if there are several, the
+        standard error of that mean.
     attrs : mapping, optional
         More provenance for the cube: which model, which adapter, what was held out.
     progress : callable, optional
         Called without arguments after each country and value.
-    scorer : Scorer, optional
-        By default one that checks by itself whether the model can take a whole lattice in one pass.
 
     Returns
     -------
@@ -52,38 +51,54 @@ def elicit(
     ModelError
         If the model gives a number that is not finite, or the options no probability at all.
     """
-    scorer = scorer or Scorer(model)
+    if not wordings or len(set(wordings)) < len(wordings):
+        raise AceError("expected different ones, at least one", param="wordings", got=len(wordings))
     lattice, values, countries = cubes.lattice_of(like), cubes.values_of(like), cubes.countries_of(like)
     width = max(len(value.options) for value in values)
     shape = (len(countries), len(values), len(lattice.personas))
-    response, mass = np.full((*shape, width), np.nan), np.full(shape, np.nan)
+    response = np.full((len(wordings), *shape, width), np.nan)
+    mass, unlisted = np.full(shape, np.nan), np.full(shape, np.nan)
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
-            prompts = lattice_prompts(tokenizer, country, value, lattice)
-            with torch.inference_mode():
-                log_probs = torch.stack(scorer.log_probs(prompts)).double()
-            if not torch.isfinite(log_probs).all():
+            asked = [backend.ask(lattice_texts(country, value, lattice, wording)) for wording in wordings]
+            log_probs = np.stack([answers.log_probs for answers in asked])
+            if not np.isfinite(log_probs).all():
                 raise ModelError(
                     "gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}"
                 )
-            response[c, v, :, : len(value.options)] = log_probs.softmax(dim=-1).cpu().numpy()
-            mass[c, v] = log_probs.exp().sum(dim=-1).clamp(max=1.0).cpu().numpy()
+            response[:, c, v, :, : len(value.options)] = np.exp(log_softmax(log_probs, axis=-1))
+            mass[c, v] = np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0)
+            hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
+            unlisted[c, v] = np.mean(hidden, axis=0) if hidden else np.nan
             if progress:
                 progress()
+    scales = [(len(value.options), value.scale) for value in values]
     arrays = {
-        "response": response,
-        "n": np.ones(shape, dtype=np.int64),
+        "response": response.mean(axis=0),
+        "n": np.full(shape, len(wordings), dtype=np.int64),
         "option_mass": mass,
-        **effects_of(response, lattice, [(len(value.options), value.scale) for value in values]),
+        **effects_of(response.mean(axis=0), lattice, scales),
     }
+    if len(wordings) > 1:
+        each = [effects_of(one, lattice, scales) for one in response]
+        arrays["response_se"] = _standard_error(response)
+        for name in ("shift", "effect"):
+            arrays[f"{name}_se"] = _standard_error(np.stack([one[name] for one in each]))
+    if np.isfinite(unlisted).all():
+        arrays["unlisted_mass"] = unlisted
     provenance = {
-        "template": TEMPLATE,
-        "method": scorer.method,
-        "dtype": str(next(model.parameters()).dtype).removeprefix("torch."),
-        "versions": {name: version(name) for name in ("acecausal", "torch", "transformers")},
+        "templates": list(dict.fromkeys(wording.template for wording in wordings)),
+        "orders": list(dict.fromkeys(wording.order for wording in wordings)),
+        "marks": list(dict.fromkeys(wording.marks for wording in wordings)),
+        **backend.provenance(),
         **(attrs or {}),
     }
     return cubes.build("model", countries, values, lattice, arrays, provenance)
+
+
+def _standard_error(each: np.ndarray) -> np.ndarray:
+    """Standard error of the mean over the first axis."""
+    return each.std(axis=0, ddof=1) / np.sqrt(len(each))
 
 
 def effects_of(response: np.ndarray, lattice: Lattice, scales: list[tuple[int, str]]) -> dict[str, np.ndarray]:
@@ -115,8 +130,8 @@ def effects_of(response: np.ndarray, lattice: Lattice, scales: list[tuple[int, s
     return {"shift": shift, "effect": effect, "status": status}
 
 
-def show_prompt(tokenizer: Any, like: xr.Dataset) -> str:
-    """Write out one prompt exactly as the model gets it: first country, first value, the fullest persona."""
+def sample_text(like: xr.Dataset, wording: Wording) -> Text:
+    """Word one prompt: first country, first value, the fullest persona."""
     lattice = cubes.lattice_of(like)
     persona = describe(lattice, lattice.codes[-1])
-    return render(tokenizer, cubes.countries_of(like)[0], cubes.values_of(like)[0], persona)[0]
+    return compose(cubes.countries_of(like)[0], cubes.values_of(like)[0], persona, wording)

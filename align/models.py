@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ def load_tokenizer(source: str | Path) -> Any:
         raise ModelError("no usable tokenizer", param="--model", got=_reason(error, source)) from error
 
 
-def load_model(source: str | Path, adapter: str | Path | None = None) -> tuple[Any, Any]:
+def load_model(
+    source: str | Path, adapter: str | Path | None = None, *, quantise: str | None = None
+) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
     Parameters
@@ -37,6 +40,9 @@ def load_model(source: str | Path, adapter: str | Path | None = None) -> tuple[A
         A folder in the transformers layout, a hub id, or a .gguf file (converted once to a cached folder).
     adapter : str or Path, optional
         A PEFT adapter folder to put on top.
+    quantise : {'none', 'nf4'}, optional
+        `nf4` keeps the linear layers in 4 bits (needs bitsandbytes, extra `qlora`). By default as the adapter was
+        trained.
 
     Returns
     -------
@@ -53,14 +59,20 @@ def load_model(source: str | Path, adapter: str | Path | None = None) -> tuple[A
 
     tokenizer = load_tokenizer(source)
     cuda = torch.cuda.is_available()
+    dtype = torch.bfloat16 if cuda else torch.float32
+    if quantise is None:
+        quantise = adapter_record(adapter).get("recipe", {}).get("quantise", "none") if adapter else "none"
     try:
         model = AutoModelForCausalLM.from_pretrained(
             _folder(source),
             trust_remote_code=False,
             use_safetensors=True,
-            dtype=torch.bfloat16 if cuda else torch.float32,
-            device_map="cuda" if cuda else None,
+            dtype=dtype,
+            device_map=_device() if cuda else None,
+            quantization_config=_in_four_bits(dtype) if quantise == "nf4" else None,
         )
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError("cannot be loaded", param="--model", got=_reason(error, source)) from error
     rows = model.get_input_embeddings().num_embeddings
@@ -71,6 +83,30 @@ def load_model(source: str | Path, adapter: str | Path | None = None) -> tuple[A
     if adapter is not None:
         model = _with_adapter(model, Path(adapter))
     return model.eval(), tokenizer
+
+
+def _device() -> str:
+    """Name this process's GPU, one per process where accelerate launched several."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
+def _in_four_bits(dtype: torch.dtype) -> Any:
+    """Write the configuration of QLoRA's 4-bit base (Dettmers et al. 2023, arXiv 2305.14314)."""
+    from transformers import BitsAndBytesConfig
+
+    if not torch.cuda.is_available():
+        # bitsandbytes 0.50 has a CPU kernel without a gradient: training would go on with wrong ones
+        raise ModelError("needs a CUDA GPU", param="quantise", got="nf4", hint="quantise: none")
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(
+            "needs bitsandbytes", param="quantise", got="nf4", hint="pip install 'acecausal[qlora]', or quantise: none"
+        )
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
 
 
 def provenance(source: str | Path, adapter: str | Path | None = None) -> dict[str, Any]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
 
 from acecausal.cube import Country, Value
+from acecausal.errors import AceError, unknown
 from acecausal.lattice import Lattice
 from align.options import Prompt, option_tokens
-
-TEMPLATE = "persona-last"
 
 SYSTEM = "You answer a survey question the way the described person would. Reply with one option only."
 #: What the answer begins with. Without it a small chat model talks first (measured: SmolLM2-135M puts 0.27 of its
@@ -20,10 +22,75 @@ LEAD = "Option"
 #: What a persona that leaves everything open is called.
 ANYBODY = "an adult"
 
+ORDERS = ("forward", "reversed")
+MARKS = ("auto", "letters", "labels")
 
-def option_marks(n_options: int) -> list[str]:
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """One way of asking.
+
+    Attributes
+    ----------
+    template : str
+        One of `TEMPLATES`.
+    order : {'forward', 'reversed'}
+        Order in which the options are listed. Results are always in the order of meaning.
+    marks : {'auto', 'letters', 'labels'}
+        What an option is answered by: digits up to 9 options and letters beyond; letters; or its own words.
+    """
+
+    template: str = "persona-last"
+    order: str = "forward"
+    marks: str = "auto"
+
+    def __post_init__(self) -> None:
+        for param, name, names in (
+            ("--template", self.template, TEMPLATES),
+            ("--order", self.order, ORDERS),
+            ("--marks", self.marks, MARKS),
+        ):
+            if name not in names:
+                raise unknown(param, name, tuple(names))
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A prompt in words.
+
+    Attributes
+    ----------
+    system, user : str
+        The turns of a chat; `system` is empty where everything is in the user's.
+    lead : str
+        What the answer begins with, already given.
+    options : tuple of str
+        What follows, one string per option in the order of meaning.
+    chat : bool
+        Whether it goes through the chat template of a tokenizer that has one.
+    """
+
+    system: str
+    user: str
+    lead: str
+    options: tuple[str, ...]
+    chat: bool
+
+    @property
+    def plain(self) -> str:
+        """The prompt without a chat template, up to where the option follows."""
+        if not self.chat:
+            return self.user + self.lead
+        return f"{self.system}\n\n{self.user}\nAnswer: {self.lead}"
+
+
+def option_marks(n_options: int, marks: str = "auto") -> list[str]:
     """What stands before the options: digits for up to 9 of them, letters beyond, since "1" would begin "10"."""
-    return [str(k) for k in range(1, n_options + 1)] if n_options <= 9 else list(ascii_uppercase[:n_options])
+    if marks == "auto" and n_options <= 9:
+        return [str(k) for k in range(1, n_options + 1)]
+    if n_options > len(ascii_uppercase):
+        raise AceError("too many options to mark", param="value", expected="26 at most", got=n_options)
+    return list(ascii_uppercase[:n_options])
 
 
 def describe(lattice: Lattice, codes: np.ndarray) -> str:
@@ -32,10 +99,85 @@ def describe(lattice: Lattice, codes: np.ndarray) -> str:
     return ", ".join(phrases) or ANYBODY
 
 
-def render(tokenizer: Any, country: Country, value: Value, persona: str) -> tuple[str, bool]:
-    """Write the prompt up to the option's number or letter (which follows after a space).
+def compose(country: Country, value: Value, persona: str, wording: Wording) -> Text:
+    """Word one prompt.
 
-    The persona comes last, so that all personas of a question share what comes before it.
+    Parameters
+    ----------
+    country, value
+    persona : str
+        From `describe`.
+    wording : Wording
+
+    Raises
+    ------
+    AceError
+        If the question holds a placeholder that nothing fills.
+    """
+    question = _filled(value, country)
+    shown = list(range(len(value.options)))
+    if wording.order == "reversed":
+        shown.reverse()
+    if wording.marks == "labels":
+        lines = [f"- {value.options[k]}" for k in shown]
+        answers = list(value.options)
+    else:
+        marks = option_marks(len(value.options), wording.marks)
+        lines = [f"{mark}. {value.options[k]}" for mark, k in zip(marks, shown, strict=True)]
+        answers = [mark for _, mark in sorted(zip(shown, marks, strict=True))]
+    return TEMPLATES[wording.template](country.label, question, lines, persona, tuple(answers))
+
+
+def _persona_last(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
+    """All personas of a question share what comes before the persona."""
+    user = "\n".join([f"Country: {country}", f"Question: {question}", *lines, f"Person: {persona}"])
+    return Text(SYSTEM, user, LEAD, tuple(f" {answer}" for answer in answers), chat=True)
+
+
+def _interview(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
+    """The same content in other words, persona last: for averaging over wordings."""
+    user = "\n".join(
+        [
+            f"Interviewer in {country}: {question} Please choose one of these:",
+            *lines,
+            f"The respondent, {persona}, chooses",
+        ]
+    )
+    return Text("What follows is the record of a survey interview.", user, LEAD, tuple(f" {a}" for a in answers), True)
+
+
+def _ace_align(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
+    """The protocol of ACE-Align (arXiv 2601.12962): persona first, plain text, the bare number after a line break."""
+    user = (
+        f"You are {persona}, living in {country}.\n"
+        "Answer the survey question below as the person just described would, with the number of one option and "
+        "nothing else.\n\n"
+        f"Question: {question}\n\nOptions (scale from 1 to {len(lines)}):\n" + "\n".join(lines) + "\n\nAnswer:\n"
+    )
+    return Text("", user, "", answers, chat=False)
+
+
+TEMPLATES: dict[str, Callable[[str, str, list[str], str, tuple[str, ...]], Text]] = {
+    "persona-last": _persona_last,
+    "interview": _interview,
+    "ace-align": _ace_align,
+}
+
+
+def _filled(value: Value, country: Country) -> str:
+    """Fill [COUNTRY] in the question; what else stands in brackets and capitals is an error."""
+    text = re.sub(r"\[COUNTRY\]", lambda _: country.label, value.question, flags=re.IGNORECASE)
+    left = re.search(r"\[[A-Z][A-Z' ]+\]", text)
+    if left:
+        raise AceError(
+            "placeholder left unfilled", param=f"question of {value.name}", expected="[COUNTRY] or none",
+            got=left.group(), hint="word it out in the codebook",
+        )  # fmt: skip
+    return text
+
+
+def render(tokenizer: Any, text: Text) -> tuple[str, bool]:
+    """Write the prompt up to the option, as the tokenizer's chat template wants it.
 
     Returns
     -------
@@ -43,24 +185,29 @@ def render(tokenizer: Any, country: Country, value: Value, persona: str) -> tupl
     add_special_tokens : bool
         False where the chat template has put them in.
     """
-    marks = option_marks(len(value.options))
-    listed = "\n".join(f"{mark}. {label}" for mark, label in zip(marks, value.options, strict=True))
-    question = f"Country: {country.label}\nQuestion: {value.question}\n{listed}\nPerson: {persona}"
-    if not getattr(tokenizer, "chat_template", None):
-        return f"{SYSTEM}\n\n{question}\nAnswer: {LEAD}", True
+    if not text.chat or not getattr(tokenizer, "chat_template", None):
+        return text.plain, True
     from jinja2 import TemplateError
 
-    turns = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
+    turns = [{"role": "system", "content": text.system}, {"role": "user", "content": text.user}]
     try:
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except TemplateError:  # a template without a system role
-        turns = [{"role": "user", "content": f"{SYSTEM}\n\n{question}"}]
-        text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return text + LEAD, False
+        turns = [{"role": "user", "content": f"{text.system}\n\n{text.user}"}]
+        written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    return written + text.lead, False
 
 
-def lattice_prompts(tokenizer: Any, country: Country, value: Value, lattice: Lattice) -> list[Prompt]:
-    """Tokenise one question for every persona of the lattice.
+def lattice_texts(
+    country: Country, value: Value, lattice: Lattice, wording: Wording, personas: Sequence[int] | None = None
+) -> list[Text]:
+    """Word one question for every persona of the lattice, or for those at the positions given."""
+    codes = lattice.codes if personas is None else lattice.codes[list(personas)]
+    return [compose(country, value, describe(lattice, row), wording) for row in codes]
+
+
+def encode(tokenizer: Any, texts: Sequence[Text]) -> list[Prompt]:
+    """Tokenise prompts.
 
     Raises
     ------
@@ -68,8 +215,7 @@ def lattice_prompts(tokenizer: Any, country: Country, value: Value, lattice: Lat
         If the tokenizer cannot spell the options apart.
     """
     prompts = []
-    for codes in lattice.codes:
-        text, special = render(tokenizer, country, value, describe(lattice, codes))
-        options = [f" {mark}" for mark in option_marks(len(value.options))]
-        prompts.append(option_tokens(tokenizer, text, options, add_special_tokens=special))
+    for text in texts:
+        written, special = render(tokenizer, text)
+        prompts.append(option_tokens(tokenizer, written, text.options, add_special_tokens=special))
     return prompts

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acecausal.errors import AceError, unknown
 from align.objectives import OBJECTIVES
+from align.prompts import MARKS, ORDERS, TEMPLATES, Wording
+from align.targets import SOURCES
 
 
 class _Part(BaseModel):
@@ -36,18 +39,11 @@ class Optimiser(_Part):
     max_grad_norm: float = Field(1.0, gt=0)
 
 
-class Recipe(_Part):
-    """How to train: objectives and their weights, adapter, optimiser, passes over the lattices."""
+class Stage(_Part):
+    """A part of the training: its share of the steps, and the weight of each objective during it."""
 
-    recipe: Literal[1]
-    name: str
+    share: float = Field(1.0, gt=0, le=1)
     objectives: dict[str, float] = Field(min_length=1)
-    lora: Lora
-    optimiser: Optimiser
-    passes: int = Field(ge=1)
-    accumulate: int = Field(1, ge=1, description="lattices per step")
-    recompute: int = Field(0, ge=0, description="every n-th layer's activations are computed twice, not kept; 0: none")
-    seed: int = Field(0, ge=0, lt=2**32)
 
     @field_validator("objectives")
     @classmethod
@@ -58,6 +54,66 @@ class Recipe(_Part):
         if any(weight < 0 for weight in weights.values()) or not any(weights.values()):
             raise ValueError("weights must not be negative, and one must be positive")
         return weights
+
+
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"expected one of {', '.join(names)}")
+        return name
+
+    return check
+
+
+class Recipe(_Part):
+    """How to train: prompts, targets, objectives and their weights over time, adapter, optimiser, passes."""
+
+    recipe: Literal[1]
+    name: str
+    template: Annotated[str, AfterValidator(_one_of(tuple(TEMPLATES)))] = "persona-last"
+    orders: tuple[Annotated[str, AfterValidator(_one_of(ORDERS))], ...] = ("forward",)
+    marks: Annotated[str, AfterValidator(_one_of(MARKS))] = "auto"
+    targets: Annotated[str, AfterValidator(_one_of(SOURCES))] = "raw"
+    stages: tuple[Stage, ...]
+    lora: Lora
+    optimiser: Optimiser
+    passes: int = Field(ge=1)
+    accumulate: int = Field(1, ge=1, description="lattices per step")
+    recompute: int = Field(0, ge=0, description="every n-th layer's activations are computed twice, not kept; 0: none")
+    patience: int = Field(0, ge=0, description="passes without better validation after which to stop; 0: never")
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    quantise: Literal["none", "nf4"] = Field("none", description="nf4: the base in 4 bits, as in QLoRA")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @field_validator("orders", "stages", mode="before")  # min_length would also count those that are broken
+    @classmethod
+    def _some(cls, items: object) -> object:
+        if items in ([], ()):
+            raise ValueError("at least one")
+        return items
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        total = sum(stage.share for stage in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the stages' shares must sum to 1, not {total:g}")
+        if len(set(self.orders)) < len(self.orders):
+            raise ValueError("orders: each once")
+        return self
+
+    @property
+    def wordings(self) -> tuple[Wording, ...]:
+        """The ways of asking that the recipe trains on."""
+        return tuple(Wording(self.template, order, self.marks) for order in self.orders)
+
+    def objectives_at(self, progress: float) -> dict[str, float]:
+        """Weights of the objectives at a share of the steps done, 0..1."""
+        end = 0.0
+        for stage in self.stages:
+            end += stage.share
+            if progress < end - 1e-9:
+                return stage.objectives
+        return self.stages[-1].objectives
 
 
 def shipped_recipes() -> list[str]:

@@ -16,12 +16,15 @@ import xarray as xr
 from acecausal import holdout
 from acecausal.comparison import compare
 from acecausal.errors import AceError
+from align.backends import InProcess
+from align.besides import option_mass, perplexity
 from align.card import model_card
 from align.elicit import elicit
+from align.folder import RUN
 from align.models import ADAPTER_RECORD, fingerprint, load_model, provenance
 from align.recipe import Recipe
 from align.targets import make_targets
-from align.train import RUN, train
+from align.train import train
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,9 @@ class Alignment:
         Model cubes of the base model and of the adapted one.
     comparison_before, comparison_after : dict
         Both against the survey cube, with the hold-out reported apart (see `acecausal.comparison.compare`).
+    besides : dict
+        ``option_mass`` and ``perplexity`` (of a small fixed text), each {before, after}: what the training changed
+        besides the answers.
     seconds : dict
         Wall time of load, elicit_before, train and elicit_after.
     """
@@ -42,6 +48,7 @@ class Alignment:
     after: xr.Dataset
     comparison_before: dict[str, Any]
     comparison_after: dict[str, Any]
+    besides: dict[str, dict[str, float]]
     seconds: dict[str, float]
 
 
@@ -52,7 +59,9 @@ def align(
     folder: str | Path,
     *,
     held_out: holdout.HoldOut | None = None,
+    validation: holdout.HoldOut | None = None,
     resume: bool = False,
+    tensorboard: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Alignment:
     """Train an adapter for the model at `source`, and measure the model before and after.
@@ -60,16 +69,20 @@ def align(
     Parameters are those of `align.train.train`; the folder also receives the model card. A folder that holds an
     earlier run is emptied first, unless `resume`.
     """
+    from accelerate import PartialState
+
     folder, held_out = Path(folder), held_out or {}
-    if not resume:
+    processes = PartialState()
+    if not resume and processes.is_main_process:
         _check_free(folder)
-    make_targets(cube, held_out)  # an error here comes before a model is loaded
+    make_targets(cube, held_out, recipe.targets)  # an error here comes before a model is loaded
     clock = [time.perf_counter()]
-    model, tokenizer = load_model(source)
+    model, tokenizer = load_model(source, quantise=recipe.quantise)
     clock.append(time.perf_counter())
-    before = elicit(model, tokenizer, cube, attrs=provenance(source))
+    before = elicit(InProcess(model, tokenizer), cube, wordings=recipe.wordings, attrs=provenance(source))
+    fluency = perplexity(model, tokenizer)
     clock.append(time.perf_counter())
-    if folder.exists() and not resume:
+    if folder.exists() and not resume and processes.is_main_process:
         shutil.rmtree(folder)  # only now: the new run can start
     adapted = train(
         model,
@@ -78,12 +91,19 @@ def align(
         recipe,
         folder,
         held_out=held_out,
+        validation=validation,
         base=fingerprint(source),
         resume=resume,
+        tensorboard=tensorboard,
         progress=progress,
     )
     clock.append(time.perf_counter())
-    after = elicit(adapted, tokenizer, cube, attrs=provenance(source, folder))
+    asked = InProcess(adapted, tokenizer)
+    after = elicit(asked, cube, wordings=recipe.wordings, attrs=provenance(source, folder))
+    besides = {
+        "option_mass": {"before": option_mass(before), "after": option_mass(after)},
+        "perplexity": {"before": fluency, "after": perplexity(adapted, tokenizer)},
+    }
     clock.append(time.perf_counter())
     spent = [round(end - start, 2) for start, end in pairwise(clock)]
     result = Alignment(
@@ -91,11 +111,13 @@ def align(
         after,
         comparison_before=compare(cube, before, held_out=held_out),
         comparison_after=compare(cube, after, held_out=held_out),
+        besides=besides,
         seconds=dict(zip(("load", "elicit_before", "train", "elicit_after"), spent, strict=True)),
     )
-    record = json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8"))
-    card = model_card(record, result.comparison_before, result.comparison_after)
-    (folder / "README.md").write_text(card, encoding="utf-8")
+    if processes.is_main_process:
+        record = json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8"))
+        card = model_card(record, result.comparison_before, result.comparison_after, besides)
+        (folder / "README.md").write_text(card, encoding="utf-8")
     return result
 
 

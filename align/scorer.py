@@ -1,10 +1,12 @@
 """Log probabilities of answer options under a causal language model, many prompts at a time."""
 
-import inspect
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from itertools import pairwise
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,7 +14,8 @@ from torch import Tensor, nn
 
 from acecausal.errors import ModelError
 from align.options import Prompt
-from align.trie import ancestor_mask, build_trie, pack
+from align.passes import base_of, batch_pass, has_plain_head, no_trie, picked_logits, trie_pass
+from align.trie import distinct_prefixes, pack
 
 Method = Literal["auto", "trie", "batch"]
 
@@ -21,6 +24,10 @@ Method = Literal["auto", "trie", "batch"]
 # answers, where a wrong mask moves little; the 16-bit bounds are rounding of logits around 20.
 TOLERANCE = {torch.float32: (1e-3, 0.01), torch.float16: (0.05, 0.1), torch.bfloat16: (0.3, 0.2)}
 PROBE_WINDOW = 4
+#: Nodes of one trie: short ones are cheap to attend over (measured best for a 135M model on a CPU), longer ones share
+#: more prefixes. The shortest is taken that repeats at most this much of the tokens that one trie would have.
+LONGEST = (512, 1024, 2048, 4096)
+REPEATED = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class _Steps:
     option: np.ndarray
 
 
-def _steps(prompts: Sequence[Prompt]) -> _Steps:
+def _steps(prompts: Sequence[Prompt], *, last_only: bool = False) -> _Steps:
     """List the predictions: an option's tokens follow prompt + option[:-1], and equal sequences are listed once."""
     sequences: dict[tuple[int, ...], int] = {}
     rows = []
@@ -45,126 +52,87 @@ def _steps(prompts: Sequence[Prompt]) -> _Steps:
     for prompt in prompts:
         for option in prompt.options:
             sequence = sequences.setdefault(prompt.tokens + option[:-1], len(sequences))
-            rows += [(sequence, len(prompt.tokens) - 1 + j, token, slot) for j, token in enumerate(option)]
+            steps = [(sequence, len(prompt.tokens) - 1 + j, token, slot) for j, token in enumerate(option)]
+            rows += steps[-1:] if last_only else steps
             slot += 1
     return _Steps(list(sequences), *np.array(rows, dtype=np.int64).T)
 
 
-def _layer_windows(config: Any) -> dict[str, int | None]:
-    """Attention window by kind of layer, None for full attention; empty if some layer is neither full nor sliding."""
-    window = getattr(config, "sliding_window", None)
-    kinds = getattr(config, "layer_types", None)
-    if kinds is None:  # such models give every layer the same mask
-        return {"every": window}
-    known = {"full_attention": None, "sliding_attention": window}
-    return {kind: known[kind] for kind in dict.fromkeys(kinds)} if set(kinds) <= known.keys() else {}
-
-
-def _no_trie(model: nn.Module) -> str:
-    """Reason, from the model's declarations alone, why its attention cannot follow a trie; '' if none is found."""
-    config = model.config.get_text_config()
-    if not getattr(model, "_supports_attention_backend", False):
-        # GPT-Neo, for one, cuts its local attention by index inside the layer, whatever mask it is given: short
-        # probes agree and long packs would not.
-        return f"{config.model_type} models do not take their attention mask as given"
-    if not _layer_windows(config):
-        return f"{config.model_type} models have layers that are neither full nor sliding-window attention"
-    if config._attn_implementation not in ("sdpa", "eager"):
-        return f"{config._attn_implementation} attention takes no mask of this shape (load the model with sdpa)"
-    return ""
-
-
-def _mask(allowed: np.ndarray, model: nn.Module, device: torch.device) -> Tensor:
-    """Mask of shape (1, 1, N, N): boolean for sdpa, whatever the number type; added to the scores for eager."""
-    mask = torch.from_numpy(allowed)[None, None].to(device)
-    if model.config.get_text_config()._attn_implementation == "sdpa":
-        return mask
-    return torch.zeros_like(mask, dtype=model.dtype).masked_fill_(~mask, torch.finfo(model.dtype).min)
-
-
-def _pick(model: nn.Module, inputs: dict[str, Any], row: np.ndarray, position: np.ndarray, token: np.ndarray) -> Tensor:
-    """Run a forward pass and return log p(token | up to position) in the given rows, fp32, shape (S,)."""
-    kept, column = np.unique(position, return_inverse=True)
-    if "logits_to_keep" in inspect.signature(_base(model).forward).parameters:
-        inputs = {**inputs, "logits_to_keep": torch.from_numpy(kept).to(inputs["input_ids"].device)}
-        logits = model(**inputs, use_cache=False).logits
-    else:
-        logits = model(**inputs, use_cache=False).logits[:, kept]
-    cells, cell = np.unique(row * kept.size + column, return_inverse=True)
-    logits = logits.flatten(0, 1)[torch.from_numpy(cells).to(logits.device)].float()
-    where = torch.from_numpy(cell).to(logits.device)
-    return logits[where, torch.from_numpy(token).to(logits.device)] - logits.logsumexp(-1)[where]
-
-
-def _base(model: nn.Module) -> nn.Module:
-    """Take data-parallel and PEFT wrappers off a model."""
-    model = getattr(model, "module", model)
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def _trie_pass(model: nn.Module, sequences: Sequence[tuple[int, ...]]) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Inputs of one packed pass over the sequences' trie, and each sequence's nodes."""
-    base = _base(model)
-    device = base.get_input_embeddings().weight.device
-    trie, paths = build_trie(sequences)
-    masks = {
-        kind: _mask(ancestor_mask(trie, window), base, device)
-        for kind, window in _layer_windows(base.config.get_text_config()).items()
-    }
-    inputs = {
-        "input_ids": torch.from_numpy(trie.ids)[None].to(device),
-        "position_ids": torch.from_numpy(trie.depth)[None].to(device),
-        # Models with two kinds of layer take a mask by kind; given one tensor, they would use it for both.
-        "attention_mask": masks if len(masks) > 1 else next(iter(masks.values())),
-    }
-    return inputs, paths
-
-
-def _batch_pass(model: nn.Module, sequences: Sequence[tuple[int, ...]]) -> dict[str, Any]:
-    """Inputs of one right-padded batch. Padding comes after every real token, so a causal model never sees it."""
-    device = _base(model).get_input_embeddings().weight.device
-    lengths = torch.tensor([len(s) for s in sequences])
-    real = torch.arange(int(lengths.max())) < lengths[:, None]
-    ids = torch.zeros(real.shape, dtype=torch.long)
-    ids[real] = torch.tensor([token for s in sequences for token in s])
-    return {"input_ids": ids.to(device), "attention_mask": real.long().to(device)}
-
-
-def _batches(sequences: Sequence[tuple[int, ...]], budget: int) -> list[list[int]]:
-    """Group sequences of similar length so that rows times longest stays within the budget, or one row is alone."""
+def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group rows of similar length so that rows times longest stays within the budget, or one row is alone."""
     groups: list[list[int]] = []
-    for i in sorted(range(len(sequences)), key=lambda i: len(sequences[i])):
-        if groups and (len(groups[-1]) + 1) * len(sequences[i]) <= budget:
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if groups and (len(groups[-1]) + 1) * lengths[i] <= budget:
             groups[-1].append(i)
         else:
             groups.append([i])
     return groups
 
 
+def _rows(sequences: list[tuple[int, ...]], method: Method, budget: int) -> tuple[list[list[int]], list[int]]:
+    """Put sequences into rows, one trie or one sequence each, and give the rows' lengths."""
+    if method == "batch":
+        return [[i] for i in range(len(sequences))], [len(s) for s in sequences]
+    least = distinct_prefixes(sequences)
+    for longest in LONGEST:
+        rows, lengths = pack(sequences, min(longest, budget))
+        if sum(lengths) <= REPEATED * least or longest >= budget:
+            break
+    return rows, lengths
+
+
+def _scores(
+    model: nn.Module, steps: _Steps, method: Method, budget: int, vocabulary: np.ndarray | None
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Run the passes; yield each one's values, shape (S',), and the options that they belong to.
+
+    Values are log probabilities, or, where only the rows `vocabulary` of the head are computed, logits.
+    """
+    rows, lengths = _rows(steps.sequences, method, budget)
+    for group in _batches(lengths, budget):
+        place = np.full((len(steps.sequences), 2), -1)
+        for r, g in enumerate(group):
+            place[rows[g]] = np.stack([np.full(len(rows[g]), r), np.arange(len(rows[g]))], axis=1)
+        mine = np.flatnonzero(place[steps.sequence, 0] >= 0)
+        row, member = place[steps.sequence[mine]].T
+        position, token = steps.position[mine], steps.token[mine]
+        members = [[steps.sequences[i] for i in rows[g]] for g in group]
+        if method == "trie":
+            inputs, paths = trie_pass(model, members)
+            position = np.array([paths[r][m][p] for r, m, p in zip(row, member, position, strict=True)])
+        else:
+            inputs = batch_pass(model, [sequence for (sequence,) in members])
+        device = inputs["input_ids"].device
+        rows_of_head = None if vocabulary is None else torch.from_numpy(vocabulary).to(device)
+        logits = picked_logits(model, inputs, row, position, rows_of_head)
+        column = token if vocabulary is None else np.searchsorted(vocabulary, token)
+        values = logits.gather(1, torch.from_numpy(column).to(device)[:, None])[:, 0]
+        yield values if vocabulary is not None else values - logits.logsumexp(dim=-1), steps.option[mine]
+
+
+def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prompt]) -> list[Tensor]:
+    """Add up the values of each option's tokens, and split by prompt."""
+    values, options = zip(*parts, strict=True)
+    stacked = torch.cat(values)
+    index = torch.from_numpy(np.concatenate(options)).to(stacked.device)
+    counts = [len(prompt.options) for prompt in prompts]
+    return list(stacked.new_zeros(sum(counts)).index_add(0, index, stacked).split(counts))
+
+
 def _log_probs(model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int) -> list[Tensor]:
     """Score prompts by one method; see `Scorer.log_probs`."""
-    if not prompts:
-        return []
-    steps = _steps(prompts)
-    picked, options = [], []
-    for group in pack(steps.sequences, budget) if method == "trie" else _batches(steps.sequences, budget):
-        place = np.full(len(steps.sequences), -1)
-        place[group] = np.arange(len(group))
-        mine = np.flatnonzero(place[steps.sequence] >= 0)
-        row, position, token = place[steps.sequence[mine]], steps.position[mine], steps.token[mine]
-        members = [steps.sequences[i] for i in group]
-        if method == "trie":
-            inputs, paths = _trie_pass(model, members)
-            position = np.array([paths[r][p] for r, p in zip(row, position, strict=True)])
-            row = np.zeros_like(row)
-        else:
-            inputs = _batch_pass(model, members)
-        picked.append(_pick(model, inputs, row, position, token))
-        options.append(steps.option[mine])
-    step_log_probs = torch.cat(picked)
-    index = torch.from_numpy(np.concatenate(options)).to(step_log_probs.device)
-    counts = [len(prompt.options) for prompt in prompts]
-    return list(step_log_probs.new_zeros(sum(counts)).index_add(0, index, step_log_probs).split(counts))
+    return _gathered(_scores(model, _steps(prompts), method, budget, None), prompts) if prompts else []
+
+
+def _option_logits(model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int) -> list[Tensor]:
+    """Score prompts whose options differ in their last token only, up to a constant per prompt."""
+    steps = _steps(prompts, last_only=True)
+    return _gathered(_scores(model, steps, method, budget, np.unique(steps.token)), prompts)
+
+
+def _differ_at_the_end(prompt: Prompt) -> bool:
+    """Whether the options have the same tokens but for the last one."""
+    return all(a[:-1] == b[:-1] for a, b in pairwise(prompt.options))
 
 
 def _probes(vocabulary: int) -> list[Prompt]:
@@ -193,23 +161,48 @@ def _probing(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+_REFUSALS = (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError)
+
+
 def _self_check(model: nn.Module) -> str:
     """Compare trie and batch on the probes; '' if they agree, else one sentence that says how they differ."""
-    prompts = _probes(_base(model).get_input_embeddings().weight.shape[0])
+    prompts = _probes(base_of(model).get_input_embeddings().weight.shape[0])
     with _probing(model), torch.no_grad():
         plain = torch.stack(_log_probs(model, prompts, "batch", budget=256))
         try:
-            packed = torch.stack(_log_probs(model, prompts, "trie", budget=256))
+            packed = torch.stack(_log_probs(model, prompts, "trie", budget=64))  # several rows, of several lengths
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+        except _REFUSALS as error:
             return f"the model refuses a packed pass ({type(error).__name__}: {str(error).split(chr(10))[0]})"
     if not torch.isfinite(plain).all():
         return "the model gives numbers that are not finite"
-    gap = (packed - plain).abs().max()
-    bound, share = TOLERANCE.get(_base(model).dtype, TOLERANCE[torch.float32])
-    allowed = (share * (plain - plain.mean(0)).abs().max()).clamp(max=bound)
+    gap, allowed = _gap(model, packed, plain)
     return "" if gap <= allowed else f"packed and separate prompts differ by {gap:.2g} nats ({allowed:.2g} allowed)"
+
+
+def _gap(model: nn.Module, values: Tensor, plain: Tensor) -> tuple[float, float]:
+    """Largest difference from the plain log probabilities, shape (prompts, K), and the largest that is let pass."""
+    bound, share = TOLERANCE.get(base_of(model).dtype, TOLERANCE[torch.float32])
+    allowed = (share * (plain - plain.mean(0)).abs().max()).clamp(max=bound)
+    return float((values - plain).abs().max()), float(allowed)
+
+
+def _few_rows(model: nn.Module, method: Method) -> bool:
+    """Whether some rows of the output head give what all of them give."""
+    if not has_plain_head(model):
+        return False
+    probes = [Prompt(p.tokens, p.options[:8]) for p in _probes(base_of(model).get_input_embeddings().weight.shape[0])]
+    with _probing(model), torch.no_grad():
+        plain = torch.stack(_log_probs(model, probes, method, budget=256)).log_softmax(dim=-1)
+        try:
+            few = torch.stack(_option_logits(model, probes, method, budget=256)).log_softmax(dim=-1)
+        except torch.OutOfMemoryError:
+            raise
+        except _REFUSALS:
+            return False
+    gap, allowed = _gap(model, few, plain)
+    return gap <= allowed
 
 
 class Scorer:
@@ -220,11 +213,11 @@ class Scorer:
     model : transformers causal language model, bare or wrapped by PEFT
         Without virtual prompt tokens: they shift every position.
     method : {"auto", "trie", "batch"}
-        "trie" computes shared prefixes once, in one packed pass per `budget` distinct tokens. "batch" runs every
-        sequence on its own row of right-padded batches, which any causal model can do. "auto" takes the trie where a
-        self-check on short branching prompts finds it equal to the batch.
+        "trie" computes shared prefixes once, in tries of up to some thousand tokens, several to a pass. "batch" runs
+        every sequence on its own row of right-padded batches, which any causal model can do. "auto" takes the trie
+        where a self-check on short branching prompts finds it equal to the batch.
     budget : int
-        Most tokens per forward pass; memory grows with its square ("trie") or linearly ("batch").
+        Most tokens per forward pass, padding included; memory grows with it.
 
     Attributes
     ----------
@@ -249,11 +242,12 @@ class Scorer:
             raise ModelError(
                 param="model", expected="no virtual prompt tokens", got=type(model).__name__, hint="use LoRA"
             )
-        reason = "" if method == "batch" else (_no_trie(_base(model)) or _self_check(model))
+        reason = "" if method == "batch" else (no_trie(base_of(model)) or _self_check(model))
         if method == "trie" and reason:
             raise ModelError(reason, param="method", got="trie", hint="use 'auto' or 'batch'")
         self.model, self.budget = model, budget
         self.method: Method = "batch" if reason or method == "batch" else "trie"
+        self._rows_suffice = _few_rows(model, self.method)
         self.note = f"Prompts run as padded batches, without sharing prefixes: {reason}." if reason else ""
 
     def log_probs(self, prompts: Sequence[Prompt], *, model: nn.Module | None = None) -> list[Tensor]:
@@ -274,3 +268,21 @@ class Scorer:
             options do not sum to 1: what is missing is the mass on other continuations.
         """
         return _log_probs(self.model if model is None else model, prompts, self.method, self.budget)
+
+    def option_log_probs(self, prompts: Sequence[Prompt], *, model: nn.Module | None = None) -> list[Tensor]:
+        """Log probability of each option among the options, as `log_probs` normalised, at less expense.
+
+        Where the options of all prompts differ in their last token only, just the options' rows of the output head are
+        computed, at one position per prompt.
+
+        Returns
+        -------
+        list of fp32 tensors
+            One per prompt, shape (K,), whose exponentials sum to 1.
+        """
+        used = self.model if model is None else model
+        if prompts and self._rows_suffice and all(map(_differ_at_the_end, prompts)):
+            found = _option_logits(used, prompts, self.method, self.budget)
+        else:
+            found = _log_probs(used, prompts, self.method, self.budget)
+        return [values.log_softmax(dim=-1) for values in found]

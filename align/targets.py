@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -11,10 +11,18 @@ import xarray as xr
 from acecausal import cube as cubes
 from acecausal import holdout, schema
 from acecausal.comparison import MIN_RESPONDENTS
-from acecausal.errors import CubeError
+from acecausal.errors import CubeError, unknown
+from acecausal.lattice import Lattice
+from acecausal.shrinkage import shrink_responses, shrink_shifts
+
+#: What the targets are taken from: the cube's estimates, their empirical-Bayes versions, or plain subgroup shares and
+#: their differences, every cell weighing the same (as in published protocols).
+SOURCES = ("raw", "shrunk", "association")
 
 #: No shift counts as known better than this (standard error, in probability).
 SE_FLOOR = 0.01
+#: How much more than its own respondents a shrunk cell may count for.
+MOST_GAIN = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +33,26 @@ class Target:
     ----------
     country, value : int
         Positions in the cube.
-    response : torch.Tensor, shape (personas, options)
+    personas : torch.Tensor, shape (asked,), int64
+        Positions of the personas that some number below is about; the only ones that a model need be asked.
+    response : torch.Tensor, shape (asked, options)
         0 where too few answered.
-    weight : torch.Tensor, shape (personas,)
-        Effective sample size; 0 where too few answered.
+    weight : torch.Tensor, shape (asked,)
+        Effective sample size (that the shrunk version's error amounts to, or 1 for associations); 0 where too few
+        answered.
     low, high : torch.Tensor, shape (edges,), int64
-        Baseline and treated persona of each estimated edge.
+        Baseline and treated persona of each estimated edge, as positions among `personas`.
     transform : torch.Tensor, shape (options, d)
-        Takes options to what shifts are compared on: cumulative probabilities (ordinal, binary), or the options
-        themselves (nominal).
+        Takes options to what distributions and shifts are compared on: cumulative probabilities (ordinal, binary), or
+        the options themselves (nominal).
     shift : torch.Tensor, shape (edges, d)
     precision : torch.Tensor, shape (edges,)
-        One over the mean squared standard error of the shift.
+        One over the mean squared standard error of the shift; 1 for associations.
     """
 
     country: int
     value: int
+    personas: torch.Tensor
     response: torch.Tensor
     weight: torch.Tensor
     low: torch.Tensor
@@ -49,55 +61,142 @@ class Target:
     shift: torch.Tensor
     precision: torch.Tensor
 
+    def to(self, device: torch.device) -> Target:
+        """Copy the tensors to a device."""
+        tensors = {f.name: part for f in fields(self) if isinstance(part := getattr(self, f.name), torch.Tensor)}
+        return replace(self, **{name: part.to(device) for name, part in tensors.items()})
 
-def make_targets(cube: xr.Dataset, held_out: holdout.HoldOut | None = None) -> list[Target]:
+
+@dataclass(frozen=True, slots=True)
+class _Numbers:
+    """What targets are cut from, in the cube's dimension order; NaN, or weight 0, where there is none.
+
+    `weight` (country, value, persona); `precision` (country, attribute, value, persona).
+    """
+
+    response: np.ndarray
+    weight: np.ndarray
+    shift: np.ndarray
+    precision: np.ndarray
+
+
+def make_targets(cube: xr.Dataset, held_out: holdout.HoldOut | None = None, source: str = "raw") -> list[Target]:
     """Cut a survey cube into lattices, without what is held out.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        A survey cube.
+    held_out : dict, optional
+        No number of a held-out cell enters: the empirical-Bayes versions are computed anew without them.
+    source : {'raw', 'shrunk', 'association'}
+        See `SOURCES`.
 
     Raises
     ------
     CubeError
-        If it is not a survey cube, or no lattice has both a response and an estimated shift.
+        If it is not a survey cube, or nothing is left.
     """
     if cube.attrs["kind"] != "survey":
         raise CubeError("is a model's cube", param="--cube", expected="a survey cube")
-    held = holdout.mask(held_out or {}, cube)
-    edges = cubes.lattice_of(cube).edges
+    lattice = cubes.lattice_of(cube)
+    numbers = _numbers(cube, holdout.masks(held_out or {}, cube), source, lattice)
     targets = [
         target
         for c in range(cube.sizes["country"])
         for v in range(cube.sizes["value"])
-        if not held[c, v] and (target := _target(cube, c, v, edges)) is not None
+        if (target := _target(cube, numbers, c, v, lattice.edges)) is not None
     ]
     if not targets:
         raise CubeError("nothing to train on", param="--cube", hint="hold out less, or estimate with a smaller min_arm")
     return targets
 
 
-def _target(cube: xr.Dataset, country: int, value: int, edges: np.ndarray) -> Target | None:
+def left_out(cube: xr.Dataset, held_out: holdout.HoldOut, source: str = "raw") -> dict[str, dict[str, int]]:
+    """Count the responses and edges that no target is made of, by reason."""
+    response, effect = holdout.masks(held_out, cube)
+    contrast, context, low, high = cubes.lattice_of(cube).edges.T
+    status = cube["status"].values[:, contrast, :, context]
+    held = effect[:, contrast, :, context]
+    few = cube["n"].values < MIN_RESPONDENTS
+    if source == "association":  # needs no estimate, but people at both ends
+        status = np.moveaxis(np.where(few[:, :, low] | few[:, :, high], schema.TOO_FEW, schema.OK), 2, 0)
+    return {
+        "responses": {"held_out": int(response.sum()), "too_few": int((few & ~response).sum())},
+        "edges": {
+            "held_out": int(held.sum()),
+            **{
+                name: int(((status == code) & ~held).sum())
+                for code, name in enumerate(schema.STATUS)
+                if code != schema.OK and ((status == code) & ~held).any()
+            },
+        },
+    }
+
+
+def _numbers(cube: xr.Dataset, held: tuple[np.ndarray, np.ndarray], source: str, lattice: Lattice) -> _Numbers:
+    response = np.where(held[0][..., None], np.nan, cube["response"].values)
+    answered = (cube["n"].values >= MIN_RESPONDENTS) & ~held[0]
+    weight = np.where(answered, cube["n_eff"].values, 0.0)
+    known = (cube["status"].values == schema.OK) & ~held[1]
+    shift = np.where(known[..., None], cube["shift"].values, np.nan)
+    nominal = (cube["scale"].values == "nominal")[:, None, None]
+    # the last cumulated shift is 0 for everybody
+    se = np.where(nominal, cube["shift_se"].values, cube["cumulative_shift_se"].values)
+    options = np.where(nominal[:, 0, 0], cube["n_options"].values, cube["n_options"].values - 1)
+    squared = np.where(np.arange(se.shape[-1]) < options[:, None, None], se**2, 0.0).sum(axis=-1) / options[:, None]
+    if source == "raw":
+        return _Numbers(response, weight, shift, _precision(squared, known))
+    if source == "shrunk":
+        raw_se = np.where(known[..., None], cube["shift_se"].values, np.nan)
+        effect_se = np.where(known, cube["effect_se"].values, np.nan)
+        shift, shrunk_se, _ = shrink_shifts(shift, raw_se, effect_se, lattice)
+        response, response_se = shrink_responses(response, cube["n_eff"].values, lattice)
+        gain = _ratio(shrunk_se, raw_se)
+        own = response * (1 - response) / np.maximum(cube["n_eff"].values, 1.0)[..., None]
+        weight = weight / _ratio(response_se, np.sqrt(own))
+        return _Numbers(response, weight, shift, _precision(squared * gain, known))
+    if source == "association":
+        contrast, context, low, high = lattice.edges.T
+        shift, both = np.full_like(shift, np.nan), np.zeros(known.shape, dtype=bool)
+        shift[:, contrast, :, context] = np.moveaxis(response[:, :, high] - response[:, :, low], 2, 0)
+        both[:, contrast, :, context] = np.moveaxis(answered[:, :, high] & answered[:, :, low], 2, 0)
+        return _Numbers(response, answered.astype(float), shift, both.astype(float))
+    raise unknown("targets", source, SOURCES)
+
+
+def _precision(squared: np.ndarray, known: np.ndarray) -> np.ndarray:
+    return np.where(known, 1 / np.maximum(np.where(known, squared, 1.0), SE_FLOOR**2), 0.0)
+
+
+def _ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
+    """By how much variances, summed over the options, became smaller; between 1 / MOST_GAIN and 1."""
+    new, old = np.nansum(after**2, axis=-1), np.nansum(before**2, axis=-1)
+    return np.clip(np.divide(new, old, out=np.ones_like(old), where=old > 0), 1 / MOST_GAIN, 1.0)
+
+
+def _target(cube: xr.Dataset, numbers: _Numbers, country: int, value: int, edges: np.ndarray) -> Target | None:
     n_options, scale = int(cube["n_options"][value]), str(cube["scale"].values[value])
-    response = cube["response"].values[country, value, :, :n_options]
-    answered = cube["n"].values[country, value] >= MIN_RESPONDENTS
-    weight = np.where(answered, cube["n_eff"].values[country, value], 0.0)
     contrast, context, low, high = edges.T
-    at = (country, contrast, value, context)
-    known = cube["status"].values[at] == schema.OK
-    if not answered.any() or not known.any():
+    weight = numbers.weight[country, value]
+    precision = numbers.precision[country, contrast, value, context]
+    known = precision > 0
+    asked = np.unique(np.concatenate([np.flatnonzero(weight), low[known], high[known]]))
+    if not asked.size:
         return None
-    shift = cube["shift"].values[at][known][:, :n_options]
-    if scale == "nominal":
-        transform, se = np.eye(n_options), cube["shift_se"].values[at][known][:, :n_options]
-    else:
-        transform = np.triu(np.ones((n_options, n_options)))[:, :-1]
-        se = cube["cumulative_shift_se"].values[at][known][:, : n_options - 1]
+    transform = np.eye(n_options) if scale == "nominal" else np.triu(np.ones((n_options, n_options)))[:, :-1]
+    response = numbers.response[country, value, asked, :n_options]
+    shift = numbers.shift[country, contrast, value, context][known][:, :n_options]
     tensor = torch.from_numpy
     return Target(
         country,
         value,
-        response=tensor(np.where(answered[:, None], response, 0.0)).float(),
-        weight=tensor(weight).float(),
-        low=tensor(low[known]),
-        high=tensor(high[known]),
+        personas=tensor(asked),
+        response=tensor(np.where(weight[asked, None] > 0, response, 0.0)).float(),
+        weight=tensor(weight[asked]).float(),
+        low=tensor(np.searchsorted(asked, low[known])),
+        high=tensor(np.searchsorted(asked, high[known])),
         transform=tensor(transform).float(),
         shift=tensor(shift @ transform).float(),
-        precision=tensor(1 / np.maximum((se**2).mean(axis=1), SE_FLOOR**2)).float(),
+        precision=tensor(precision[known]).float(),
     )

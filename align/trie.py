@@ -86,6 +86,12 @@ def build_trie(sequences: Sequence[Sequence[int]]) -> tuple[Trie, list[np.ndarra
     return Trie(ids=tokens[new], depth=depth.astype(np.int64), parent=parent.astype(np.int64)), paths
 
 
+def distinct_prefixes(sequences: Sequence[Sequence[int]]) -> int:
+    """Count the nodes that one trie of all sequences has."""
+    _, lengths, shared = _common_prefixes([sequences[i] for i in _sorted_order(sequences)])
+    return int((lengths - shared).sum())
+
+
 def ancestor_mask(trie: Trie, window: int | None = None) -> np.ndarray:
     """Which nodes each node may attend to: itself and its ancestors.
 
@@ -114,32 +120,45 @@ def ancestor_mask(trie: Trie, window: int | None = None) -> np.ndarray:
     return mask
 
 
-def pack(sequences: Sequence[Sequence[int]], budget: int) -> list[list[int]]:
-    """Split sequences into groups whose tries each have at most `budget` nodes.
+def pack(sequences: Sequence[Sequence[int]], longest: int) -> tuple[list[list[int]], list[int]]:
+    """Split sequences into groups whose tries each have at most `longest` nodes.
 
-    Neighbours in sorted order stay together, so that they share their prefixes. A sequence longer than the budget
-    gets a group of its own.
+    Neighbours in sorted order stay together, so that they share their prefixes, and groups are filled evenly. A
+    sequence longer than that gets a group of its own.
 
     Parameters
     ----------
     sequences : S sequences of token ids
-    budget : int
+    longest : int
         Most nodes per group, at least 1.
 
     Returns
     -------
-    list of lists of int
+    groups : list of lists of int
         Indexes into `sequences`; each occurs exactly once.
+    sizes : list of int
+        Nodes of each group's trie.
     """
     order = _sorted_order(sequences)
     _, lengths, shared = _common_prefixes([sequences[i] for i in order])
-    groups: list[list[int]] = []
-    nodes = 0
-    for i, length, common in zip(order, lengths.tolist(), shared.tolist(), strict=True):
-        if groups and nodes + length - common <= budget:
-            nodes += length - common
-            groups[-1].append(i)
-        else:
-            nodes = length
-            groups.append([i])
-    return groups
+    new = (lengths - shared).tolist()
+
+    def filled(limit: int) -> tuple[list[list[int]], list[int]]:
+        groups: list[list[int]] = []
+        sizes: list[int] = []
+        for i, length, added in zip(order, lengths.tolist(), new, strict=True):
+            if groups and sizes[-1] + added <= limit:
+                sizes[-1] += added
+                groups[-1].append(i)
+            else:
+                sizes.append(length)
+                groups.append([i])
+        return groups, sizes
+
+    groups, sizes = filled(longest)
+    # as many groups, but of like size: rows of a batch are padded to the longest
+    low, high = max(lengths.max(initial=1), -(-sum(sizes) // max(len(groups), 1))), longest
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if len(filled(middle)[0]) <= len(groups) else (middle + 1, high)
+    return filled(int(high)) if groups and high <= longest else (groups, sizes)

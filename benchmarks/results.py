@@ -14,19 +14,25 @@ from pathlib import Path
 # numba, which EconML imports, looks for the library `coverage` and must not find the script of that name
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
 
-LIBRARIES = ("acecausal", "dowhy", "econml", "numpy", "scikit-learn", "xarray")
+LIBRARIES = (
+    *("acecausal", "dowhy", "econml", "numpy", "scikit-learn", "xarray"),
+    *("torch", "transformers", "peft"),
+)
 
 
 def report(
     case: str, *, ours: float, peer: float, unit: str, higher_is_better: bool = True, **more: object
 ) -> dict[str, object]:
-    """Print a case; `ratio` is how many times better ours is, `more` goes into the object as it is."""
-    ratio = ours / peer if higher_is_better else peer / ours
+    """Print a case; `more` goes into the object as it is.
+
+    `ratio` is how many times better ours is; None where that means nothing, since one of them is not above 0.
+    """
+    over, under = (ours, peer) if higher_is_better else (peer, ours)
     line = {
         "case": case,
         "ours": round(ours, 4),
         "peer": round(peer, 4),
-        "ratio": round(ratio, 2),
+        "ratio": round(over / under, 2) if over > 0 and under > 0 else None,
         "unit": unit,
         **more,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}",

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cli.console import (
+    first_process,
     force_option,
     hold_out_option,
     note,
@@ -21,9 +22,17 @@ from cli.console import (
 @click.option("--model", "source", required=True, metavar="PATH|HUB_ID", help="A model folder, hub id, or .gguf file.")
 @click.option("--cube", required=True, type=click.Path(path_type=Path), help="Survey cube to align to.")
 @hold_out_option
+@click.option(
+    "--validate",
+    multiple=True,
+    metavar="DIM=LABELS",
+    help="Cells, named as for --hold-out, that no loss sees and on which skill is measured after each pass: the best "
+    "pass's adapter is kept, and the recipe's patience stops early. Can be given several times.",
+)
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="How to train.")
 @click.option("--passes", type=int, help="Passes over the lattices.  [default: the recipe's]")
 @click.option("--seed", type=int, help="[default: the recipe's]")
+@click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files as well (extra tensorboard).")
 @click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
 @output_option("Folder for the adapter.")
 @force_option
@@ -31,9 +40,11 @@ def align(
     source: str,
     cube: Path,
     hold_out: tuple[str, ...],
+    validate: tuple[str, ...],
     recipe: str,
     passes: int | None,
     seed: int | None,
+    tensorboard: bool,
     resume: bool,
     output: Path,
     force: bool,
@@ -42,16 +53,18 @@ def align(
 
     \b
     acecausal align --model ./SmolLM2-135M-Instruct --cube human.zarr --hold-out country=USA -o adapter
+    accelerate launch --num_processes 2 .venv/bin/acecausal align ...   (several GPUs)
     """
     from acecausal import holdout
     from acecausal.cube import check_output, open_cube
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")
-    if not resume:
+    if not resume and first_process():
         check_output(output, force=force)
     people = open_cube(cube)
     held_out = holdout.parse(hold_out, people)
+    validation = holdout.parse(validate, people, "--validate")
 
     quiet_libraries()
     from align.recipe import load_recipe
@@ -59,7 +72,21 @@ def align(
 
     chosen = load_recipe(recipe, passes=passes, seed=seed)
     with progress_bar("align") as step:
-        result = run(source, people, chosen, output, held_out=held_out, resume=resume, progress=step)
+        result = run(
+            source,
+            people,
+            chosen,
+            output,
+            held_out=held_out,
+            validation=validation,
+            resume=resume,
+            tensorboard=tensorboard,
+            progress=step,
+        )
+    if not first_process():
+        return
     print_comparison("before", result.comparison_before)
     print_comparison("after", result.comparison_after)
-    note(f"{output}: adapter, README.md, metrics.jsonl")
+    for name, change in result.besides.items():
+        note(f"{name.replace('_', ' ')}: {change['before']:.3f} before, {change['after']:.3f} after")
+    note(f"{output}: adapter, README.md, metrics.jsonl; held out: {holdout.in_words(held_out)}")

@@ -16,13 +16,19 @@ hold_out_option = click.option(
     "--hold-out",
     multiple=True,
     metavar="DIM=LABELS",
-    help="Countries or values kept apart, as country=USA or value=poverty,trust. Can be given several times.",
+    help="What is kept apart: country=USA, value=poverty,trust (near-duplicate questions follow), topic=..., "
+    "granularity=4, or attributes=gender+age (personas that specify both). Can be given several times.",
 )
 
 
 def output_option(what: str) -> Callable[[Any], Any]:
     """Make the option -o/--output of a command."""
     return click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help=what)
+
+
+def first_process() -> bool:
+    """Whether this is the only process, or the first that accelerate launched: the one that prints and writes."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def names(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[str]:

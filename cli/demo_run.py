@@ -100,6 +100,7 @@ def run(
     summary = {
         "before": result.comparison_before,
         "after": result.comparison_after,
+        "besides": result.besides,
         "seconds": seconds,
         "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
     }

@@ -10,9 +10,9 @@ import xarray as xr
 from scipy import stats
 
 from acecausal import cube as cubes
-from acecausal import holdout, schema
+from acecausal import schema
 from acecausal.comparison import compare, distribution_distance, effect_statistics, expected_distance
-from acecausal.errors import AceError, CubeError
+from acecausal.errors import CubeError
 from align.elicit import effects_of
 
 
@@ -180,18 +180,3 @@ def test_bad_pairs__one_message(human, ess_cube):
     other = model.assign_coords(option_label=(("value", "option"), np.array([["a", "b", "c"]], dtype=object)))
     with pytest.raises(CubeError, match="the options differ"):
         compare(human, other)
-
-
-def test_holdout__parse_and_mask(human):
-    held = holdout.parse(["country=USA,Norway"], human)
-    assert held == {"country": ["USA", "Norway"]}
-    assert holdout.mask(held, human).ravel().tolist() == [False, True, False, True]
-    for text, message in {
-        "USA": "cannot be read",
-        "country=": "cannot be read",
-        "county=USA": "did you mean 'country'",
-        "country=US": "did you mean 'USA'",
-        "value=poverty": "everything is held out",
-    }.items():
-        with pytest.raises(AceError, match=message):
-            holdout.parse([text], human)

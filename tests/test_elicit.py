@@ -9,9 +9,10 @@ import torch
 from acecausal import schema
 from acecausal.cube import countries_of, lattice_of, values_of
 from acecausal.errors import ModelError
-from align.elicit import effects_of, elicit, show_prompt
+from align.backends import InProcess
+from align.elicit import effects_of, elicit, sample_text
 from align.models import adapter_record, convert_gguf, fingerprint, load_model, load_tokenizer
-from align.prompts import ANYBODY, describe, lattice_prompts, option_marks, render
+from align.prompts import ANYBODY, Wording, compose, describe, encode, lattice_texts, option_marks, render
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +22,11 @@ def loaded(tiny_model):
 
 @pytest.fixture(scope="module")
 def asked(loaded, human):
-    return elicit(*loaded, human)
+    return elicit(InProcess(*loaded), human)
 
 
 def test_prompt__says_question_options_and_persona_last(loaded, human):
-    text = show_prompt(loaded[1], human)
+    text, _ = render(loaded[1], sample_text(human, Wording()))
     assert text.startswith("<|im_start|>system\n")
     assert text.endswith("45 or older<|im_end|>\n<|im_start|>assistant\nOption")
     for part in ("Country: Australia", values_of(human)[0].question, "1. Too little\n2. About right\n3. Too much\n"):
@@ -42,11 +43,12 @@ def test_prompt__plain_text_without_chat_template_and_without_system_role(tiny_m
         "<|im_start|>{{ messages[0].content }}"
     )
     country, value = countries_of(human)[0], values_of(human)[0]
-    text, special = render(tokenizer, country, value, "x")
+    composed = compose(country, value, "x", Wording())
+    text, special = render(tokenizer, composed)
     assert text.startswith("<|im_start|>You answer")
     assert not special
     tokenizer.chat_template = None
-    text, special = render(tokenizer, country, value, "x")
+    text, special = render(tokenizer, composed)
     assert text.startswith("You answer")
     assert text.endswith("Person: x\nAnswer: Option")
     assert special
@@ -56,10 +58,10 @@ def test_option_marks__letters_beyond_nine(loaded, ess_cube):
     assert option_marks(9)[-1] == "9"
     assert option_marks(11) == list("ABCDEFGHIJK")
     value = values_of(ess_cube)[0]
-    prompts = lattice_prompts(loaded[1], countries_of(ess_cube)[0], value, lattice_of(ess_cube))
+    prompts = encode(loaded[1], lattice_texts(countries_of(ess_cube)[0], value, lattice_of(ess_cube), Wording()))
     assert len(prompts) == 36
     assert {len(prompt.options) for prompt in prompts} == {11}
-    assert "K. 10 - Good for the economy" in show_prompt(loaded[1], ess_cube)
+    assert "K. 10 - Good for the economy" in sample_text(ess_cube, Wording()).plain
 
 
 def test_elicit__equals_scoring_by_hand(loaded, asked, human):
@@ -69,7 +71,7 @@ def test_elicit__equals_scoring_by_hand(loaded, asked, human):
     lattice, country, value = lattice_of(human), countries_of(human)[1], values_of(human)[0]
     checked = 0
     for p in (0, 5, 40, 80):
-        text, _ = render(tokenizer, country, value, describe(lattice, lattice.codes[p]))
+        text, _ = render(tokenizer, compose(country, value, describe(lattice, lattice.codes[p]), Wording()))
         log_p = []
         for mark in "123":
             ids = torch.tensor([tokenizer(text + " " + mark, add_special_tokens=False)["input_ids"]])
@@ -159,4 +161,4 @@ def test_broken_numbers__stop_the_elicitation(tiny_model, human):
     with torch.no_grad():
         model.model.norm.weight[0] = float("nan")
     with pytest.raises(ModelError, match="not finite"):
-        elicit(model, tokenizer, human, scorer=scorer)
+        elicit(InProcess(model, tokenizer, scorer), human)

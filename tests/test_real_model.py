@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from acecausal.cube import countries_of, lattice_of, values_of
+from align.backends import InProcess
 from align.elicit import elicit
 from align.models import load_model
-from align.prompts import describe, render
+from align.prompts import Wording, compose, describe, render
 from cli.demo_run import demo_model
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -19,12 +20,12 @@ def test_smollm2__whole_lattice_in_one_pass_equals_one_persona_at_a_time(human):
     """Oracle: one plain forward pass per option string. atol 1e-4 (fp32, 30 layers)."""
     model, tokenizer = load_model(demo_model())
     norway = human.sel(country=["Norway"])
-    cube = elicit(model, tokenizer, norway)
+    cube = elicit(InProcess(model, tokenizer), norway)
     assert cube.attrs["method"] == "trie"
     assert float(cube.option_mass.min()) > 0.9
     lattice, country, value = lattice_of(norway), countries_of(norway)[0], values_of(norway)[0]
     for p in (0, 17, 80):
-        text, _ = render(tokenizer, country, value, describe(lattice, lattice.codes[p]))
+        text, _ = render(tokenizer, compose(country, value, describe(lattice, lattice.codes[p]), Wording()))
         start = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         log_p = []
         for mark in "123":

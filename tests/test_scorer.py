@@ -8,6 +8,7 @@ import torch
 from tiny_models import ARCHITECTURES, BATCH_ONLY, VOCABULARY, WINDOW, tiny_model
 
 from acecausal.errors import AceError, ModelError
+from align import passes as passes_module
 from align import scorer as scorer_module
 from align.options import Prompt, option_tokens
 from align.scorer import Scorer
@@ -126,8 +127,8 @@ def test_auto__takes_the_trie_where_it_is_exact(models, expected, architecture):
 def test_self_check__finds_what_declarations_would_miss(monkeypatch, architecture, spread):
     """The static reasons are switched off: the comparison alone must refuse, also for nearly flat answers."""
     model = tiny_model(architecture, initializer_range=spread)
-    monkeypatch.setattr(scorer_module, "_no_trie", lambda model: "")
-    monkeypatch.setattr(scorer_module, "_layer_windows", lambda config: {"every": None})
+    monkeypatch.setattr(scorer_module, "no_trie", lambda model: "")
+    monkeypatch.setattr(passes_module, "layer_windows", lambda config: {"every": None})
     scorer = Scorer(model)
     assert scorer.method == "batch"
     assert "differ by" in scorer.note or "refuses a packed pass" in scorer.note
@@ -138,8 +139,8 @@ def test_self_check__a_window_longer_than_the_probes_still_bites(monkeypatch, ar
     model = tiny_model(architecture, sliding_window=200)
     assert Scorer(model).method == "trie"
     assert model.config.sliding_window == 200
-    layer_windows = scorer_module._layer_windows
-    monkeypatch.setattr(scorer_module, "_layer_windows", lambda config: dict.fromkeys(layer_windows(config)))
+    layer_windows = passes_module.layer_windows
+    monkeypatch.setattr(passes_module, "layer_windows", lambda config: dict.fromkeys(layer_windows(config)))
     scorer = Scorer(model)
     assert scorer.method == "batch"
     assert "differ by" in scorer.note
@@ -156,6 +157,7 @@ def test_self_check__ignores_dropout_and_restores_modes():
     assert [module.training for module in model.modules()] == modes
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, for what transformers does with it
 def test_auto__other_attention_goes_to_batch(models, expected):
     model = tiny_model("llama")
     model.set_attn_implementation("flex_attention")
@@ -213,6 +215,58 @@ def test_log_probs__gradients_equal_those_of_separate_prompts(architecture, meth
     assert one_by_one.norm() > 1
     assert torch.cosine_similarity(packed, one_by_one, dim=0) > 0.9999
     assert abs(float(packed.norm() / one_by_one.norm()) - 1) < 1e-4
+
+
+ALIKE = [Prompt(p.tokens, tuple((5, t) for t in range(7, 11))) for p in PROMPTS]  # differ in the last token only
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_option_log_probs__are_the_normalised_ones(models, architecture):
+    """Oracle: one plain pass per option, normalised. Some rows of the head where options allow it, else all."""
+    scorer = Scorer(models[architecture], budget=200)
+    for prompts in (ALIKE, PROMPTS):
+        with torch.no_grad():
+            expected = [plain(models[architecture], prompt).log_softmax(-1) for prompt in prompts]
+            assert largest_gap(scorer.option_log_probs(prompts), expected) < ATOL
+
+
+def test_option_log_probs__compute_only_the_options_rows(models, monkeypatch):
+    shapes = []
+    linear = torch.nn.functional.linear
+
+    def noted(hidden, weight, bias=None):
+        shapes.append(tuple(weight.shape))
+        return linear(hidden, weight, bias)
+
+    monkeypatch.setattr(torch.nn.functional, "linear", noted)
+    scorer = Scorer(models["llama"])
+    shapes.clear()
+    scorer.option_log_probs(ALIKE)
+    assert (VOCABULARY, 32) not in shapes
+    assert (4, 32) in shapes
+    scorer.option_log_probs(PROMPTS)
+    assert (VOCABULARY, 32) in shapes
+
+
+@PEFT_WARNING
+def test_option_log_probs__head_with_an_adapter_is_computed_whole():
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=4, target_modules=["lm_head"], init_lora_weights=False, task_type="CAUSAL_LM")
+    model = peft.get_peft_model(tiny_model("llama"), config).eval()
+    with torch.no_grad():
+        expected = [plain(model, prompt).log_softmax(-1) for prompt in ALIKE]
+        assert largest_gap(Scorer(model).option_log_probs(ALIKE), expected) < ATOL
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+@pytest.mark.parametrize("method", ["trie", "batch"])
+def test_option_log_probs__gradients_equal_those_of_separate_prompts(architecture, method):
+    """One option's log probability per prompt: all of them together sum to a constant. Cosine above 0.9999."""
+    model = tiny_model(architecture)
+    one_by_one = gradients(model, [plain(model, prompt).log_softmax(-1)[:1] for prompt in ALIKE])
+    few = gradients(model, [v[:1] for v in Scorer(model, method=method, budget=100).option_log_probs(ALIKE)])
+    assert torch.cosine_similarity(few, one_by_one, dim=0) > 0.9999
+    assert abs(float(few.norm() / one_by_one.norm()) - 1) < 1e-4
 
 
 @PEFT_WARNING

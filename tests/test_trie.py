@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from align.trie import ancestor_mask, build_trie, pack
+from align.trie import ancestor_mask, build_trie, distinct_prefixes, pack
 
 # Few distinct tokens, 0 (the padding value inside) among them, so that prefixes are shared and ends coincide.
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), max_size=7), max_size=12)
@@ -71,26 +71,38 @@ def test_ancestor_mask__window_of_one_sequence_is_that_of_transformers(window):
 
 @settings(max_examples=300, deadline=None)
 @given(SEQUENCES, st.integers(1, 25))
-def test_pack__covers_once_within_budget_and_wastes_little(sequences, budget):
-    groups = pack(sequences, budget)
+def test_pack__covers_once_in_few_groups_of_like_size(sequences, longest):
+    """Oracle: filling group after group in sorted order, by sets of prefixes; and no smaller limit does with as few."""
+
+    def greedy(limit: int) -> int:
+        count, held = 0, []
+        for sequence in sorted(map(tuple, sequences)):
+            if not held or len(prefixes([*held, sequence])) > limit:
+                count, held = count + 1, []
+            held.append(sequence)
+        return count
+
+    groups, sizes = pack(sequences, longest)
     assert sorted(i for group in groups for i in group) == list(range(len(sequences)))
-    sizes = [len(prefixes([sequences[i] for i in group])) for group in groups]
+    assert sizes == [len(prefixes([sequences[i] for i in group])) for group in groups]
     for group, size in zip(groups, sizes, strict=True):
-        assert size <= budget or len(group) == 1
-    for size, following in zip(sizes, groups[1:], strict=False):  # a group closes only when the next does not fit
-        assert size + len(sequences[following[0]]) > budget
-    assert groups == pack(sequences, budget)
+        assert size <= longest or len(group) == 1
+    assert len(groups) == greedy(longest)
+    if groups and max(sizes) > max(map(len, sequences)):
+        assert greedy(max(sizes) - 1) > len(groups)
+    assert (groups, sizes) == pack(sequences, longest)
+    assert distinct_prefixes(sequences) == len(prefixes(sequences))
 
 
 @settings(max_examples=100, deadline=None)
 @given(SEQUENCES, st.randoms(use_true_random=False))
 def test_pack__groups_do_not_depend_on_input_order(sequences, random):
     shuffled = random.sample(sequences, len(sequences))
-    spelled = [[sequences[i] for i in group] for group in pack(sequences, 9)]
-    assert [[shuffled[i] for i in group] for group in pack(shuffled, 9)] == spelled
+    spelled = [[sequences[i] for i in group] for group in pack(sequences, 9)[0]]
+    assert [[shuffled[i] for i in group] for group in pack(shuffled, 9)[0]] == spelled
 
 
 def test_pack__keeps_shared_prefixes_together():
     first, second = [1] * 20, [2] * 20
     sequences = [[*stem, tail] for tail in range(5) for stem in (first, second)]
-    assert [sorted(group) for group in pack(sequences, 25)] == [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]
+    assert [sorted(group) for group in pack(sequences, 25)[0]] == [[0, 2, 4, 6, 8], [1, 3, 5, 7, 9]]

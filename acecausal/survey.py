@@ -143,6 +143,8 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         weight is not positive, an id stands twice in a country, fpc contradicts the sample, or no row is left.
     """
     table = table[_choose(codebook.columns, list(table.columns), _optional_columns(codebook), source)]
+    # a column that no country at hand has is missing everywhere; where it should be there, that is said below
+    table = table.assign(**{name: np.nan for name in _optional_columns(codebook) if name not in table})
     everywhere = {code_key(code) for code in codebook.missing}
     lost: dict[str, int] = {}
 

@@ -3,37 +3,31 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import threading
-import time
 import weakref
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import numpy as np
 
 from acecausal.errors import AceError, ModelError
 from align.backends import Answers
+from align.listed import listed_tokens, option_probabilities, space_first, spelled
 from align.prompts import Text
+from align.threads import Pace, in_threads
 
 #: How many tokens a server is asked to list, and how many if it refuses that.
 LISTED, FEWER = 20, 5
-#: Least probability of an option that is not listed, so that its log is finite.
-FLOOR = 1e-12
 WORKERS = 8
 #: Seconds to wait for one reply.
 TIMEOUT = 120.0
 
-# how the vocabularies of byte-level and SentencePiece tokenizers write a space and a line break
-_SPACES = str.maketrans({"Ġ": " ", "▁": " ", "Ċ": "\n"})
 _REFUSALS = {
     401: ("refuses the key", "set OPENAI_API_KEY to a key of this server"),
     403: ("refuses the key", "set OPENAI_API_KEY to a key that may use this model"),
@@ -43,9 +37,6 @@ _REFUSALS = {
     ),
     429: ("lets no more requests through", "ask for fewer per second, or run again later"),
 }
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Endpoint:
@@ -212,26 +203,6 @@ class Endpoint:
         return " ".join(said.split())
 
 
-class Pace:
-    """Lets at most so many calls of `wait` return per second, in all threads together; None for no limit."""
-
-    def __init__(self, per_second: float | None) -> None:
-        if per_second is not None and not 0 < per_second < math.inf:
-            raise AceError(param="per_second", expected="a positive number", got=per_second)
-        self._step = 1 / per_second if per_second else 0.0
-        self._next, self._lock = -math.inf, threading.Lock()
-
-    def wait(self) -> None:
-        if not self._step:
-            return
-        with self._lock:
-            now = time.monotonic()
-            start = max(now, self._next)
-            self._next = start + self._step
-        if start > now:
-            time.sleep(start - now)
-
-
 class _Kept:
     """Answers in a file, a JSON object per line, by question; a line that was cut off is passed over."""
 
@@ -279,95 +250,3 @@ def split_url(url: str) -> tuple[str, str, str]:
     host = f"[{host}]" if ":" in host else host
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
     return api, origin, path.removesuffix("/completions").removesuffix("/chat" if api == "chat" else "")
-
-
-def listed_tokens(reply: Any) -> dict[str, float]:
-    """Read the probabilities of the listed first tokens from a reply; empty if it gives none."""
-    logprobs = reply["choices"][0].get("logprobs") or {}
-    if logprobs.get("content"):  # the form of chats, and of llama.cpp for completions
-        pairs = [(token["token"], token["logprob"]) for token in logprobs["content"][0]["top_logprobs"]]
-    else:
-        pairs = [pair for first in (logprobs.get("top_logprobs") or [])[:1] for pair in (first or {}).items()]
-    listed: dict[str, float] = defaultdict(float)
-    for token, log_p in pairs:
-        listed[token] += math.exp(log_p)
-    return {token: p for token, p in listed.items() if p > 0}  # some list -9999 or -inf for "hardly any"
-
-
-def spelled(listed: Mapping[str, float], options: Sequence[str]) -> np.ndarray:
-    """Sum the probabilities of the tokens that spell each option, with or without space around it, shape (K,)."""
-    totals: dict[str, float] = defaultdict(float)
-    for token, p in listed.items():
-        totals[token.translate(_SPACES).strip()] += p
-    return np.array([totals.get(option.strip(), 0.0) for option in options])
-
-
-def space_first(listed: Mapping[str, float], options: Sequence[str]) -> tuple[str, float]:
-    """Tell whether the space before the options is a token of its own, likelier than all options without it.
-
-    Many tokenizers (Llama 3, Qwen, SmolLM) split " 1" into the space and the digit. What follows the space has then to
-    be asked separately, and counts as much as the space is likely.
-
-    Returns
-    -------
-    lead : str
-        The space, or '' where the options follow at once.
-    share : float
-        Its probability, or 1.
-    """
-    lead = options[0][: len(options[0]) - len(options[0].lstrip())]
-    share = math.fsum(p for token, p in listed.items() if token.translate(_SPACES) == lead)
-    return (lead, share) if lead and share > spelled(listed, options).sum() else ("", 1.0)
-
-
-def option_probabilities(listed: Mapping[str, float], options: Sequence[str]) -> tuple[np.ndarray, float]:
-    """Give each option a probability, from the likeliest tokens alone.
-
-    Parameters
-    ----------
-    listed : mapping
-        Tokens to probabilities, at least one.
-    options : sequence of str
-
-    Returns
-    -------
-    probs : numpy.ndarray, shape (K,)
-        Of an option that is not listed, the most it can be, as in OpinionQA (arXiv 2303.17548): the least that is
-        listed, or its part of what is left over if that is less.
-    unlisted : float
-        What is left over; 0 if all options are listed.
-    """
-    probs = spelled(listed, options)
-    missing = probs == 0
-    if not missing.any():
-        return probs, 0.0
-    rest = max(0.0, 1 - math.fsum(listed.values()))
-    probs[missing] = max(min(*listed.values(), rest / missing.sum()), FLOOR)
-    return probs, rest
-
-
-def in_threads(function: Callable[[T], R], items: Sequence[T], workers: int) -> list[R]:
-    """Apply a function to all items. An exception, or Ctrl-C, ends it at once; daemon threads finish on their own."""
-    todo, stop = enumerate(items), threading.Event()
-    done: SimpleQueue[tuple[int, Any, BaseException | None]] = SimpleQueue()
-
-    def work() -> None:
-        for i, item in todo:
-            if stop.is_set():
-                return
-            try:
-                done.put((i, function(item), None))
-            except BaseException as error:
-                done.put((i, None, error))
-
-    results: list[Any] = [None] * len(items)
-    try:
-        for _ in range(min(workers, len(items))):
-            threading.Thread(target=work, daemon=True).start()
-        for _ in items:
-            i, results[i], error = done.get()
-            if error is not None:
-                raise error
-    finally:
-        stop.set()
-    return results

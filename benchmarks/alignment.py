@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 import xarray as xr
-from pairwise import SHAPES, TEMPLATES, VERSIONS, Meter, device_name, load, padded, peak_memory, single_token, timed
+from pairwise import SHAPES, TEMPLATES, Meter, device_name, load, padded, peak_memory, single_token, timed
 from results import report
 from torch import Tensor, nn
 
@@ -143,8 +143,8 @@ class Race:
 
     def _whole(self, item: Item) -> Iterator[Tensor]:
         with self._autocast():
-            log_probs = self.scorer.log_probs(item.prompts, model=self.model)
-        total, count = OBJECTIVES["shift"](torch.stack(log_probs).log_softmax(dim=-1), item.target)
+            log_probs = self.scorer.option_log_probs(item.prompts, model=self.model)
+        total, count = OBJECTIVES["shift"](torch.stack(log_probs), item.target)
         yield total / count
 
     def _pairwise(self, item: Item, batches: int | None) -> Iterator[Tensor]:
@@ -227,7 +227,6 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
         "recompute": race.recompute,
         "personas": len(race.items[0].prompts),
         "contrasts": [len(item.target.low) for item in race.items],
-        "libraries": VERSIONS,
     }
     above = {name: m["peak_mb"] - m["before_mb"] for name, m in memory.items() if m}
     peer = min((name for name in above if name != OURS), key=above.__getitem__)

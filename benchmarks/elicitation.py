@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from pairwise import SHAPES, TEMPLATES, VERSIONS, device_name, load, padded, single_token, timed
+from pairwise import SHAPES, TEMPLATES, device_name, load, padded, single_token, timed
 from results import report
 
 from acecausal import cube as cubes
@@ -127,7 +127,7 @@ def compare(survey: str, template: str, lattices: list[xr.Dataset], model: Any, 
             ours=asked / sum(seconds["ours"]), peer=asked / sum(seconds[name]), unit="responses per second",
             agreement=apart[name], responses=asked, lattices=len(lattices),
             seconds={way: [round(s, 3) for s in seconds[way]] for way in ("ours", name)},
-            device=device_name(), dtype=str(model.dtype).removeprefix("torch."), libraries=VERSIONS,
+            device=device_name(), dtype=str(model.dtype).removeprefix("torch."),
         )  # fmt: skip
 
 

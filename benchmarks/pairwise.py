@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,6 @@ from align.options import Prompt
 from cli.demo_run import demo_model
 
 TEMPLATES = ("persona-last", "ace-align")
-#: What matters to these figures besides `results.LIBRARIES`.
-VERSIONS = {name: version(name) for name in ("torch", "transformers", "peft")}
 #: Llamas of random weights: hidden, intermediate, layers, heads, key-value heads, vocabulary, tied. `tiny` is to try.
 SHAPES = {
     "1b": (2048, 8192, 16, 32, 8, 128256, True),

@@ -12,9 +12,24 @@ from typing import Any
 
 import torch
 
+from align.models import load_model
+
 NAME = "tiny"
 #: What a server says instead of an answer: status, body, headers.
 Fault = tuple[int, Any, dict[str, str]]
+
+
+def leaning(folder, tokens: dict[str, float], *, chat: bool = False):
+    """Load the model, with some tokens made likelier by so many nats."""
+    model, tokenizer = load_model(folder)
+    head = torch.nn.Linear(model.lm_head.in_features, model.lm_head.out_features)
+    with torch.no_grad():
+        head.weight.copy_(model.lm_head.weight)
+        head.bias.zero_()[tokenizer.convert_tokens_to_ids(list(tokens))] = torch.tensor(list(tokens.values()))
+    model.lm_head = head
+    if not chat:
+        tokenizer.chat_template = None
+    return model, tokenizer
 
 
 class CompletionServer:

@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from completion_server import NAME, CompletionServer, leaning
 
 from acecausal.cube import open_cube
 from cli import main
@@ -193,6 +194,58 @@ def test_errors__model_recipe_and_holdout(road, tmp_path, tiny_model):
     assert "no usable tokenizer" in run(*elicit, tmp_path, code=1).stderr
     assert "no adapter folder" in run(*elicit, tiny_model, "--adapter", tmp_path, code=1).stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_elicit__templates_and_orders(road, tiny_model, tmp_path):
+    like = ("--like", road / "human.zarr")
+    prompts = run(
+        "elicit", "--model", tiny_model, *like, "--template", "ace-align", "--order", "reversed", "--show-prompt"
+    )
+    assert "\n1. Too much\n2. About right\n3. Too little\n\nAnswer:\n" in prompts.stdout
+    run("elicit", "--model", tiny_model, *like, "--order", "forward", "--order", "reversed", "-o", tmp_path / "m.zarr")
+    cube = open_cube(tmp_path / "m.zarr")
+    assert (cube.n == 2).all()
+    assert float(cube.effect_se.max()) > 0
+    wrong = run("elicit", "--model", tiny_model, *like, "--order", "backward", "-o", tmp_path / "n.zarr", code=1)
+    assert "--order: unknown name" in wrong.stderr
+
+
+def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_path):
+    """Oracle: the same model in this process, same plain text; the server lists all tokens. atol 1e-4."""
+    from align.backends import InProcess
+    from align.elicit import elicit
+    from align.prompts import Wording
+
+    model, tokenizer = leaning(tiny_model, {"1": 6.0, "2": 3.0, "3": 1.3})
+    like, there = ("--like", road / "human.zarr"), ("--template", "ace-align", "-o", tmp_path / "served.zarr")
+    with CompletionServer(model, tokenizer) as server:
+        told = run("elicit", "--endpoint", server.url, "--model", NAME, *like, *there).stderr
+    served = open_cube(tmp_path / "served.zarr")
+    local = elicit(InProcess(model, tokenizer), open_cube(road / "human.zarr"), wordings=[Wording("ace-align")])
+    listed = served.unlisted_mass == 0
+    assert 0 < float(listed.mean()) < 1
+    assert "did not list every option" in told
+    np.testing.assert_allclose(served.response.where(listed), local.response.where(listed), atol=1e-4)
+    assert served.attrs["model"] == NAME
+    assert [path.name for path in tmp_path.iterdir()] == ["served.zarr"]
+    run("elicit", "--endpoint", "http://x/v1", "--model", NAME, *like, "--adapter", "a", "-o", "b.zarr", code=2)
+    run("elicit", "--model", NAME, *like, "--rate", "2", "-o", "b.zarr", code=2)
+
+
+def test_align__splits_and_validation(road, tiny_model, tmp_path):
+    human, folder = road / "human.zarr", tmp_path / "adapter"
+    args = ("align", "--model", tiny_model, "--cube", human, "--passes", "2", "-o", folder)
+    held = ("--hold-out", "country=USA", "--validate", "attributes=gender+age")
+    result = run(*args, *held, "--recipe", "subpop")
+    assert "perplexity: " in result.stderr
+    assert "held out: country: USA" in result.stderr
+    record = json.loads((folder / "acecausal.json").read_text())
+    assert record["validated_on"] == {"attributes": ["gender+age"]}
+    assert record["recipe"]["name"] == "subpop"
+    assert "--validate: unknown name" in run(*args, "--force", "--validate", "valu=x", code=1).stderr
+    # an adapter is asked as it was trained
+    shown = run("elicit", "--model", tiny_model, "--adapter", folder, "--like", human, "--show-prompt").stdout
+    assert shown.startswith("<|im_start|>system\n")
 
 
 def test_unwritable_output__one_message(tmp_path):

@@ -8,7 +8,7 @@ import torch
 
 from acecausal import schema
 from acecausal.cube import countries_of, lattice_of, values_of
-from acecausal.errors import ModelError
+from acecausal.errors import AceError, ModelError
 from align.backends import InProcess
 from align.elicit import effects_of, elicit, sample_text
 from align.models import adapter_record, convert_gguf, fingerprint, load_model, load_tokenizer
@@ -162,3 +162,75 @@ def test_broken_numbers__stop_the_elicitation(tiny_model, human):
         model.model.norm.weight[0] = float("nan")
     with pytest.raises(ModelError, match="not finite"):
         elicit(InProcess(model, tokenizer, scorer), human)
+
+
+def test_wordings__are_averaged_and_their_spread_is_the_error(loaded, human):
+    """Oracle: each wording elicited alone; mean, and half the difference of two, atol 1e-12."""
+    norway, backend = human.sel(country=["Norway"]), InProcess(*loaded)
+    ways = (Wording(), Wording("interview", "reversed"))
+    both = elicit(backend, norway, wordings=ways)
+    one, other = (elicit(backend, norway, wordings=[way]) for way in ways)
+    schema.validate(both)
+    assert (both.n == 2).all()
+    assert "response_se" not in one
+    for name in ("response", "shift", "effect"):
+        np.testing.assert_allclose(both[name], (one[name] + other[name]) / 2, atol=1e-12)
+        np.testing.assert_allclose(both[f"{name}_se"], np.abs(one[name] - other[name]) / 2, atol=1e-12)
+    np.testing.assert_allclose(both.option_mass, (one.option_mass + other.option_mass) / 2, atol=1e-12)
+    assert float(both.response_se.max()) > 0.01
+    assert both.attrs["templates"] == '["persona-last", "interview"]'
+    assert both.attrs["orders"] == '["forward", "reversed"]'
+    with pytest.raises(AceError, match="expected different ones"):
+        elicit(backend, norway, wordings=[Wording(), Wording()])
+
+
+WAYS = [("persona-last", "reversed", "auto"), ("ace-align", "forward", "auto"), ("interview", "forward", "labels"),
+        ("ace-align", "reversed", "letters")]  # fmt: skip
+
+
+@pytest.mark.parametrize("wording", [Wording(*way) for way in WAYS])
+def test_wordings__equal_scoring_by_hand(loaded, human, wording):
+    """Oracle: the prompt put together here, one plain pass per option, in the order of meaning. atol 1e-5."""
+    model, tokenizer = loaded
+    lattice, country, value = lattice_of(human), countries_of(human)[1], values_of(human)[0]
+    shown = list(enumerate(value.options))
+    shown = shown[::-1] if wording.order == "reversed" else shown
+    marks = {"auto": "123", "letters": "ABC"}.get(wording.marks)
+    lines = [f"{marks[i]}. {label}" if marks else f"- {label}" for i, (_, label) in enumerate(shown)]
+    answers = {k: marks[i] if marks else label for i, (k, label) in enumerate(shown)}
+    persona = describe(lattice, lattice.codes[30])
+    (composed,) = lattice_texts(country, value, lattice, wording, [30])
+    assert "\n".join(lines) in composed.user
+    assert persona in composed.user
+    assert value.question in composed.user
+    text, special = render(tokenizer, composed)
+    assert special == (wording.template == "ace-align")
+    space = "" if wording.template == "ace-align" else " "
+    log_p = []
+    for k in range(3):
+        start, ids = (tokenizer(text + t, add_special_tokens=False)["input_ids"] for t in ("", space + answers[k]))
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        log_p.append(sum(float(logits[i - 1, ids[i]]) for i in range(len(start), len(ids))))
+    prob = np.exp(log_p)
+    cell = elicit(InProcess(model, tokenizer), human.isel(country=[1]), wordings=[wording]).isel(country=0, value=0)
+    np.testing.assert_allclose(cell.response.values[30], prob / prob.sum(), atol=1e-5)
+    assert np.ptp(prob / prob.sum()) > 0.05  # so that an order mixed up would show
+
+
+def test_placeholders__are_filled_or_refused(human):
+    from dataclasses import replace
+
+    country, value = countries_of(human)[1], values_of(human)[0]
+    asked = compose(country, replace(value, question="Do you trust [Country]'s police?"), "x", Wording())
+    assert "Do you trust Norway's police?" in asked.user
+    with pytest.raises(AceError, match=r"\[COUNTRY LANGUAGE\]"):
+        compose(country, replace(value, question="Do you speak [COUNTRY LANGUAGE]?"), "x", Wording())
+
+
+def test_wording__unknown_names(human):
+    for field, name in (("template", "persona-lst"), ("order", "reverse"), ("marks", "digits")):
+        with pytest.raises(AceError, match="unknown name"):
+            Wording(**{field: name})
+    with pytest.raises(AceError, match="26 at most"):
+        option_marks(27)

@@ -15,34 +15,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from completion_server import NAME, CompletionServer
+from completion_server import NAME, CompletionServer, leaning
 from hypothesis import given
 from hypothesis import strategies as st
 
 from acecausal.cube import countries_of, lattice_of, values_of
 from acecausal.errors import AceError, ModelError
-from align import endpoint
+from align import endpoint, threads
 from align.backends import InProcess
 from align.elicit import elicit
-from align.endpoint import FLOOR, Endpoint, in_threads, listed_tokens, option_probabilities, space_first, split_url
-from align.models import load_model
+from align.endpoint import Endpoint, split_url
+from align.listed import FLOOR, listed_tokens, option_probabilities, space_first
 from align.prompts import Wording, lattice_texts
+from align.threads import in_threads
 
 BARE = (Wording("ace-align"),)  # its options are bare digits after a line break
 AT_ONCE = {"retry-after-ms": "1"}
-
-
-def leaning(folder, tokens: dict[str, float], *, chat: bool = False):
-    """Load the model, with some tokens made likelier by so many nats."""
-    model, tokenizer = load_model(folder)
-    head = torch.nn.Linear(model.lm_head.in_features, model.lm_head.out_features)
-    with torch.no_grad():
-        head.weight.copy_(model.lm_head.weight)
-        head.bias.zero_()[tokenizer.convert_tokens_to_ids(list(tokens))] = torch.tensor(list(tokens.values()))
-    model.lm_head = head
-    if not chat:
-        tokenizer.chat_template = None
-    return model, tokenizer
 
 
 def next_token(model, tokenizer, texts) -> np.ndarray:
@@ -332,7 +320,7 @@ def test_in_threads__interrupt_does_not_wait():
 def test_endpoint__per_second_spaces_all_starts(loaded, texts, first, monkeypatch):
     """A clock that stands still: the n-th start has to wait n/rate, repeated requests included."""
     waits = []
-    monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: 100.0, sleep=waits.append))
+    monkeypatch.setattr(threads, "time", SimpleNamespace(monotonic=lambda: 100.0, sleep=waits.append))
 
     def fault(number, body):
         return (503, {}, AT_ONCE) if number == 3 else None

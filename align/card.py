@@ -52,7 +52,7 @@ Trained with acecausal so that the answers of the base model move, from one pers
 - **Held out**: {holdout.in_words(record["held_out"])}
 - **Validated on**: {holdout.in_words(record["validated_on"])}
 - **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
-- **Left out**: responses {_reasons(record["left_out"]["responses"])}; edges {_reasons(record["left_out"]["edges"])}
+- **Left out**: responses {reasons(record["left_out"]["responses"])}; edges {reasons(record["left_out"]["edges"])}
 - **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, prompts {recipe["template"]}, targets {recipe["targets"]},
   objectives {"; then ".join(_weights(stage["objectives"]) for stage in recipe["stages"])}, seed {recipe["seed"]}
 
@@ -79,7 +79,8 @@ person. The adapter was fitted to the questions above; on other questions, count
 """
 
 
-def _reasons(counts: Mapping[str, int]) -> str:
+def reasons(counts: Mapping[str, int]) -> str:
+    """Word how many cells were left out, by reason."""
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "none"
 
 

@@ -40,6 +40,10 @@ class Alignment:
     besides : dict
         ``option_mass`` and ``perplexity`` (of a small fixed text), each {before, after}: what the training changed
         besides the answers.
+    record : dict
+        What was trained on what, and what was left out: the adapter's ``acecausal.json``.
+    note : str
+        Why prompts do not share prefixes, if the model cannot do that; '' otherwise.
     seconds : dict
         Wall time of load, elicit_before, train and elicit_after.
     """
@@ -49,6 +53,8 @@ class Alignment:
     comparison_before: dict[str, Any]
     comparison_after: dict[str, Any]
     besides: dict[str, dict[str, float]]
+    record: dict[str, Any]
+    note: str
     seconds: dict[str, float]
 
 
@@ -79,7 +85,8 @@ def align(
     clock = [time.perf_counter()]
     model, tokenizer = load_model(source, quantise=recipe.quantise)
     clock.append(time.perf_counter())
-    before = elicit(InProcess(model, tokenizer), cube, wordings=recipe.wordings, attrs=provenance(source))
+    bare = InProcess(model, tokenizer)
+    before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source))
     fluency = perplexity(model, tokenizer)
     clock.append(time.perf_counter())
     if folder.exists() and not resume and processes.is_main_process:
@@ -112,11 +119,12 @@ def align(
         comparison_before=compare(cube, before, held_out=held_out),
         comparison_after=compare(cube, after, held_out=held_out),
         besides=besides,
+        record=json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8")),
+        note=bare.scorer.note,
         seconds=dict(zip(("load", "elicit_before", "train", "elicit_after"), spent, strict=True)),
     )
     if processes.is_main_process:
-        record = json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8"))
-        card = model_card(record, result.comparison_before, result.comparison_after, besides)
+        card = model_card(result.record, result.comparison_before, result.comparison_after, besides)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return result
 

@@ -67,6 +67,7 @@ def align(
     validation = holdout.parse(validate, people, "--validate")
 
     quiet_libraries()
+    from align.card import reasons
     from align.recipe import load_recipe
     from align.run import align as run
 
@@ -89,4 +90,11 @@ def align(
     print_comparison("after", result.comparison_after)
     for name, change in result.besides.items():
         note(f"{name.replace('_', ' ')}: {change['before']:.3f} before, {change['after']:.3f} after")
+    trained, left_out = result.record["trained_on"], result.record["left_out"]
+    note(
+        f"trained on {trained['lattices']} lattices, {trained['responses']} responses, {trained['edges']} edges; "
+        f"left out: responses {reasons(left_out['responses'])}; edges {reasons(left_out['edges'])}"
+    )
+    if result.note:
+        note(result.note)
     note(f"{output}: adapter, README.md, metrics.jsonl; held out: {holdout.in_words(held_out)}")

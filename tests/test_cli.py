@@ -239,6 +239,9 @@ def test_align__splits_and_validation(road, tiny_model, tmp_path):
     result = run(*args, *held, "--recipe", "subpop")
     assert "perplexity: " in result.stderr
     assert "held out: country: USA" in result.stderr
+    assert "trained on 3 lattices, 15 responses, 6 edges; left out: responses 21 held out; edges 18 held out" in (
+        result.stderr
+    )
     record = json.loads((folder / "acecausal.json").read_text())
     assert record["validated_on"] == {"attributes": ["gender+age"]}
     assert record["recipe"]["name"] == "subpop"

@@ -80,6 +80,9 @@ class Recipe(_Part):
     passes: int = Field(ge=1)
     accumulate: int = Field(1, ge=1, description="lattices per step")
     recompute: int = Field(0, ge=0, description="every n-th layer's activations are computed twice, not kept; 0: none")
+    tokens: int = Field(
+        4096, ge=1, description="most tokens of a forward pass; a lattice of more is computed twice, pass by pass"
+    )
     patience: int = Field(0, ge=0, description="passes without better validation after which to stop; 0: never")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     quantise: Literal["none", "nf4"] = Field("none", description="nf4: the base in 4 bits, as in QLoRA")

@@ -11,6 +11,8 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.checkpoint import checkpoint
 
 from acecausal.errors import ModelError
 from align.options import Prompt
@@ -74,6 +76,8 @@ def _rows(sequences: list[tuple[int, ...]], method: Method, budget: int) -> tupl
     if method == "batch":
         return [[i] for i in range(len(sequences))], [len(s) for s in sequences]
     least = distinct_prefixes(sequences)
+    if sum(map(len, sequences)) <= REPEATED * least:  # too little is shared to be worth a mask
+        return [[i] for i in range(len(sequences))], [len(s) for s in sequences]
     for longest in LONGEST:
         rows, lengths = pack(sequences, min(longest, budget))
         if sum(lengths) <= REPEATED * least or longest >= budget:
@@ -89,7 +93,8 @@ def _scores(
     Values are log probabilities, or, where only the rows `vocabulary` of the head are computed, logits.
     """
     rows, lengths = _rows(steps.sequences, method, budget)
-    for group in _batches(lengths, budget):
+    groups = _batches(lengths, budget)
+    for number, group in enumerate(groups):
         place = np.full((len(steps.sequences), 2), -1)
         for r, g in enumerate(group):
             place[rows[g]] = np.stack([np.full(len(rows[g]), r), np.arange(len(rows[g]))], axis=1)
@@ -97,14 +102,20 @@ def _scores(
         row, member = place[steps.sequence[mine]].T
         position, token = steps.position[mine], steps.token[mine]
         members = [[steps.sequences[i] for i in rows[g]] for g in group]
-        if method == "trie":
+        if any(len(row) > 1 for row in members):
             inputs, paths = trie_pass(model, members)
             position = np.array([paths[r][m][p] for r, m, p in zip(row, member, position, strict=True)])
         else:
             inputs = batch_pass(model, [sequence for (sequence,) in members])
         device = inputs["input_ids"].device
         rows_of_head = None if vocabulary is None else torch.from_numpy(vocabulary).to(device)
-        logits = picked_logits(model, inputs, row, position, rows_of_head)
+        if torch.is_grad_enabled() and len(groups) > 1 and (number or not isinstance(model, DistributedDataParallel)):
+            # Computed again when its gradient is due, so that one pass's activations are held at a time. A wrapper for
+            # several processes must be called, but once a step, and never during the backward pass.
+            inner = model.module if isinstance(model, DistributedDataParallel) else model
+            logits = checkpoint(picked_logits, inner, inputs, row, position, rows_of_head, use_reentrant=False)
+        else:
+            logits = picked_logits(model, inputs, row, position, rows_of_head)
         column = token if vocabulary is None else np.searchsorted(vocabulary, token)
         values = logits.gather(1, torch.from_numpy(column).to(device)[:, None])[:, 0]
         yield values if vocabulary is not None else values - logits.logsumexp(dim=-1), steps.option[mine]
@@ -217,7 +228,8 @@ class Scorer:
         every sequence on its own row of right-padded batches, which any causal model can do. "auto" takes the trie
         where a self-check on short branching prompts finds it equal to the batch.
     budget : int
-        Most tokens per forward pass, padding included; memory grows with it.
+        Most tokens per forward pass, padding included; memory grows with it. With gradients, prompts that need several
+        passes are computed twice, so that the activations of one pass are held at a time.
 
     Attributes
     ----------

@@ -88,7 +88,7 @@ def train(
     folder, held_out, validation = Path(folder), held_out or {}, validation or {}
     unseen = _merged(held_out, validation)
     items = make_items(tokenizer, cube, recipe, make_targets(cube, unseen, recipe.targets))
-    scorer = Scorer(model)  # checks itself on the bare model, before the adapter is on it
+    scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     record = _record(cube, recipe, held_out, validation, base or {}, items)
     processes = PartialState()
     checkpoint = folders.checkpoint_of(folder, record) if resume else None

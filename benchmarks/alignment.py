@@ -1,7 +1,7 @@
 """How fast a lattice of contrasts is learned from, against the published loop over pairs of personas.
 
     python benchmarks/alignment.py                     SmolLM2-135M, both templates
-    python benchmarks/alignment.py --quick             one lattice
+    python benchmarks/alignment.py --lattices 1        of the 4
     python benchmarks/alignment.py --shape 8b          a Llama of random weights, bf16 on CUDA; with FLOP utilisation
 
 The WVS sample: a question in 4 countries, so 4 lattices of 81 personas and 108 contrasts, each worth one step of
@@ -103,7 +103,7 @@ class Race:
         held_out = {"granularity": ["2", "3", "4"]} if small else None
         items = make_items(tokenizer, cube, published, make_targets(cube, held_out, "raw"))
         self.items = [Item(item.prompts, item.target.to(self.device)) for item in items]
-        self.scorer = Scorer(bare, method="trie")
+        self.scorer = Scorer(bare, budget=load_recipe(RECIPES[template]).tokens)
         self.recompute = load_recipe(RECIPES[template]).recompute
         torch.manual_seed(0)
         lora = LoraConfig(
@@ -235,7 +235,7 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
         ours=above[OURS], peer=above[peer], unit="MB", higher_is_better=False, peer_is=peer,
         before_and_peak={name: m and {key: round(mb) for key, mb in m.items()} for name, m in memory.items()}, **shared,
     )  # fmt: skip
-    tallies = race.run(list(above), 1 if chosen.quick else None)
+    tallies = race.run(list(above), chosen.lattices)
     ours, loops = tallies[OURS], {name: tally for name, tally in tallies.items() if name != OURS}
     peer = min(loops, key=lambda name: loops[name].per_lattice)
     ratios = [b / a for a, b in zip(ours.seconds, loops[peer].seconds, strict=True)]
@@ -266,7 +266,7 @@ def _utilisation(race: Race, tallies: dict[str, Tally], peak: float | None) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="time one lattice")
+    parser.add_argument("--lattices", type=int, help="time only so many of the 4")
     parser.add_argument("--template", choices=TEMPLATES, help="one template instead of both")
     parser.add_argument("--shape", choices=SHAPES, help="a Llama of random weights instead of SmolLM2-135M")
     parser.add_argument("--peak-tflops", type=float, help="what the card can do, dense bf16 (H100 SXM: 989)")

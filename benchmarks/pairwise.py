@@ -126,7 +126,9 @@ class Meter:
     def _body(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.passes += 1
         self.tokens += kwargs["input_ids"].numel()
-        self.pairs.append((kwargs["position_ids"] + 1).sum())  # no synchronisation here
+        mask, positions = kwargs["attention_mask"], kwargs.get("position_ids")
+        positions = mask.cumsum(dim=1) - 1 if positions is None else positions
+        self.pairs.append((positions + 1).sum())  # no synchronisation here
 
     def _head(self, module: nn.Module, args: tuple[Any, ...]) -> None:
         self.rows += args[0].shape[:-1].numel()

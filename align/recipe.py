@@ -81,7 +81,9 @@ class Recipe(_Part):
     accumulate: int = Field(1, ge=1, description="lattices per step")
     recompute: int = Field(0, ge=0, description="every n-th layer's activations are computed twice, not kept; 0: none")
     tokens: int = Field(
-        4096, ge=1, description="most tokens of a forward pass; a lattice of more is computed twice, pass by pass"
+        4096,
+        ge=1,
+        description="most tokens of a pass; a lattice of more is computed twice, pass by pass, if recompute is 0",
     )
     patience: int = Field(0, ge=0, description="passes without better validation after which to stop; 0: never")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"

@@ -10,8 +10,8 @@ does not, people's shift is taken as zero, which changes no work (`--estimated`:
 lattice into as few passes as its token budget allows. The loop (ACE-Align at 2949e3e, after its description, not its
 code) takes 8 pairs at a time: one left-padded pass for the baseline sides, one for the treated sides, logits of every
 position over the whole vocabulary, of which the last is taken; a softmax over the options' tokens; backward. It
-checkpoints every layer, as published, or none; the faster is the peer for time, the leaner for memory. Ours
-recomputes as the template's recipe says. All start each lattice from the same adapter and take turns by lattice,
+checkpoints every layer, as published, or none: both are peers for time, the leaner one for memory. Ours recomputes
+as the template's recipe says. All start each lattice from the same adapter and take turns by lattice,
 since the machine's speed drifts. Peak memory is that of two steps (two batches of the loop each) in a process of its
 own.
 """
@@ -236,23 +236,23 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
         before_and_peak={name: m and {key: round(mb) for key, mb in m.items()} for name, m in memory.items()}, **shared,
     )  # fmt: skip
     tallies = race.run(list(above), chosen.lattices)
-    ours, loops = tallies[OURS], {name: tally for name, tally in tallies.items() if name != OURS}
-    peer = min(loops, key=lambda name: loops[name].per_lattice)
-    ratios = [b / a for a, b in zip(ours.seconds, loops[peer].seconds, strict=True)]
-    cosines = [
-        float(torch.nn.functional.cosine_similarity(a, b, dim=0))
-        for tally in loops.values() for a, b in zip(ours.gradients, tally.gradients, strict=True)
-    ]  # fmt: skip
-    gaps = [abs(a - b) for tally in loops.values() for a, b in zip(ours.losses, tally.losses, strict=True)]
-    report(
-        f"{label}, time of an epoch",
-        ours=ours.per_lattice, peer=loops[peer].per_lattice, unit="seconds per lattice", higher_is_better=False,
-        peer_is=peer, agreement=max(gaps), loss=ours.losses[0], gradient_cosine=min(cosines), lattices=len(ratios),
-        ratio_min=round(min(ratios), 2), ratio_max=round(max(ratios), 2),
-        seconds={name: [round(s, 3) for s in tally.seconds] for name, tally in tallies.items()},
-        work={name: tally.counted for name, tally in tallies.items()},
-        **_utilisation(race, tallies, chosen.peak_tflops), **shared,
-    )  # fmt: skip
+    work = {name: tally.counted for name, tally in tallies.items()}
+    for peer in (name for name in tallies if name != OURS):
+        ours, other = tallies[OURS], tallies[peer]
+        ratios = [b / a for a, b in zip(ours.seconds, other.seconds, strict=True)]
+        cosines = [
+            float(torch.nn.functional.cosine_similarity(a, b, dim=0))
+            for a, b in zip(ours.gradients, other.gradients, strict=True)
+        ]
+        report(
+            f"{label}, time of an epoch, against the {peer}",
+            ours=ours.per_lattice, peer=other.per_lattice, unit="seconds per lattice", higher_is_better=False,
+            agreement=max(abs(a - b) for a, b in zip(ours.losses, other.losses, strict=True)), loss=ours.losses[0],
+            gradient_cosine=min(cosines), lattices=len(ratios),
+            ratio_min=round(min(ratios), 2), ratio_max=round(max(ratios), 2),
+            seconds={name: [round(s, 3) for s in tally.seconds] for name, tally in tallies.items()},
+            work=work, **_utilisation(race, tallies, chosen.peak_tflops), **shared,
+        )  # fmt: skip
 
 
 def _utilisation(race: Race, tallies: dict[str, Tally], peak: float | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from align.card import model_card
 from align.elicit import elicit
 from align.folder import RUN
 from align.models import ADAPTER_RECORD, fingerprint, load_model, provenance
+from align.processes import processes
 from align.recipe import Recipe
 from align.targets import make_targets
 from align.train import train
@@ -75,11 +76,9 @@ def align(
     Parameters are those of `align.train.train`; the folder also receives the model card. A folder that holds an
     earlier run is emptied first, unless `resume`.
     """
-    from accelerate import PartialState
-
     folder, held_out = Path(folder), held_out or {}
-    processes = PartialState()
-    if not resume and processes.is_main_process:
+    group = processes()
+    if not resume and group.is_main_process:
         _check_free(folder)
     make_targets(cube, held_out, recipe.targets)  # an error here comes before a model is loaded
     clock = [time.perf_counter()]
@@ -89,7 +88,7 @@ def align(
     before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source))
     fluency = perplexity(model, tokenizer)
     clock.append(time.perf_counter())
-    if folder.exists() and not resume and processes.is_main_process:
+    if folder.exists() and not resume and group.is_main_process:
         shutil.rmtree(folder)  # only now: the new run can start
     adapted = train(
         model,
@@ -123,7 +122,7 @@ def align(
         note=bare.scorer.note,
         seconds=dict(zip(("load", "elicit_before", "train", "elicit_after"), spent, strict=True)),
     )
-    if processes.is_main_process:
+    if group.is_main_process:
         card = model_card(result.record, result.comparison_before, result.comparison_after, besides)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return result

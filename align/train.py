@@ -19,6 +19,7 @@ from acecausal.errors import AceError
 from align import folder as folders
 from align.backends import InProcess
 from align.elicit import elicit
+from align.processes import processes
 from align.prompts import encode, lattice_texts
 from align.recipe import Recipe
 from align.scorer import Scorer
@@ -82,7 +83,6 @@ def train(
     AceError
         If `resume` meets a folder of another run, or the validation cells cannot tell skill.
     """
-    from accelerate import PartialState
     from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
 
     folder, held_out, validation = Path(folder), held_out or {}, validation or {}
@@ -90,15 +90,15 @@ def train(
     items = make_items(tokenizer, cube, recipe, make_targets(cube, unseen, recipe.targets))
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     record = _record(cube, recipe, held_out, validation, base or {}, items)
-    processes = PartialState()
+    group = processes()
     checkpoint = folders.checkpoint_of(folder, record) if resume else None
-    processes.wait_for_everyone()
-    if processes.is_main_process:
+    group.wait_for_everyone()
+    if group.is_main_process:
         if resume:
             folders.trim_metrics(folder, checkpoint)
         else:
             folders.start(folder, record)
-    processes.wait_for_everyone()
+    group.wait_for_everyone()
 
     torch.manual_seed(recipe.seed)
     lora = recipe.lora
@@ -116,9 +116,9 @@ def train(
         adapted, items, scorer, recipe, folder, validate=validate, tensorboard=tensorboard, progress=progress
     )
     trainer.train(resume_from_checkpoint=checkpoint)
-    if processes.is_main_process:
+    if group.is_main_process:
         folders.save_adapter(adapted, folder, record)
-    processes.wait_for_everyone()
+    group.wait_for_everyone()
     return adapted.eval()
 
 

@@ -289,9 +289,11 @@ warnings.filterwarnings("ignore")
 from pathlib import Path
 from acecausal.cube import open_cube
 from align.models import load_model
+from align.processes import processes
 from align.recipe import Recipe
 from align.train import train
 
+assert processes().num_processes == 2
 cube, model, folder = sys.argv[1:4]
 recipe = Recipe.model_validate(json.loads(sys.argv[4]))
 train(*load_model(model), open_cube(cube), recipe, Path(folder), held_out={"country": ["USA"]})

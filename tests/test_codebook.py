@@ -44,7 +44,7 @@ def write(tmp_path, raw) -> str:
 
 
 def test_shipped__all_load():
-    assert shipped_codebooks() == ["ess-immigration", "wvs-sample"]
+    assert shipped_codebooks() == ["ess-immigration", "gss-spending", "wvs-sample"]
     for name in shipped_codebooks():
         book = load_codebook(name)
         assert book.name == name

@@ -157,7 +157,7 @@ def pack(sequences: Sequence[Sequence[int]], longest: int) -> tuple[list[list[in
 
     groups, sizes = filled(longest)
     # as many groups, but of like size: rows of a batch are padded to the longest
-    low, high = max(lengths.max(initial=1), -(-sum(sizes) // max(len(groups), 1))), longest
+    low, high = max(lengths.max(initial=1), -(-sum(new) // max(len(groups), 1))), longest
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if len(filled(middle)[0]) <= len(groups) else (middle + 1, high)

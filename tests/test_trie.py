@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from align.trie import ancestor_mask, build_trie, distinct_prefixes, pack
@@ -71,6 +71,7 @@ def test_ancestor_mask__window_of_one_sequence_is_that_of_transformers(window):
 
 @settings(max_examples=300, deadline=None)
 @given(SEQUENCES, st.integers(1, 25))
+@example([[0, 0, 0], [1, 0, 0], [1]], 4)  # a smaller limit repeats less
 def test_pack__covers_once_in_few_groups_of_like_size(sequences, longest):
     """Oracle: filling group after group in sorted order, by sets of prefixes; and no smaller limit does with as few."""
 

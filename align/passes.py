@@ -112,9 +112,7 @@ def picked_logits(
             logits = model(**inputs, use_cache=False).logits
         else:
             logits = model(**inputs, use_cache=False).logits[:, kept]
-    cells, cell = np.unique(row * kept.size + column, return_inverse=True)
-    logits = logits.flatten(0, 1)[torch.from_numpy(cells).to(logits.device)].float()
-    return logits[torch.from_numpy(cell).to(logits.device)]
+    return logits[torch.from_numpy(row).to(logits.device), torch.from_numpy(column).to(logits.device)].float()
 
 
 def has_plain_head(model: nn.Module) -> bool:

@@ -64,28 +64,29 @@ def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
-def _rows(sequences: list[tuple[int, ...]], method: Method, budget: int) -> tuple[list[list[int]], list[int]]:
+def _rows(
+    sequences: list[tuple[int, ...]], method: Method, budget: int, longest: Sequence[int]
+) -> tuple[list[list[int]], list[int]]:
     """Put sequences into rows, one trie or one sequence each, and give the rows' lengths."""
-    if method == "batch":
-        return [[i] for i in range(len(sequences))], [len(s) for s in sequences]
-    least = distinct_prefixes(sequences)
-    if sum(map(len, sequences)) <= REPEATED * least:  # too little is shared to be worth a mask
-        return [[i] for i in range(len(sequences))], [len(s) for s in sequences]
-    for longest in LONGEST:
-        rows, lengths = pack(sequences, min(longest, budget))
-        if sum(lengths) <= REPEATED * least or longest >= budget:
+    rows, lengths = [[i] for i in range(len(sequences))], [len(s) for s in sequences]
+    enough = REPEATED * distinct_prefixes(sequences)
+    if method == "batch" or sum(lengths) <= enough:  # too little is shared to be worth a mask
+        return rows, lengths
+    for most in longest:
+        rows, lengths = pack(sequences, min(most, budget))
+        if sum(lengths) <= enough or most >= budget:
             break
     return rows, lengths
 
 
 def _scores(
-    model: nn.Module, steps: _Steps, method: Method, budget: int, vocabulary: np.ndarray | None
+    model: nn.Module, steps: _Steps, method: Method, budget: int, longest: Sequence[int], vocabulary: np.ndarray | None
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
     """Run the passes; yield each one's values, shape (S',), and the options that they belong to.
 
     Values are log probabilities, or, where only the rows `vocabulary` of the head are computed, logits.
     """
-    rows, lengths = _rows(steps.sequences, method, budget)
+    rows, lengths = _rows(steps.sequences, method, budget, longest)
     groups = _batches(lengths, budget)
     twice = (
         torch.is_grad_enabled()
@@ -106,6 +107,7 @@ def _scores(
         else:
             inputs = batch_pass(model, [sequence for (sequence,) in members])
         device = inputs["input_ids"].device
+        (row, position), cell = np.unique(np.stack([row, position]), axis=1, return_inverse=True)
         rows_of_head = None if vocabulary is None else torch.from_numpy(vocabulary).to(device)
         if twice and (number or not isinstance(model, DistributedDataParallel)):
             # Computed again when its gradient is due, so that one pass's activations are held at a time. A wrapper for
@@ -114,9 +116,10 @@ def _scores(
             logits = checkpoint(picked_logits, inner, inputs, row, position, rows_of_head, use_reentrant=False)
         else:
             logits = picked_logits(model, inputs, row, position, rows_of_head)
-        column = token if vocabulary is None else np.searchsorted(vocabulary, token)
-        values = logits.gather(1, torch.from_numpy(column).to(device)[:, None])[:, 0]
-        yield values if vocabulary is not None else values - logits.logsumexp(dim=-1), steps.option[mine]
+        at = torch.from_numpy(cell).to(device)
+        column = torch.from_numpy(token if vocabulary is None else np.searchsorted(vocabulary, token)).to(device)
+        values = logits[at, column]
+        yield values if vocabulary is not None else values - logits.logsumexp(dim=-1)[at], steps.option[mine]
 
 
 def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prompt]) -> list[Tensor]:
@@ -128,15 +131,19 @@ def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prom
     return list(stacked.new_zeros(sum(counts)).index_add(0, index, stacked).split(counts))
 
 
-def log_probs_of(model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int) -> list[Tensor]:
-    """Score prompts by one method; see `Scorer.log_probs`."""
-    return _gathered(_scores(model, _steps(prompts), method, budget, None), prompts) if prompts else []
+def log_probs_of(
+    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, longest: Sequence[int] = LONGEST
+) -> list[Tensor]:
+    """Score prompts by one method; see `Scorer.log_probs`. `longest` are the lengths of tries to choose from."""
+    return _gathered(_scores(model, _steps(prompts), method, budget, longest, None), prompts) if prompts else []
 
 
-def option_logits_of(model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int) -> list[Tensor]:
+def option_logits_of(
+    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, longest: Sequence[int] = LONGEST
+) -> list[Tensor]:
     """Score prompts whose options differ in their last token only, up to a constant per prompt."""
     steps = _steps(prompts, last_only=True)
-    return _gathered(_scores(model, steps, method, budget, np.unique(steps.token)), prompts)
+    return _gathered(_scores(model, steps, method, budget, longest, np.unique(steps.token)), prompts)
 
 
 def differ_at_the_end(prompt: Prompt) -> bool:

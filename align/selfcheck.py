@@ -18,6 +18,7 @@ from align.scoring import Method, log_probs_of, option_logits_of
 # answers, where a wrong mask moves little; the 16-bit bounds are rounding of logits around 20.
 TOLERANCE = {torch.float32: (1e-3, 0.01), torch.float16: (0.05, 0.1), torch.bfloat16: (0.3, 0.2)}
 PROBE_WINDOW = 4
+PROBE_ROW = 30
 
 
 def _probes(vocabulary: int) -> list[Prompt]:
@@ -55,7 +56,8 @@ def self_check(model: nn.Module) -> str:
     with _probing(model), torch.no_grad():
         plain = torch.stack(log_probs_of(model, prompts, "batch", budget=256))
         try:
-            packed = torch.stack(log_probs_of(model, prompts, "trie", budget=64))  # several rows, of several lengths
+            # several tries in one pass, of several lengths
+            packed = torch.stack(log_probs_of(model, prompts, "trie", budget=256, longest=(PROBE_ROW,)))
         except torch.OutOfMemoryError:
             raise
         except _REFUSALS as error:

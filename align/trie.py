@@ -155,10 +155,10 @@ def pack(sequences: Sequence[Sequence[int]], longest: int) -> tuple[list[list[in
                 groups.append([i])
         return groups, sizes
 
-    groups, sizes = filled(longest)
+    fewest = len(filled(longest)[0])
     # as many groups, but of like size: rows of a batch are padded to the longest
-    low, high = max(lengths.max(initial=1), -(-sum(new) // max(len(groups), 1))), longest
+    low, high = max(lengths.max(initial=1), -(-sum(new) // max(fewest, 1))), longest
     while low < high:
         middle = (low + high) // 2
-        low, high = (low, middle) if len(filled(middle)[0]) <= len(groups) else (middle + 1, high)
-    return filled(int(high)) if groups and high <= longest else (groups, sizes)
+        low, high = (low, middle) if len(filled(middle)[0]) <= fewest else (middle + 1, high)
+    return filled(int(high))

@@ -10,8 +10,10 @@ from tiny_models import ARCHITECTURES, BATCH_ONLY, VOCABULARY, WINDOW, tiny_mode
 from acecausal.errors import AceError, ModelError
 from align import passes as passes_module
 from align import scorer as scorer_module
+from align import scoring as scoring_module
 from align.options import Prompt, option_tokens
 from align.scorer import Scorer
+from align.scoring import log_probs_of, option_logits_of
 
 TRIE = tuple(a for a in ARCHITECTURES if a not in BATCH_ONLY)
 # fp32 sums in another order; the models' answers are about 1e1 nats, and the observed gap is below 1e-5.
@@ -41,6 +43,7 @@ def make_prompts() -> list[Prompt]:
 
 
 PROMPTS = make_prompts()
+ALIKE = [Prompt(p.tokens, tuple((5, t) for t in range(7, 11))) for p in PROMPTS]  # differ in the last token only
 
 
 def plain(model, prompt: Prompt) -> torch.Tensor:
@@ -108,6 +111,32 @@ def test_log_probs__equal_one_prompt_at_a_time(models, expected, architecture, m
             actual = Scorer(models[architecture], method=method, budget=budget).log_probs(PROMPTS)
         assert {a.dtype for a in actual} == {torch.float32}
         assert largest_gap(actual, expected[architecture]) < ATOL
+
+
+@pytest.mark.parametrize("architecture", TRIE)
+def test_several_tries_in_one_pass__equal_one_prompt_at_a_time(models, expected, architecture, monkeypatch):
+    """Rows of a batch, each a trie of its own length and mask: the numbers and the gradient (cosine above 0.9999)."""
+    shapes = []
+
+    def noted(model, rows):
+        inputs, paths = trie_pass(model, rows)
+        shapes.append(tuple(inputs["input_ids"].shape))
+        return inputs, paths
+
+    trie_pass = passes_module.trie_pass
+    monkeypatch.setattr(scoring_module, "trie_pass", noted)
+    model = models[architecture]
+    packed = log_probs_of(model, PROMPTS, "trie", 4096, (60,))
+    assert largest_gap(packed, expected[architecture]) < ATOL
+    ((rows, longest),) = shapes
+    assert rows > 2
+    assert longest <= 60
+    one_by_one = gradients(model, [plain(model, prompt) for prompt in PROMPTS])
+    assert torch.cosine_similarity(gradients(model, packed), one_by_one, dim=0) > 0.9999
+    few = option_logits_of(model, ALIKE, "trie", 4096, (60,))
+    with torch.no_grad():
+        alike = [plain(model, prompt).log_softmax(-1) for prompt in ALIKE]
+    assert largest_gap([values.log_softmax(-1) for values in few], alike) < ATOL
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -215,9 +244,6 @@ def test_log_probs__gradients_equal_those_of_separate_prompts(architecture, meth
     assert one_by_one.norm() > 1
     assert torch.cosine_similarity(packed, one_by_one, dim=0) > 0.9999
     assert abs(float(packed.norm() / one_by_one.norm()) - 1) < 1e-4
-
-
-ALIKE = [Prompt(p.tokens, tuple((5, t) for t in range(7, 11))) for p in PROMPTS]  # differ in the last token only
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -27,8 +27,6 @@ HoldOut = dict[str, list[str]]
 def parse(texts: Sequence[str], cube: xr.Dataset, param: str = "--hold-out") -> HoldOut:
     """Read ``country=USA``, ``value=poverty,trust``, ``granularity=4`` or ``attributes=gender+age`` into a mapping.
 
-    A near-duplicate of a value that is held out is held out as well: otherwise its answers would be seen after all.
-
     Raises
     ------
     AceError
@@ -49,18 +47,29 @@ def parse(texts: Sequence[str], cube: xr.Dataset, param: str = "--hold-out") -> 
             checked = _checked(f"{param} {dimension}", dimension, label, cube)
             if checked not in listed:
                 listed.append(checked)
-    if "value" in held or "topic" in held:
-        group = near_duplicates([str(question) for question in cube["question"].values])
-        named = _values(held, cube)
-        along = np.isin(group, group[named]) & ~named
-        if along.any():
-            held.setdefault("value", []).extend(cube["value"].values[along].astype(str).tolist())
+    held = complete(held, cube)
     response = masks(held, cube)[0]
     if held and response.all():
         raise AceError("everything is held out", param=param, got=" ".join(texts))
     if held and not response.any():
         raise AceError("nothing is held out", param=param, got=" ".join(texts), hint="the cube has no such persona")
     return held
+
+
+def complete(held: HoldOut, cube: xr.Dataset) -> HoldOut:
+    """Hold out the near-duplicates of held-out values as well: otherwise their answers would be seen after all."""
+    if not held.get("value") and not held.get("topic"):
+        return held
+    group = near_duplicates([str(question) for question in cube["question"].values])
+    named = _values(held, cube)
+    along = cube["value"].values[np.isin(group, group[named]) & ~named].astype(str).tolist()
+    return {**held, "value": [*held.get("value", []), *along]} if along else held
+
+
+def merged(one: HoldOut, other: HoldOut) -> HoldOut:
+    """Hold out what either holds out."""
+    dims = dict.fromkeys([*one, *other])
+    return {dim: list(dict.fromkeys([*one.get(dim, []), *other.get(dim, [])])) for dim in dims}
 
 
 def _checked(param: str, dimension: str, label: str, cube: xr.Dataset) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,23 @@ METRICS = "metrics.jsonl"
 RUN = "run.json"
 
 
+def check_free(folder: Path) -> None:
+    """Refuse a folder that holds something other than an earlier run."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    try:
+        known = {"recipe", "cube", "held_out"} <= set(json.loads((folder / RUN).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        known = False
+    if not known:
+        raise AceError("is no earlier run, so it is not overwritten", param=str(folder), hint="use another folder")
+
+
 def start(folder: Path, record: dict[str, Any]) -> None:
-    """Make the folder and write down what the run is."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the folder, empty it of an earlier run, and write down what the run is."""
+    check_free(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     path = folder / RUN
     beside = path.with_suffix(".part")
     beside.write_text(json.dumps(record, indent=1), encoding="utf-8")

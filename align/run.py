@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +14,11 @@ import xarray as xr
 
 from acecausal import holdout
 from acecausal.comparison import compare
-from acecausal.errors import AceError
 from align.backends import InProcess
 from align.besides import option_mass, perplexity
 from align.card import model_card
 from align.elicit import elicit
-from align.folder import RUN
+from align.folder import check_free
 from align.models import ADAPTER_RECORD, fingerprint, load_model, provenance
 from align.processes import processes
 from align.recipe import Recipe
@@ -74,13 +72,14 @@ def align(
     """Train an adapter for the model at `source`, and measure the model before and after.
 
     Parameters are those of `align.train.train`; the folder also receives the model card. A folder that holds an
-    earlier run is emptied first, unless `resume`.
+    earlier run is emptied when the new one starts, unless `resume`.
     """
-    folder, held_out = Path(folder), held_out or {}
+    folder = Path(folder)
     group = processes()
     if not resume and group.is_main_process:
-        _check_free(folder)
-    make_targets(cube, held_out, recipe.targets)  # an error here comes before a model is loaded
+        check_free(folder)
+    held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
+    make_targets(cube, holdout.merged(held_out, validation), recipe.targets)  # an error comes before a model is loaded
     clock = [time.perf_counter()]
     model, tokenizer = load_model(source, quantise=recipe.quantise)
     clock.append(time.perf_counter())
@@ -88,8 +87,6 @@ def align(
     before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source))
     fluency = perplexity(model, tokenizer)
     clock.append(time.perf_counter())
-    if folder.exists() and not resume and group.is_main_process:
-        shutil.rmtree(folder)  # only now: the new run can start
     adapted = train(
         model,
         tokenizer,
@@ -126,15 +123,3 @@ def align(
         card = model_card(result.record, result.comparison_before, result.comparison_after, besides)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return result
-
-
-def _check_free(folder: Path) -> None:
-    """Refuse a folder that holds something other than an earlier run."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    try:
-        known = {"recipe", "cube", "held_out"} <= set(json.loads((folder / RUN).read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        known = False
-    if not known:
-        raise AceError("is no earlier run, so it is not overwritten", param=str(folder), hint="use another folder")

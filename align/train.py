@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -54,12 +55,13 @@ def train(
         The survey cube to align to.
     recipe : Recipe
     folder : str or Path
-        Receives the adapter, ``acecausal.json`` (what was trained on what), ``metrics.jsonl`` and ``checkpoints/``.
+        Receives the adapter, ``acecausal.json`` (what was trained on what), ``metrics.jsonl`` and ``checkpoints/``. An
+        earlier run in it is removed when this one starts, unless `resume`.
     held_out : dict, optional
-        Cells that no loss may see (see `acecausal.holdout`).
+        Cells that no loss may see (see `acecausal.holdout`); near-duplicates of held-out values are added.
     validation : dict, optional
-        More such cells, on which skill is measured after each pass; the best pass's adapter is kept. The recipe's
-        `patience` says when to stop early.
+        More such cells, on which skill is measured before the first and after each pass; the best pass's adapter is
+        kept. The recipe's `patience` says when to stop early.
     base : dict, optional
         `align.models.fingerprint` of the base model.
     resume : bool
@@ -81,14 +83,22 @@ def train(
     ModelError
         If a loss or an adapter weight is not finite; the last good checkpoint is kept.
     AceError
-        If `resume` meets a folder of another run, or the validation cells cannot tell skill.
+        If `resume` meets a folder of another run, the validation cells cannot tell skill, or the recipe's adapter does
+        not fit the model.
     """
-    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
-
-    folder, held_out, validation = Path(folder), held_out or {}, validation or {}
-    unseen = _merged(held_out, validation)
-    items = make_items(tokenizer, cube, recipe, make_targets(cube, unseen, recipe.targets))
+    folder = Path(folder)
+    if tensorboard and find_spec("tensorboard") is None:
+        raise AceError("is not installed", param="tensorboard", hint="pip install 'acecausal[tensorboard]'")
+    held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
+    items = make_items(
+        tokenizer, cube, recipe, make_targets(cube, holdout.merged(held_out, validation), recipe.targets)
+    )
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
+    adapted = _with_lora(model, recipe)
+    validate, baseline = None, {}
+    if validation:
+        validate = _validator(InProcess(adapted, tokenizer, scorer), cube, recipe, held_out, validation)
+        baseline = {} if resume else validate(adapted)
     record = _record(cube, recipe, held_out, validation, base or {}, items)
     group = processes()
     checkpoint = folders.checkpoint_of(folder, record) if resume else None
@@ -96,22 +106,11 @@ def train(
     if group.is_main_process:
         if resume:
             folders.trim_metrics(folder, checkpoint)
-        else:
+        else:  # only now, when what the user could have got wrong has been looked at
             folders.start(folder, record)
+            if baseline:
+                folders.append_metrics(folder, {"step": 0, **baseline})
     group.wait_for_everyone()
-
-    torch.manual_seed(recipe.seed)
-    lora = recipe.lora
-    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
-    if getattr(model, "is_loaded_in_4bit", False):
-        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the trainer sees to that
-    adapted = get_peft_model(
-        model,
-        LoraConfig(
-            r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules, task_type="CAUSAL_LM"
-        ),
-    )
-    validate = _validator(adapted, tokenizer, scorer, cube, recipe, held_out, validation) if validation else None
     trainer = make_trainer(
         adapted, items, scorer, recipe, folder, validate=validate, tensorboard=tensorboard, progress=progress
     )
@@ -120,6 +119,27 @@ def train(
         folders.save_adapter(adapted, folder, record)
     group.wait_for_everyone()
     return adapted.eval()
+
+
+def _with_lora(model: nn.Module, recipe: Recipe) -> nn.Module:
+    """Put the recipe's adapter on a model, in place, the same for the same seed."""
+    from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+    torch.manual_seed(recipe.seed)
+    lora = recipe.lora
+    modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    config = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules, task_type="CAUSAL_LM"
+    )
+    if getattr(model, "is_loaded_in_4bit", False):
+        model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the trainer sees to that
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise AceError(
+            "do not fit the model", param="recipe, lora.target_modules", got=str(error).split(". ")[0][:200],
+            hint="all-linear fits most models",
+        ) from error  # fmt: skip
 
 
 def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[Target]) -> list[Item]:
@@ -134,15 +154,8 @@ def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[T
     return items
 
 
-def _merged(one: holdout.HoldOut, other: holdout.HoldOut) -> holdout.HoldOut:
-    dims = dict.fromkeys([*one, *other])
-    return {dim: list(dict.fromkeys([*one.get(dim, []), *other.get(dim, [])])) for dim in dims}
-
-
 def _validator(
-    adapted: nn.Module,
-    tokenizer: Any,
-    scorer: Scorer,
+    backend: InProcess,
     cube: xr.Dataset,
     recipe: Recipe,
     held_out: holdout.HoldOut,
@@ -157,7 +170,6 @@ def _validator(
     if not wanted.any():
         raise AceError("nothing is left of it", param="--validate", hint="validate on cells that are not held out")
     people = people.isel(country=wanted.any(axis=1), value=wanted.any(axis=0))
-    backend = InProcess(adapted, tokenizer, scorer)
 
     def measure(model: nn.Module) -> dict[str, float]:
         model.eval()
@@ -208,6 +220,6 @@ def _record(
             "responses": sum(int((t.weight > 0).sum()) for t in targets),
             "edges": sum(len(t.low) for t in targets),
         },
-        "left_out": left_out(cube, _merged(held_out, validation), recipe.targets),
+        "left_out": left_out(cube, holdout.merged(held_out, validation), recipe.targets),
         "versions": {name: version(name) for name in ("acecausal", "torch", "transformers", "peft")},
     }

@@ -103,9 +103,7 @@ class LatticeTrainer(Trainer):
     ) -> dict[str, float]:
         """Measure skill on the validation cells."""
         assert self.validate is not None
-        state = torch.random.get_rng_state()
         metrics = self.validate(self.model)
-        torch.random.set_rng_state(state)
         self.model.train()
         self.log(dict(metrics))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)

@@ -53,7 +53,7 @@ def align(
 
     \b
     acecausal align --model ./SmolLM2-135M-Instruct --cube human.zarr --hold-out country=USA -o adapter
-    accelerate launch --num_processes 2 .venv/bin/acecausal align ...   (several GPUs)
+    accelerate launch --multi_gpu --num_processes 2 .venv/bin/acecausal align ...
     """
     from acecausal import holdout
     from acecausal.cube import check_output, open_cube
@@ -97,4 +97,4 @@ def align(
     )
     if result.note:
         note(result.note)
-    note(f"{output}: adapter, README.md, metrics.jsonl; held out: {holdout.in_words(held_out)}")
+    note(f"{output}: adapter, README.md, metrics.jsonl; held out: {holdout.in_words(result.record['held_out'])}")

@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from acecausal.comparison import compare
-from acecausal.errors import AceError, ModelError
+from acecausal.errors import AceError, CubeError, ModelError
 from align.backends import InProcess
 from align.elicit import elicit
 from align.models import load_model, provenance
@@ -23,6 +24,7 @@ from align.scorer import Scorer
 from align.targets import make_targets
 from align.train import make_items, train
 from align.trainer import FILLER, LatticeTrainer, Metrics, step_items
+from align.trie import distinct_prefixes
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
@@ -144,6 +146,7 @@ def test_resume__a_killed_run_ends_at_the_same_weights(done, tiny_model, small, 
         torch.testing.assert_close(weights(tmp_path / "r")[name], tensor, rtol=0, atol=0)
     steps = [json.loads(line)["step"] for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
     assert steps == list(range(1, 13))
+    model, tokenizer = load_model(tiny_model)
     with pytest.raises(AceError, match="a different recipe"):
         other = recipe.model_copy(update={"passes": 9})
         train(model, tokenizer, small, other, tmp_path / "r", held_out=HELD, resume=True)
@@ -185,6 +188,36 @@ def test_force__an_earlier_run_survives_a_start_that_fails(done, small, recipe, 
         align(tmp_path / "none.gguf", small, recipe, folder)
 
 
+def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(done, tiny_model, small, recipe, tmp_path):
+    """Whatever is wrong is said before the earlier run is removed; and a new run does not find its checkpoints."""
+    import shutil
+
+    folder = tmp_path / "adapter"
+    shutil.copytree(done[0], folder)
+    misfit = recipe.model_copy(update={"lora": recipe.lora.model_copy(update={"target_modules": ("c_attn",)})})
+    wrong = [
+        ({"validation": HELD}, recipe, "nothing is left of it"),
+        ({"validation": {"country": ["Australia", "Norway", "Sweden"]}}, recipe, "nothing to train on"),
+        ({}, misfit, "lora.target_modules: do not fit the model"),
+    ]
+    for more, chosen, message in wrong:
+        with pytest.raises(AceError, match=message):
+            align(tiny_model, small, chosen, folder, held_out=HELD, **more)
+        assert weights(folder)
+    model, tokenizer = load_model(tiny_model)
+    short = recipe.model_copy(update={"passes": 1})
+    train(model, tokenizer, small, short, folder, held_out=HELD)
+    assert {path.name for path in (folder / "checkpoints").iterdir()} <= {"checkpoint-2", "checkpoint-3"}
+
+
+def test_near_duplicates__are_held_out_from_python_too(tiny_model, small, recipe, tmp_path):
+    twins = xr.concat([small, small.assign_coords(value=["again"])], "value", data_vars="all")
+    twins.attrs = small.attrs
+    model, tokenizer = load_model(tiny_model)
+    with pytest.raises(CubeError, match="nothing to train on"):
+        train(model, tokenizer, twins, recipe, tmp_path / "t", held_out={"value": ["again"]})
+
+
 def test_resume__half_written_files(done, tiny_model, small, recipe, tmp_path):
     """A cut-off metrics line and a checkpoint without its state are passed over, down to the same weights."""
     import shutil
@@ -217,7 +250,9 @@ def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe,
     valid = {"attributes": ["gender+age"]}
     adapted = train(model, tokenizer, small, chosen, tmp_path / "v", held_out=HELD, validation=valid)
     lines = [json.loads(line) for line in (tmp_path / "v" / "metrics.jsonl").read_text().splitlines()]
-    skills = [line["eval_skill"] for line in lines if "eval_skill" in line]
+    assert lines[0]["step"] == 0
+    skills = [line["eval_skill"] for line in lines[1:] if "eval_skill" in line]
+    assert lines[0]["eval_skill"] < max(skills)
     assert len(skills) < 30
     assert skills.index(max(skills)) == len(skills) - 3  # two passes without a better one, then it stops
     seen = small.sel(country=["Australia", "Norway", "Sweden"])
@@ -251,7 +286,7 @@ def test_broken_weights__stop_before_they_are_saved(tiny_model, small, recipe, t
 
 
 def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_path, monkeypatch):
-    """Oracle: the gradient of sum over count over all lattices of a step, by hand; relative 1e-5."""
+    """Oracle: the gradient of sum over count over all lattices of a step, by hand; 1e-5 of each tensor's largest."""
     chosen = recipe.model_copy(update={"accumulate": 3, "passes": 1, "recompute": 0})
     seen: dict[str, torch.Tensor] = {}
 
@@ -280,7 +315,7 @@ def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_
     assert max(counted) > 1.5 * min(counted)  # else means of means would pass
     for name, p in adapted.named_parameters():
         if p.requires_grad:
-            torch.testing.assert_close(seen[name], p.grad, rtol=1e-4, atol=1e-6 * float(p.grad.abs().max() + 1))
+            torch.testing.assert_close(seen[name], p.grad, rtol=0, atol=1e-5 * float(p.grad.abs().max()))
 
 
 TWO = """
@@ -310,7 +345,8 @@ def test_two_processes__equal_one_that_accumulates(tiny_model, small, recipe, tm
 
     write_cube(small, tmp_path / "small.zarr")
     (tmp_path / "two.py").write_text(TWO)
-    chosen = recipe.model_copy(update={"accumulate": 1})
+    # several passes a lattice, computed twice: only the first may go through the wrapper for several processes
+    chosen = recipe.model_copy(update={"accumulate": 1, "recompute": 0, "tokens": 500})
     # on a machine without GPUs accelerate's "multi_gpu" launcher starts processes that talk over gloo
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
@@ -320,6 +356,8 @@ def test_two_processes__equal_one_that_accumulates(tiny_model, small, recipe, tm
     )
     assert done.returncode == 0, done.stderr[-2000:]
     model, tokenizer = load_model(tiny_model)
+    (item, *_) = make_items(tokenizer, small, chosen, make_targets(small, HELD, chosen.targets))
+    assert distinct_prefixes([prompt.tokens for prompt in item.prompts]) > 500
     train(model, tokenizer, small, chosen.model_copy(update={"accumulate": 2}), tmp_path / "one", held_out=HELD)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     assert one.keys() == two.keys()
@@ -357,7 +395,7 @@ def test_shipped_recipes__each_trains(name, tiny_model, small, tmp_path):
 
 
 def test_bfloat16_and_tensorboard(tiny_model, small, recipe, tmp_path):
-    """Half precision begins with nearly the same losses (10 %), and the curves can be read back."""
+    """Half precision begins with the same loss (1 %) and learns; the curves can be read back."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     losses = {}
@@ -368,9 +406,10 @@ def test_bfloat16_and_tensorboard(tiny_model, small, recipe, tmp_path):
         losses[precision] = [
             json.loads(line) for line in (tmp_path / precision / "metrics.jsonl").read_text().splitlines()
         ]
-    for a, b in zip(losses["float32"][:3], losses["bfloat16"][:3], strict=True):
-        assert a["level"] == pytest.approx(b["level"], rel=0.1)
-        assert a["level"] != b["level"]
+    full, half = ([line["level"] for line in lines] for lines in losses.values())
+    assert half[0] == pytest.approx(full[0], rel=0.01)  # the same weights; 2^-8 is the type's spacing
+    assert half[0] != full[0]
+    assert half[-1] < 0.5 * half[0]
     (events,) = (tmp_path / "float32").rglob("events.out.tfevents.*")
     read = EventAccumulator(str(events.parent))
     read.Reload()

@@ -136,8 +136,7 @@ class Endpoint:
     def _question(self, text: Text, lead: str = "") -> dict[str, Any]:
         if self.api == "completions":
             return {"prompt": text.plain + lead}
-        turns = [("system", text.system), ("user", text.user)]
-        return {"messages": [{"role": role, "content": content} for role, content in turns if content]}
+        return {"messages": _turns(text)}
 
     def _listed(self, question: dict[str, Any]) -> dict[str, float]:
         """What the server lists after a question: as kept, or asked now."""
@@ -250,3 +249,15 @@ def split_url(url: str) -> tuple[str, str, str]:
     host = f"[{host}]" if ":" in host else host
     origin = f"{parts.scheme}://{host}" + (f":{port}" if port else "")
     return api, origin, path.removesuffix("/completions").removesuffix("/chat" if api == "chat" else "")
+
+
+def shown(url: str, text: Text) -> str:
+    """Write a prompt out as the server at `url` gets it."""
+    if split_url(url)[0] == "completions":
+        return text.plain
+    return "\n\n".join(f"[{turn['role']}]\n{turn['content']}" for turn in _turns(text))
+
+
+def _turns(text: Text) -> list[dict[str, str]]:
+    turns = (("system", text.system), ("user", text.user))
+    return [{"role": role, "content": content} for role, content in turns if content]

@@ -110,7 +110,7 @@ def _status(field: str) -> float:
 class Meter:
     """Counts what passes through a model, PEFT's wrapper off: passes, tokens (padding too), attended pairs, head rows.
 
-    Every pass must name its position ids, which are how many earlier tokens each may attend to.
+    A token attends to as many as its position id says; where a pass names none, the mask is that of plain rows.
     """
 
     def __init__(self, model: nn.Module) -> None:

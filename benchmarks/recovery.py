@@ -58,8 +58,8 @@ class Case:
     held_out: HoldOut
 
 
-def _estimated(survey: Survey, depth: int | None, **chosen: Any) -> xr.Dataset:
-    return estimate(survey, make_plan(survey, depth=depth, **chosen))
+def _estimated(survey: Survey, depth: int | None) -> xr.Dataset:
+    return estimate(survey, make_plan(survey, depth=depth))
 
 
 def simulated(quick: bool) -> Case:
@@ -186,8 +186,8 @@ def main() -> None:
                 ours, other = (mean([one[part] for one in runs[name]]) for name in ("default", peer))
                 report(
                     f"{world}, {part}: default against {peer}",
-                    ours=ours["shift_skill"] or 0.0,
-                    peer=other["shift_skill"] or 0.0,
+                    ours=ours["shift_skill"],
+                    peer=other["shift_skill"],
                     unit="shift skill",
                     tokens=tokens,
                     seeds=seeds,

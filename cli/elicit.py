@@ -78,8 +78,10 @@ def elicit(
     cube = open_cube(like)
 
     quiet_libraries()
+    from align.besides import option_mass
     from align.elicit import elicit as run
     from align.elicit import sample_text
+    from align.endpoint import shown
     from align.models import load_tokenizer
     from align.prompts import render
 
@@ -87,7 +89,7 @@ def elicit(
     if show_prompt:
         for wording in wordings:
             text = sample_text(cube, wording)
-            click.echo(text.plain if endpoint else render(load_tokenizer(source), text)[0])
+            click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source), text)[0])
         return
     assert output is not None
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint else None
@@ -97,7 +99,7 @@ def elicit(
     write_cube(asked, output, force=force)
     if kept:
         kept.unlink(missing_ok=True)
-    mass = float(asked["option_mass"].mean())
+    mass = option_mass(asked)
     note(f"{output}: option mass {mass:.2f}")
     if mass < 0.5:
         note("warning: the model puts most of its probability on something that is no option")

@@ -228,6 +228,9 @@ def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_pa
     np.testing.assert_allclose(served.response.where(listed), local.response.where(listed), atol=1e-4)
     assert served.attrs["model"] == NAME
     assert [path.name for path in tmp_path.iterdir()] == ["served.zarr"]
+    asked = ("elicit", "--model", NAME, *like, "--show-prompt", "--endpoint")
+    assert run(*asked, "http://x/v1").stdout.endswith("Answer: Option\n")
+    assert run(*asked, "http://x/v1/chat/completions").stdout.startswith("[system]\nYou answer")
     run("elicit", "--endpoint", "http://x/v1", "--model", NAME, *like, "--adapter", "a", "-o", "b.zarr", code=2)
     run("elicit", "--model", NAME, *like, "--rate", "2", "-o", "b.zarr", code=2)
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from acecausal.comparison import compare
 from acecausal.errors import AceError, CubeError, ModelError
+from acecausal.holdout import masks
 from align.backends import InProcess
 from align.elicit import elicit
 from align.models import load_model, provenance
@@ -265,6 +266,37 @@ def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe,
     assert record["left_out"]["responses"]["held_out"] == 9 + 3 * 4
 
 
+def test_validation__enters_no_loss_and_holds_nothing_that_is_held_out(tiny_model, small, recipe, tmp_path):
+    """Property: spoiling validation cells changes the skill but no weight; spoiling held-out cells changes neither."""
+    chosen = recipe.model_copy(update={"passes": 1})
+    held, valid = {"attributes": ["gender+age"]}, {"country": ["Norway", "USA"]}
+    response, effect = masks(held, small)
+    norway = np.zeros(4, dtype=bool)
+    norway[1] = True
+
+    def spoiled(cells, edges):
+        cube = small.copy(deep=True)
+        cube["response"] = cube.response.where(~cells[..., None], cube.response[..., ::-1].values)
+        cube["shift"] = cube["shift"].where(~edges[..., None], -cube["shift"])
+        return cube
+
+    cubes = {
+        "as it is": small,
+        "held out": spoiled(response, effect),
+        "validated": spoiled(norway[:, None, None] & ~response, norway[:, None, None, None] & ~effect),
+    }
+    found = {}
+    for name, cube in cubes.items():
+        model, tokenizer = load_model(tiny_model)
+        train(model, tokenizer, cube, chosen, tmp_path / name, held_out=held, validation=valid)
+        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        found[name] = ([line for line in lines if "eval_skill" in line], weights(tmp_path / name))
+    for name, (skills, tensors) in found.items():
+        assert (skills == found["as it is"][0]) == (name != "validated")
+        for key, tensor in found["as it is"][1].items():
+            torch.testing.assert_close(tensors[key], tensor, rtol=0, atol=0)
+
+
 def test_broken_weights__stop_before_they_are_saved(tiny_model, small, recipe, tmp_path, monkeypatch):
     plain = LatticeTrainer.compute_loss
 
@@ -285,9 +317,11 @@ def test_broken_weights__stop_before_they_are_saved(tiny_model, small, recipe, t
     assert not (tmp_path / "n" / "adapter_model.safetensors").exists()
 
 
-def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_path, monkeypatch):
-    """Oracle: the gradient of sum over count over all lattices of a step, by hand; 1e-5 of each tensor's largest."""
-    chosen = recipe.model_copy(update={"accumulate": 3, "passes": 1, "recompute": 0})
+@pytest.mark.parametrize("accumulate", [3, 4])
+def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_path, monkeypatch, accumulate):
+    """Oracle: the gradient of sum over count over all three lattices of a step, by hand; 1e-5 of each tensor's largest.
+    A step that three do not fill is worth the same."""
+    chosen = recipe.model_copy(update={"accumulate": accumulate, "passes": 1, "recompute": 0})
     seen: dict[str, torch.Tensor] = {}
 
     def look(self, args, state, control, model=None, **kwargs):
@@ -377,6 +411,11 @@ def test_step_items__each_pass_holds_every_item_once(n_items, per_step, seed, pa
     assert {len(step) for step in steps} == {per_step}
     assert sorted(n for step in steps for n in step if n != FILLER) == list(range(n_items))
     assert all(FILLER not in step for step in steps[:-1])
+
+
+def test_step_items__each_pass_and_seed_has_its_own_order():
+    orders = {tuple(step_items(20, 20, seed, step)) for seed in range(3) for step in range(3)}
+    assert len(orders) == 9
 
 
 @pytest.mark.parametrize("name", shipped_recipes())

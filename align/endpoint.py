@@ -215,7 +215,8 @@ class _Kept:
             with suppress(ValueError, LookupError, TypeError):
                 row = json.loads(line)
                 self.known[row["key"]] = row["listed"]
-        self._append("" if text[-1:] in ("", "\n") else "\n")
+        if text and not text.endswith("\n"):
+            self._append("\n")
 
     def add(self, key: str, listed: dict[str, float]) -> None:
         with self._lock:
@@ -241,7 +242,7 @@ def split_url(url: str) -> tuple[str, str, str]:
         host = ""
     if not host or parts.scheme not in ("http", "https"):
         raise AceError(
-            "not the URL of a server", param="endpoint", expected="such as http://localhost:8000/v1",
+            "not the URL of a server", param="--endpoint", expected="such as http://localhost:8000/v1",
             got=url.rpartition("@")[2].partition("?")[0] or "nothing",
         )  # fmt: skip
     path = parts.path.rstrip("/")

@@ -88,11 +88,10 @@ def _scores(
     """
     rows, lengths = _rows(steps.sequences, method, budget, longest)
     groups = _batches(lengths, budget)
-    twice = (
-        torch.is_grad_enabled()
-        and len(groups) > 1
-        and not getattr(base_of(model), "is_activation_checkpointing", False)
-    )
+    inner = model.module if isinstance(model, DistributedDataParallel) else model
+    # computed again when its gradient is due, so that one pass's activations are held at a time
+    by_layer = getattr(base_of(model), "is_activation_checkpointing", False)
+    twice = torch.is_grad_enabled() and len(groups) > 1 and not by_layer
     for number, group in enumerate(groups):
         place = np.full((len(steps.sequences), 2), -1)
         for r, g in enumerate(group):
@@ -109,13 +108,13 @@ def _scores(
         device = inputs["input_ids"].device
         (row, position), cell = np.unique(np.stack([row, position]), axis=1, return_inverse=True)
         rows_of_head = None if vocabulary is None else torch.from_numpy(vocabulary).to(device)
-        if twice and (number or not isinstance(model, DistributedDataParallel)):
-            # Computed again when its gradient is due, so that one pass's activations are held at a time. A wrapper for
-            # several processes must be called, but once a step, and never during the backward pass.
-            inner = model.module if isinstance(model, DistributedDataParallel) else model
+        # A wrapper for several processes synchronises when it is called: once a lattice, then, since processes may need
+        # different numbers of passes, and never while a pass is computed again during the backward pass.
+        called = inner if number else model
+        if twice and called is inner:
             logits = checkpoint(picked_logits, inner, inputs, row, position, rows_of_head, use_reentrant=False)
         else:
-            logits = picked_logits(model, inputs, row, position, rows_of_head)
+            logits = picked_logits(called, inputs, row, position, rows_of_head)
         at = torch.from_numpy(cell).to(device)
         column = torch.from_numpy(token if vocabulary is None else np.searchsorted(vocabulary, token)).to(device)
         values = logits[at, column]

@@ -215,8 +215,9 @@ class _Kept:
             with suppress(ValueError, LookupError, TypeError):
                 row = json.loads(line)
                 self.known[row["key"]] = row["listed"]
-        if text and not text.endswith("\n"):
-            self._append("\n")
+        self._append("" if text[-1:] in ("", "\n") else "\n")  # a place that cannot be written shows now
+        if self._path and not text:
+            self._path.unlink()
 
     def add(self, key: str, listed: dict[str, float]) -> None:
         with self._lock:

@@ -141,10 +141,10 @@ def test_several_tries_in_one_pass__equal_one_prompt_at_a_time(models, expected,
 
 def test_trie_pass__every_token_may_attend_to_something(models):
     """Padding too: some kernels give NaN where a row of the mask is empty, and NaN spreads through gradients."""
-    inputs, _ = passes_module.trie_pass(models["gemma2"], [[(1, 2, 3), (1, 4)], [(5,)]])
-    assert inputs["input_ids"].shape == (2, 4)
-    for mask in inputs["attention_mask"].values():
-        assert mask.any(dim=-1).all()
+    inputs, _ = passes_module.trie_pass(models["llama"], [[(1, 2, 3), (1, 4)], [(5,)]])
+    assert inputs["attention_mask"].shape == (2, 1, 4, 4)
+    assert inputs["attention_mask"].dtype == torch.bool
+    assert inputs["attention_mask"].any(dim=-1).all()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -191,7 +191,13 @@ def open_cube(path: str | Path) -> xr.Dataset:
     return schema.validate(cube.assign_coords(text), str(path))
 
 
-def check_output(path: str | Path, *, suffixes: tuple[str, ...] = (), force: bool = False) -> Path:
+def check_output(
+    path: str | Path,
+    *,
+    suffixes: tuple[str, ...] = (),
+    force: bool = False,
+    hint: str = "use --force to overwrite it, or another name",
+) -> Path:
     """Refuse an output path before any work is done: wrong suffix, or something stands there and `force` is off."""
     path = Path(path)
     if suffixes and path.suffix not in suffixes:
@@ -199,7 +205,7 @@ def check_output(path: str | Path, *, suffixes: tuple[str, ...] = (), force: boo
             "unknown suffix", param=str(path), expected=" or ".join(suffixes), got=path.suffix or "no suffix"
         )
     if path.exists() and not force:
-        raise AceError("exists already", param=str(path), hint="use --force to overwrite it, or another name")
+        raise AceError("exists already", param=str(path), hint=hint)
     if suffixes and path.is_dir() and not (path / "zarr.json").exists():
         raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
     above = next(parent for parent in path.absolute().parents if parent.exists())

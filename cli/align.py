@@ -61,7 +61,7 @@ def align(
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")
     if not resume and first_process():
-        check_output(output, force=force)
+        check_output(output, force=force, hint="--resume goes on with a run that was cut off, --force starts anew")
     people = open_cube(cube)
     held_out = holdout.parse(hold_out, people)
     validation = holdout.parse(validate, people, "--validate")

@@ -248,6 +248,7 @@ def test_align__splits_and_validation(road, tiny_model, tmp_path):
     record = json.loads((folder / "acecausal.json").read_text())
     assert record["validated_on"] == {"attributes": ["gender+age"]}
     assert record["recipe"]["name"] == "subpop"
+    assert "--resume goes on" in run(*args, code=1).stderr
     assert "--validate: unknown name" in run(*args, "--force", "--validate", "valu=x", code=1).stderr
     # an adapter is asked as it was trained
     shown = run("elicit", "--model", tiny_model, "--adapter", folder, "--like", human, "--show-prompt").stdout

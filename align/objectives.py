@@ -61,13 +61,25 @@ def shift_emd(log_probs: Tensor, target: Target) -> Weighed:
     return (target.precision * absolute).sum(), target.precision.sum()
 
 
+def mass(log_probs: Tensor, target: Target) -> Weighed:
+    """Cross-entropy, in nats, on answering with any option at all, all personas alike.
+
+    The only objective that needs log probabilities over the whole vocabulary; those of the others are normalised over
+    the options, and nothing in them keeps the model from saying something else.
+    """
+    return -log_probs.logsumexp(dim=1).sum(), torch.full_like(log_probs[0, 0], len(log_probs))
+
+
 OBJECTIVES: dict[str, Callable[[Tensor, Target], Weighed]] = {
     "mode": mode,
     "level": level,
     "level-emd": level_emd,
     "shift": shift,
     "shift-emd": shift_emd,
+    "mass": mass,
 }
+#: Those that need log probabilities over the whole vocabulary.
+OVER_VOCABULARY = ("mass",)
 
 
 def counts(target: Target) -> dict[str, float]:

@@ -14,7 +14,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from acecausal.errors import ModelError
 from align import folder as folders
-from align.objectives import OBJECTIVES, counts
+from align.objectives import OBJECTIVES, OVER_VOCABULARY, counts
 from align.options import Prompt
 from align.recipe import Recipe
 from align.scorer import Scorer
@@ -76,11 +76,15 @@ class LatticeTrainer(Trainer):
         """Weigh the objectives of one lattice; a loss that is not finite stops the run."""
         number = int(inputs["item"])
         item = max(number, 0)
-        stacked = torch.stack(self.scorer.option_log_probs(self.items[item].prompts, model=model))
+        objectives = self.recipe.objectives_at(self.state.global_step / self.state.max_steps)
+        whole = any(objectives.get(name) for name in OVER_VOCABULARY)
+        score = self.scorer.log_probs if whole else self.scorer.option_log_probs
+        stacked = torch.stack(score(self.items[item].prompts, model=model))
+        among = stacked.log_softmax(dim=1)
         loss = stacked.sum() * 0.0
         if number != FILLER:
-            for name, weight in self.recipe.objectives_at(self.state.global_step / self.state.max_steps).items():
-                total, _ = OBJECTIVES[name](stacked, self.targets[item])
+            for name, weight in objectives.items():
+                total, _ = OBJECTIVES[name](stacked if name in OVER_VOCABULARY else among, self.targets[item])
                 part = total / max(num_items_in_batch[name], 1e-12)
                 loss = loss + weight * part
                 self.latest[name] = self.latest.get(name, 0.0) + float(part.detach())

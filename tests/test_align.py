@@ -20,7 +20,7 @@ from align.backends import InProcess
 from align.elicit import elicit
 from align.models import load_model, provenance
 from align.objectives import OBJECTIVES
-from align.recipe import load_recipe, shipped_recipes
+from align.recipe import Stage, load_recipe, shipped_recipes
 from align.run import align
 from align.scorer import Scorer
 from align.targets import make_targets
@@ -322,7 +322,8 @@ def test_broken_weights__stop_before_they_are_saved(tiny_model, small, recipe, t
 def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_path, monkeypatch, accumulate):
     """Oracle: the gradient of sum over count over all three lattices of a step, by hand; 1e-5 of each tensor's largest.
     A step that three do not fill is worth the same."""
-    chosen = recipe.model_copy(update={"accumulate": accumulate, "passes": 1, "recompute": 0})
+    stage = Stage(objectives={"level": 1.0, "shift": 20.0, "mass": 0.5})
+    chosen = recipe.model_copy(update={"accumulate": accumulate, "passes": 1, "recompute": 0, "stages": (stage,)})
     seen: dict[str, torch.Tensor] = {}
 
     def look(self, args, state, control, model=None, **kwargs):
@@ -343,7 +344,9 @@ def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_
     adapted = get_peft_model(model, lora)
     loss = 0.0
     for name, weight in chosen.stages[0].objectives.items():
-        pairs = [OBJECTIVES[name](torch.stack(scorer.log_probs(i.prompts)).log_softmax(-1), i.target) for i in items]
+        scores = [torch.stack(scorer.log_probs(i.prompts)) for i in items]
+        scores = scores if name == "mass" else [s.log_softmax(-1) for s in scores]
+        pairs = [OBJECTIVES[name](s, i.target) for s, i in zip(scores, items, strict=True)]
         loss = loss + weight * sum(total for total, _ in pairs) / sum(count for _, count in pairs)
     loss.backward()
     counted = [float(i.target.weight.sum()) for i in items]
@@ -440,6 +443,15 @@ def test_shipped_recipes__each_trains(name, tiny_model, small, tmp_path):
     lines = [json.loads(line)[first] for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
     assert np.mean(lines[-3:]) < 0.8 * np.mean(lines[:3])
     assert set(load_recipe(name).objectives_at(0.99)) == set(load_recipe(name).stages[-1].objectives)
+
+
+def test_mass__is_held(tiny_model, small, recipe, tmp_path):
+    """An untrained tiny model hardly ever answers with an option; asked to, it learns it."""
+    stage = Stage(objectives={"mass": 1.0})
+    optimiser = recipe.optimiser.model_copy(update={"learning_rate": 5e-3})
+    chosen = recipe.model_copy(update={"passes": 10, "stages": (stage,), "optimiser": optimiser})
+    result = align(tiny_model, small.isel(country=[0, 1]), chosen, tmp_path / "m")
+    assert result.besides["option_mass"]["after"] > 5 * result.besides["option_mass"]["before"]
 
 
 def test_bfloat16_and_tensorboard(tiny_model, small, recipe, tmp_path):

@@ -45,7 +45,7 @@ def complaint(folder: Path, raw: object) -> list[str]:
 #: What makes each the recipe that it is: targets, template, objectives by stage, rank, passes.
 SHIPPED = {
     "ace-align": ("association", "ace-align", [(0.5, {"mode": 1.0}), (0.5, {"shift-emd": 1.0})], 16, 2),
-    "default": ("shrunk", "persona-last", [(1.0, {"level": 1.0, "shift": 20.0})], 16, 40),
+    "default": ("shrunk", "persona-last", [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1})], 16, 40),
     "mode": ("association", "persona-last", [(1.0, {"mode": 1.0})], 16, 10),
     "subpop": ("raw", "persona-last", [(1.0, {"level": 1.0})], 8, 50),
 }
@@ -156,7 +156,7 @@ BAD = {
         {"stages": [{"objectives": {"levels": 1, "level": 1, "flow": 2}}]},
         [
             "stages.0.objectives: Value error, ['flow', 'levels'] are no objectives: "
-            "mode, level, level-emd, shift, shift-emd"
+            "mode, level, level-emd, shift, shift-emd, mass"
         ],
     ),
     "negative weight": (

@@ -14,6 +14,7 @@ from cli.elicit import elicit
 from cli.estimate import estimate
 from cli.pool import pool
 from cli.report import report
+from cli.show import show
 
 
 class Group(click.Group):
@@ -48,5 +49,5 @@ def main() -> None:
     """
 
 
-for _command in (estimate, elicit, compare, pool, align, report, demo):
+for _command in (estimate, show, pool, elicit, compare, align, report, demo):
     main.add_command(_command)

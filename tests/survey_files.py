@@ -1,4 +1,4 @@
-"""Survey files as an archive would give them, made up: the columns, codes and labels of a codebook, answers by chance."""
+"""Survey files as an archive would give them, made up: a codebook's columns, codes and labels, answers by chance."""
 
 from __future__ import annotations
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from survey_files import OUTSIDE_SHARE, write_survey
 
-from acecausal import schema
+from acecausal import identify, schema
 from acecausal.codebook import load_codebook, shipped_codebooks
+from acecausal.cube import open_cube
+from acecausal.errors import AceError
 from acecausal.estimation import estimate
 from acecausal.plan import make_plan
 from acecausal.survey import read_survey
+from cli import main
 
 N = 700
 SAMPLES = {"ess-immigration", "gss-spending", "wvs-sample"}  # of R packages: benchmarks and other tests read them
@@ -302,3 +306,81 @@ def test_road__to_a_cube(case):
     assert (cube["status"] == schema.OK).any(("persona", "attribute")).all()
     assert cube.sizes["country"] == len(set(BY_HAND[name]["countries"][1].values()))
     assert cube.attrs["weights"] == BY_HAND[name]["weight"]
+
+
+def test_one_column__one_attribute(tmp_path):
+    """A level of education is not held fixed while the degree that it implies is moved, nor the other way round."""
+    book = load_codebook("issp2019")
+    write_survey(tmp_path / "a.sav", book, N, seed=2)
+    survey = read_survey(tmp_path / "a.sav", book)
+    with pytest.raises(AceError, match="two attributes of one column") as caught:
+        make_plan(survey, attributes=["education", "education_level"])
+    assert "both, from column DEGREE" in str(caught.value)
+    for estimand in ("direct", "total"):
+        for chosen, other in (("education", "education_level"), ("education_level", "education")):
+            plan = make_plan(survey, attributes=["gender", chosen], estimand=estimand)
+            assert other not in plan.graph.replace(
+                "education_level", "L" if other == "education" else "education_level"
+            )
+            assert all(other not in held for held in plan.adjustment.values())
+            assert chosen in plan.modifiers["gender"] or estimand == "total"
+        plan = make_plan(survey, attributes=["gender"], estimand=estimand)
+        assert "education_level" not in plan.graph
+        assert ("education" in plan.adjustment["gender"]) == (estimand == "direct")
+
+
+def test_graph__an_attribute_stands_for_its_column():
+    book = load_codebook("issp2019")
+    taken = [name for name in book.attributes if name != "education"]
+    graph = identify.causal_graph(book, taken)
+    assert "education" not in graph
+    assert ("education_level", "marital") in graph.edges
+    assert ("education_level", "residence") in graph.edges
+    assert set(identify.causal_graph(book).nodes) == {*book.attributes, "answer"}
+
+
+def invoke(*args: object, code: int = 0) -> str:
+    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_command__rows_and_what_is_unverified(tmp_path):
+    book = load_codebook("gss")
+    drawn = write_survey(tmp_path / "gss.dta", book, 2 * N, seed=3)
+    meant = int(drawn["year"].isin([2019, 2020, 2023]).sum())
+    choices = ("--codebook", "gss", "--values", "happiness,trust_court", "--depth", 1)
+    assert "did you mean" in invoke("estimate", tmp_path / "gss.dta", *choices, "--dry-run", code=1)
+    choices = ("--codebook", "gss", "--values", "happiness", "--depth", 1)
+    output = invoke(
+        "estimate", tmp_path / "gss.dta", *choices, "--rows", "year=2019,2020,2023", "-o", tmp_path / "a.nc"
+    )
+    assert f"rows outside year 2019,2020,2023 {2 * N - meant}" in output
+    assert "not verified" not in output
+    with open_cube(tmp_path / "a.nc") as cube:
+        assert cube.attrs["respondents"] == meant
+        assert cube.attrs["rows"] == '{"year": "2019,2020,2023"}'
+        assert cube.attrs["unverified"] == "[]"
+        assert cube.attrs["weights_note"] == book.weight.note
+    assert "no row is left" in invoke(
+        "estimate", tmp_path / "gss.dta", *choices, "--rows", "year=1990", "--dry-run", code=1
+    )
+    for wrong in ("year", "=2018", "year=", "year=a..b"):
+        output = invoke("estimate", tmp_path / "gss.dta", *choices, "--rows", wrong, "--dry-run", code=2)
+        assert "--rows" in output
+    output = invoke("estimate", tmp_path / "gss.dta", *choices, "--rows", "year=2022..2018", "--dry-run", code=1)
+    assert "upside down" in output
+
+
+def test_command__names_what_is_unverified_and_used(tmp_path):
+    write_survey(tmp_path / "a.sav", load_codebook("issp2016"), N, seed=4)
+    choices = ("--codebook", "issp2016", "--depth", 1, "--attributes", "gender,education")
+    output = invoke(
+        *("estimate", tmp_path / "a.sav", *choices),
+        *("--values", "spend_health,spend_police", "-o", tmp_path / "a.nc"),
+    )
+    assert "not verified against the survey's documentation: attribute religion, value spend_police\n" in output
+    with open_cube(tmp_path / "a.nc") as cube:
+        assert cube.attrs["unverified"] == '["attribute religion", "value spend_police"]'
+    association = ("--estimand", "association", "--values", "spend_health", "--dry-run")
+    assert "not verified" not in invoke("estimate", tmp_path / "a.sav", *choices, *association)

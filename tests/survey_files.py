@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyreadstat
 
-from acecausal.codebook import Codebook, RowsSpec
+from acecausal.codebook import Codebook, LevelSpec, OptionSpec, RowsSpec
 
 MISSING_SHARE = 0.04
 OUTSIDE_SHARE = 0.1
@@ -97,13 +97,14 @@ def draw(book: Codebook, n: int, rng: np.random.Generator, countries: Sequence[s
     return table.astype({name: float for name in table if table[name].dtype.kind in "iu"})
 
 
-def _codes(spec: RowsSpec | object) -> list[int]:
-    """List the codes of a level, an option or of rows; of a range of ages those of adults."""
-    bounds = getattr(spec, "range", None)
-    if bounds is None:
+def _codes(spec: RowsSpec | OptionSpec) -> list[int]:
+    """List the codes of a level, an option or of rows; of a range every whole number, of an age those of adults."""
+    if isinstance(spec, OptionSpec) or spec.range is None:
         return [int(code) for code in spec.codes]
-    low, high = bounds
-    return list(range(int(np.ceil(max(low, 18))), int(min(high, max(low, 89))) + 1))
+    low, high = spec.range
+    if isinstance(spec, LevelSpec):
+        low, high = max(low, 18), min(high, 89)
+    return list(range(int(np.ceil(low)), int(high) + 1))
 
 
 def _missing(book: Codebook, column: str) -> list[int]:

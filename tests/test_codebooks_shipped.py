@@ -5,6 +5,8 @@ The oracle of every test is a table written here from the surveys' documentation
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -319,13 +321,11 @@ def test_one_column__one_attribute(tmp_path):
     for estimand in ("direct", "total"):
         for chosen, other in (("education", "education_level"), ("education_level", "education")):
             plan = make_plan(survey, attributes=["gender", chosen], estimand=estimand)
-            assert other not in plan.graph.replace(
-                "education_level", "L" if other == "education" else "education_level"
-            )
+            assert other not in re.findall(r"\w+", plan.graph)
             assert all(other not in held for held in plan.adjustment.values())
             assert chosen in plan.modifiers["gender"] or estimand == "total"
         plan = make_plan(survey, attributes=["gender"], estimand=estimand)
-        assert "education_level" not in plan.graph
+        assert "education_level" not in re.findall(r"\w+", plan.graph)
         assert ("education" in plan.adjustment["gender"]) == (estimand == "direct")
 
 
@@ -349,8 +349,6 @@ def test_command__rows_and_what_is_unverified(tmp_path):
     book = load_codebook("gss")
     drawn = write_survey(tmp_path / "gss.dta", book, 2 * N, seed=3)
     meant = int(drawn["year"].isin([2019, 2020, 2023]).sum())
-    choices = ("--codebook", "gss", "--values", "happiness,trust_court", "--depth", 1)
-    assert "did you mean" in invoke("estimate", tmp_path / "gss.dta", *choices, "--dry-run", code=1)
     choices = ("--codebook", "gss", "--values", "happiness", "--depth", 1)
     output = invoke(
         "estimate", tmp_path / "gss.dta", *choices, "--rows", "year=2019,2020,2023", "-o", tmp_path / "a.nc"

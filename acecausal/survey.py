@@ -49,7 +49,7 @@ class Survey:
         correction; 0 where the codebook says no fpc, and None, the same everywhere, without one.
     noted : dict of str to int
         What is no error but worth knowing, with counts: equal rows, PSU codes in several strata, strata with one PSU,
-        options that nobody chose, attributes with one level.
+        options that nobody chose, attributes with one level or none.
     """
 
     codebook: Codebook
@@ -429,8 +429,9 @@ def _noted(survey: Survey) -> dict[str, int]:
     strata_of_code, psus_of_stratum = (psus.groupby(["country", by]).size() for by in ("psu", "stratum"))
     shared = strata_of_code[strata_of_code > 1].groupby("country").size()
     lone = psus_of_stratum[psus_of_stratum == 1].groupby("country").size()
+    sizes = np.bincount(survey.country, minlength=len(names))
     noted: dict[str, int] = {}
-    for number, name in enumerate(names):
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         counts = {
             f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(number, 0),
             f"strata with one PSU in {name} (centred at the mean of all its PSUs)": lone.get(number, 0),
@@ -440,6 +441,7 @@ def _noted(survey: Survey) -> dict[str, int]:
             respondents = table[number]
             alone = np.count_nonzero(respondents) == 1
             counts[f"{attribute} has one level in {name}, respondents"] = respondents.sum() if alone else 0
+            counts[f"{attribute} is missing for everyone in {name}, respondents"] = 0 if respondents.any() else size
         noted |= {what: int(count) for what, count in counts.items() if count}
     return noted
 

@@ -423,3 +423,9 @@ def test_within__codes_begin_anew():
     assert "within a country and y" in str(caught.value)
     with pytest.raises(DataError, match=r"column h or y \(stratum\): is missing"):
         from_table(data.assign(y=[2018, np.nan, 2021, 2021]), book)
+
+
+def test_noted__an_attribute_missing_for_everyone():
+    survey = from_table(table(s=[0, 1, -1, np.nan]), BOOK)
+    assert survey.noted["sex is missing for everyone in B, respondents"] == 2
+    assert "sex is missing for everyone in A, respondents" not in survey.noted

@@ -118,7 +118,7 @@ def estimate(
     survey = read_survey(data, book.with_rows(rows) if rows else book)
     plan = make_plan(survey, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if plan.unverified:
-        note(f"codebook {book.name}, not verified against the survey's documentation: {', '.join(plan.unverified)}")
+        note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
     if dry_run:
         print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", *plan.table())
         return

@@ -19,6 +19,7 @@ from acecausal.cube import open_cube
 from acecausal.errors import AceError
 from acecausal.estimation import estimate
 from acecausal.plan import make_plan
+from acecausal.report.methods import paragraphs
 from acecausal.survey import read_survey
 from cli import main
 
@@ -360,6 +361,7 @@ def test_command__rows_and_what_is_unverified(tmp_path):
         assert cube.attrs["rows"] == '{"year": "2019,2020,2023"}'
         assert cube.attrs["unverified"] == "[]"
         assert cube.attrs["weights_note"] == book.weight.note
+        assert "Rows: year 2019,2020,2023." in " ".join(paragraphs(cube))
     assert "no row is left" in invoke(
         "estimate", tmp_path / "gss.dta", *choices, "--rows", "year=1990", "--dry-run", code=1
     )
@@ -383,5 +385,8 @@ def test_command__names_what_is_unverified_and_used(tmp_path):
     )
     with open_cube(tmp_path / "a.nc") as cube:
         assert cube.attrs["unverified"] == '["attribute religion", "value spend_police"]'
+        text = " ".join(paragraphs(cube))
+    assert "Codes that the codebook marks as unverified: attribute religion, value spend_police." in text
+    assert "Rows:" not in text
     association = ("--estimand", "association", "--values", "spend_health", "--dry-run")
     assert "unverified" not in invoke("estimate", tmp_path / "a.sav", *choices, *association)

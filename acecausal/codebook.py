@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from itertools import pairwise
@@ -13,6 +15,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from acecausal.countries import CODINGS, Coding, iso_countries
 from acecausal.cube import Value
 from acecausal.errors import CodebookError, unknown
 from acecausal.lattice import Attribute, Level
@@ -47,21 +50,49 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class LevelSpec(_Part):
-    """A level by the codes that mean it, or by a closed range of numbers."""
+@dataclass(frozen=True)
+class Missing:
+    """The codes that say nothing: those listed, and every number below `below`."""
+
+    codes: frozenset[str] = frozenset()
+    below: float | None = None
+
+    def __contains__(self, key: str) -> bool:
+        if key in self.codes:
+            return True
+        if self.below is None or "_" in key:  # Python reads 1_0 as ten
+            return False
+        try:
+            return float(key) < self.below
+        except ValueError:
+            return False
+
+
+class RowsSpec(_Part):
+    """What is meant in a column: some codes, or a closed range of numbers."""
 
     codes: tuple[Code, ...] = ()
     range: tuple[float, float] | None = None
-    label: str
-    phrase: str = ""
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if bool(self.codes) == (self.range is not None):
-            raise ValueError("a level needs either codes or a range")
-        if self.range is not None and self.range[0] > self.range[1]:
+            raise ValueError("needs either codes or a range")
+        if self.range is not None and not self.range[0] <= self.range[1]:
             raise ValueError(f"range {list(self.range)} is upside down")
         return self
+
+    def __str__(self) -> str:
+        if self.range is not None:
+            return "..".join(f"{end:g}" for end in self.range)
+        return ",".join(map(code_key, self.codes))
+
+
+class LevelSpec(RowsSpec):
+    """A level by the codes that mean it, or by a closed range of numbers."""
+
+    label: str
+    phrase: str = ""
 
 
 class AttributeSpec(_Part):
@@ -72,7 +103,9 @@ class AttributeSpec(_Part):
     baseline: Name
     levels: dict[Name, LevelSpec] = Field(min_length=2)
     missing: tuple[Code, ...] = ()
+    missing_below: float | None = None
     parents: tuple[Name, ...] = ()
+    unverified: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,6 +138,8 @@ class ValueSpec(_Part):
     scale: Literal["ordinal", "binary", "nominal"]
     options: tuple[OptionSpec, ...] = Field(min_length=2, max_length=26)
     missing: tuple[Code, ...] = ()
+    missing_below: float | None = None
+    unverified: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -124,10 +159,27 @@ class CountrySpec(_Part):
 
 
 class CountriesSpec(_Part):
-    """The column that says the country, and the countries."""
+    """The column that says the country, and the countries.
+
+    With a `coding` the countries are those of ISO 3166, named by their alpha-3 codes; `levels` adds the survey's own,
+    or says better what a name or a code means.
+    """
 
     column: str
+    coding: Coding | None = None
     levels: dict[Name, CountrySpec] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _coded(cls, raw: Any) -> Any:
+        if not isinstance(raw, dict) or raw.get("coding") not in CODINGS:
+            return raw
+        own = raw.get("levels") or {}
+        specs = own.values() if isinstance(own, dict) else ()
+        taken = {code_key(code) for spec in specs if isinstance(spec, dict) for code in spec.get("codes") or ()}
+        standard = iso_countries(raw["coding"])
+        left = {k: spec for k, spec in standard.items() if k not in own and code_key(spec["codes"][0]) not in taken}
+        return raw | {"levels": left | own if isinstance(own, dict) else own}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -147,11 +199,26 @@ class DesignColumn(_Part):
     """A weight, stratum, PSU, fpc or id column, and the countries whose data do not have it.
 
     fpc: as in R's svydesign, the number of PSUs of the stratum in the population, or (all up to 1) the share of them
-    that was sampled. id: who the respondent is; unique within a country.
+    that was sampled. id: who the respondent is; unique within a country. note: when to take this column, when another.
     """
 
     column: str
     absent_in: tuple[Name, ...] = ()
+    note: str = ""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column,)
+
+
+class GroupColumn(DesignColumn):
+    """A stratum, PSU or id column; its codes may start anew within each code of another column, as the year."""
+
+    within: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return (self.column, self.within) if self.within else (self.column,)
 
 
 class Codebook(_Part):
@@ -173,11 +240,15 @@ class Codebook(_Part):
     values: dict[Name, ValueSpec] = Field(min_length=1)
     covariates: dict[Name, CovariateSpec] = {}
     weight: DesignColumn | None = None
-    stratum: DesignColumn | None = None
-    psu: DesignColumn | None = None
+    stratum: GroupColumn | None = None
+    psu: GroupColumn | None = None
     fpc: DesignColumn | None = None
-    id: DesignColumn | None = None
+    id: GroupColumn | None = None
     missing: tuple[Code, ...] = ()
+    missing_below: float | None = None
+    rows: dict[str, RowsSpec] = {}
+    lattice: tuple[Name, ...] = ()
+    unverified: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -189,7 +260,8 @@ class Codebook(_Part):
             for name, part in parts.items():
                 listed = part.levels.values() if isinstance(part, AttributeSpec) else part.options
                 codes = {code_key(code) for entry in listed for code in entry.codes}
-                gone = sorted(codes & {code_key(code) for code in self.missing})
+                missing = self.missing_codes(part)
+                gone = sorted(code for code in codes if code in missing)
                 if gone:
                     raise ValueError(f"{name}: codes {gone} are listed, and missing everywhere")
         both = set(self.attributes) & set(self.covariates)
@@ -199,6 +271,14 @@ class Codebook(_Part):
             strange = set(design.absent_in) - set(self.countries.levels)
             if strange:
                 raise ValueError(f"absent_in: {sorted(strange)} are not countries of this codebook")
+        strange = set(self.lattice) - set(self.attributes)
+        if strange:
+            raise ValueError(f"lattice: {sorted(strange)} are not attributes of this codebook")
+        if len(set(self.lattice)) < len(self.lattice):
+            raise ValueError("lattice: an attribute is named twice")
+        shared = self.sharing(self.lattice or self.attributes)
+        if shared:
+            raise ValueError(f"lattice: {' and '.join(shared)} are of one column, name those to take by default")
         return self
 
     @property
@@ -216,8 +296,42 @@ class Codebook(_Part):
         """Every column that must be read, each once."""
         parts = (self.attributes, self.values, self.covariates)
         columns = [spec.column for part in parts for spec in part.values()]
-        design = [part.column for part in self.design]
-        return list(dict.fromkeys([self.countries.column, *columns, *design]))
+        design = [column for part in self.design for column in part.columns]
+        return list(dict.fromkeys([self.countries.column, *self.rows, *columns, *design]))
+
+    def missing_codes(self, part: AttributeSpec | ValueSpec | CovariateSpec | None = None) -> Missing:
+        """Say what is missing in the column of this part; a `missing_below` of its own holds instead of the book's."""
+        own = part.missing if part else ()
+        below = getattr(part, "missing_below", None)
+        codes = frozenset(map(code_key, (*self.missing, *own)))
+        return Missing(codes, self.missing_below if below is None else below)
+
+    def sharing(self, attributes: Iterable[str]) -> tuple[str, ...]:
+        """Give the first two of these attributes that are of one column, if there are any."""
+        seen: dict[str, str] = {}
+        for name in attributes:
+            first = seen.setdefault(self.attributes[name].column, name)
+            if first != name:
+                return first, name
+        return ()
+
+    def unverified_parts(self, attributes: Iterable[str], values: Iterable[str]) -> list[str]:
+        """List what is marked as unverified: the whole codebook, or which of these attributes and values."""
+        if self.unverified:
+            return ["the whole codebook"]
+        return [f"attribute {name}" for name in attributes if self.attributes[name].unverified] + [
+            f"value {name}" for name in values if self.values[name].unverified
+        ]
+
+    def with_rows(self, rows: Mapping[str, Mapping[str, object]]) -> Codebook:
+        """Say anew which rows belong, by column: ``{"year": {"range": (2018, 2022)}}``, or ``codes`` instead.
+
+        Raises
+        ------
+        CodebookError
+            For codes and range at once, or a range that is upside down.
+        """
+        return _validated(self.model_dump() | {"rows": {**self.rows, **rows}}, "rows")
 
     def attribute(self, name: str) -> Attribute:
         """Give the attribute as the lattice wants it; a level without a phrase is worded by its label."""
@@ -285,6 +399,10 @@ def load_codebook(source: str | Path) -> Codebook:
         raise CodebookError("not valid YAML", param=shown, got=" ".join(str(error).split())) from error
     if not isinstance(raw, dict):
         raise CodebookError("not a codebook", param=shown, expected="a YAML mapping", got=type(raw).__name__)
+    return _validated(raw, shown)
+
+
+def _validated(raw: dict[str, Any], shown: str) -> Codebook:
     try:
         return Codebook.model_validate(raw)
     except ValidationError as error:

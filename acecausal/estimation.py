@@ -135,6 +135,8 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "codebook_sha256": book.sha256,
         "data_sha256": survey.data_sha256,
         "respondents": len(survey),
+        "rows": {column: str(rows) for column, rows in book.rows.items()},
+        "unverified": list(plan.unverified),
         "lost": survey.lost,
         "noted": survey.noted,
         "estimand": plan.estimand,
@@ -143,6 +145,7 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "adjustment": {name: list(held) for name, held in plan.adjustment.items()},
         "modifiers": {name: list(free) for name, free in plan.modifiers.items()},
         "weights": book.weight.column if book.weight else "none",
+        "weights_note": book.weight.note if book.weight else "",
         "design": {
             "stratum": book.stratum.column if book.stratum else "none",
             "psu": book.psu.column if book.psu else "respondent",

@@ -31,19 +31,33 @@ DEFAULT_PARENTS: dict[str, tuple[str, ...]] = {
 SYNONYMS = {"sex": "gender", "degree": "education", "age_group": "age", "marital": "marital_status"}
 
 
-def causal_graph(codebook: Codebook) -> nx.DiGraph:
+def causal_graph(codebook: Codebook, attributes: Sequence[str] = ()) -> nx.DiGraph:
     """Build the graph the codebook declares: parents to attributes, and everything to the answer.
 
     A codebook without any parents gets the usual ones (`DEFAULT_PARENTS`) for the attributes and covariates it has.
+
+    Parameters
+    ----------
+    codebook : Codebook
+    attributes : sequence of str, optional
+        Those to take, one of each column; each stands also for the others of its column, as parents too. By default
+        all attributes.
 
     Raises
     ------
     AceError
         If the parents form a cycle.
     """
-    names = (*codebook.attributes, *codebook.covariates)
+    specs = codebook.attributes
+    taken = {specs[name].column: name for name in attributes}
+    stands = {name: taken.get(spec.column, name) for name, spec in specs.items()}
+    names = (*dict.fromkeys(stands.values()), *codebook.covariates)
     graph = nx.DiGraph((name, ANSWER) for name in names)
-    declared = {name: attribute.parents for name, attribute in codebook.attributes.items()}
+    declared = {
+        name: tuple(stands.get(parent, parent) for parent in specs[name].parents)
+        for name in names
+        if name not in codebook.covariates
+    }
     if not any(declared.values()):
         usual = {name: SYNONYMS.get(name, name) for name in names}
         declared = {

@@ -67,6 +67,8 @@ class Plan:
         q-values are adjusted within each combination of these dimensions' labels.
     refute : int
         Draws per refuter.
+    unverified : tuple of str
+        What the codebook marks as unverified, of the attributes and values that the plan needs.
     """
 
     lattice: Lattice
@@ -84,6 +86,7 @@ class Plan:
     family: tuple[str, ...]
     refute: int
     seed: int
+    unverified: tuple[str, ...] = ()
 
     def batches(self, country: str) -> list[tuple[int, ...]]:
         """List the country's batches of values."""
@@ -148,7 +151,8 @@ def make_plan(
     ----------
     survey : Survey
     attributes, values, countries : sequence of str
-        Names in the codebook; empty means all (of the countries, all that occur in the data).
+        Names in the codebook. Empty means the attributes of its `lattice`, or all; all values; all countries that occur
+        in the data. Of the attributes that are not chosen but held fixed, one of each column counts.
     depth : int, optional
         Largest granularity of the lattice's personas; by default the number of attributes.
     estimand : {'direct', 'total', 'association'}
@@ -186,7 +190,15 @@ def make_plan(
     _choose("family", family, FAMILY_DIMS)
     if seed < 0:
         raise AceError("out of range", param="seed", expected="0 or more", got=seed)
-    chosen = _choose("attributes", attributes, book.attributes)
+    chosen = _choose("attributes", attributes or book.lattice, book.attributes)
+    shared = book.sharing(chosen)
+    if shared:
+        raise AceError(
+            "two attributes of one column",
+            param="attributes",
+            expected=f"{shared[0]} or {shared[1]}",
+            got=f"both, from column {book.attributes[shared[0]].column}",
+        )
     lattice = Lattice.over([book.attribute(name) for name in chosen], depth)
     occurring = [name for i, name in enumerate(survey.country_names) if (survey.country == i).any()]
     country_names = _choose("countries", countries, book.countries.levels) if countries else occurring
@@ -194,8 +206,9 @@ def make_plan(
     if absent:
         raise AceError("no respondents", param=f"country {absent[0]}", expected=f"one of {', '.join(occurring)}")
     specs = book.countries.levels
-    declared = identify.read_graph(graph) if graph else identify.causal_graph(book)
-    adjustment, modifiers = _identify(declared, estimand, chosen, (*book.attributes, *book.covariates))
+    held = _one_per_column(book, chosen)
+    declared = identify.read_graph(graph) if graph else identify.causal_graph(book, held)
+    adjustment, modifiers = _identify(declared, estimand, chosen, (*held, *book.covariates))
     everything = dict.fromkeys(name for part in (*modifiers.values(), *adjustment.values()) for name in part)
     plan_values = tuple(book.value(name) for name in _choose("values", values, book.values))
     return Plan(
@@ -214,7 +227,20 @@ def make_plan(
         family=tuple(family),
         refute=refute,
         seed=seed,
+        unverified=tuple(
+            book.unverified_parts(
+                [name for name in held if name in chosen or name in everything], [value.name for value in plan_values]
+            )
+        ),
     )
+
+
+def _one_per_column(book: Codebook, chosen: Sequence[str]) -> list[str]:
+    """Name the attributes that count: two of one column would be held fixed twice, or against each other."""
+    by_column: dict[str, str] = {}
+    for name in (*chosen, *book.lattice, *book.attributes):
+        by_column.setdefault(book.attributes[name].column, name)
+    return list(by_column.values())
 
 
 def _identify(

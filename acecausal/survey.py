@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from acecausal.codebook import Codebook, DesignColumn, code_key
+from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key
 from acecausal.errors import DataError
 from acecausal.readers import choose_columns, read_table, take
 
@@ -49,7 +49,7 @@ class Survey:
         correction; 0 where the codebook says no fpc, and None, the same everywhere, without one.
     noted : dict of str to int
         What is no error but worth knowing, with counts: equal rows, PSU codes in several strata, strata with one PSU,
-        options that nobody chose, attributes with one level.
+        options that nobody chose, attributes with one level or none.
     """
 
     codebook: Codebook
@@ -109,8 +109,9 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     table = take(table, choose_columns(codebook.columns, list(table.columns), _optional_columns(codebook), source))
     # a column that no country at hand has is missing everywhere; where it should be there, that is said below
     table = table.assign(**{name: np.nan for name in _optional_columns(codebook) if name not in table})
-    everywhere = {code_key(code) for code in codebook.missing}
+    everywhere = codebook.missing_codes()
     lost: dict[str, int] = {}
+    table = _belonging(table, codebook, lost, source)
 
     spec = codebook.countries
     codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
@@ -125,7 +126,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     attributes = {}
     for name, attribute in codebook.attributes.items():
         where = f"{source}, column {attribute.column} (attribute {name})"
-        gone = everywhere | {code_key(code) for code in attribute.missing}
+        gone = codebook.missing_codes(attribute)
         if any(level.range for level in attribute.levels.values()):
             ranges = [level.range for level in attribute.levels.values() if level.range]
             attributes[name] = _bins(table[attribute.column], ranges, gone, where)
@@ -136,14 +137,14 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 
     values = {}
     for name, value in codebook.values.items():
-        gone = everywhere | {code_key(code) for code in value.missing}
+        gone = codebook.missing_codes(value)
         codes = {code_key(c): i for i, option in enumerate(value.options) for c in option.codes}
         values[name] = _positions(table[value.column], codes, gone, f"{source}, column {value.column} (value {name})")
         _count(lost, f"value {name} missing", values[name] < 0)
 
     covariates = {}
     for name, covariate in codebook.covariates.items():
-        gone = everywhere | {code_key(code) for code in covariate.missing}
+        gone = codebook.missing_codes(covariate)
         covariates[name] = _numbers(table[covariate.column], gone, f"{source}, column {covariate.column}")
         _count(lost, f"covariate {name} missing", np.isnan(covariates[name]))
 
@@ -173,7 +174,32 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 # --- columns to positions ---------------------------------------------------------------------------------------------
 
 
-def _positions(column: pd.Series, codes: Mapping[str, int], missing: set[str], where: str) -> np.ndarray:
+def _belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> pd.DataFrame:
+    """Set aside, and count, the rows that are not meant, as those of another year."""
+    for name, spec in codebook.rows.items():
+        where = f"{source}, column {name} (rows)"
+        if spec.range is not None:
+            numbers = _numbers(table[name], codebook.missing_codes(), where)
+            meant = (numbers >= spec.range[0]) & (numbers <= spec.range[1])
+        else:
+            codes = {code_key(code) for code in spec.codes}
+            numbers, uniques = pd.factorize(table[name])
+            meant = np.array([*(key in codes for key in _keys(uniques, where)), False])[numbers]
+        _count(lost, f"rows outside {name} {spec}", ~meant)
+        if not meant.any():
+            found = ", ".join(sorted(map(code_key, table[name].dropna().unique()))[:12])
+            raise DataError(
+                "no row is left",
+                param=where,
+                expected=str(spec),
+                got=found or "empty cells",
+                hint=f"--rows {name}=... says which rows to take",
+            )
+        table = table[meant]
+    return table
+
+
+def _positions(column: pd.Series, codes: Mapping[str, int], missing: Missing, where: str) -> np.ndarray:
     """Map each cell's code to a position, -1 where missing; a code that is neither listed nor missing is an error."""
     numbers, uniques = pd.factorize(column)
     keys = _keys(uniques, where)
@@ -206,7 +232,7 @@ def _keys(codes: Iterable[object], where: str) -> list[str]:
     return [code_key(code) for code in codes]
 
 
-def _numbers(column: pd.Series, missing: set[str], where: str) -> np.ndarray:
+def _numbers(column: pd.Series, missing: Missing, where: str) -> np.ndarray:
     numbers, uniques = pd.factorize(column)
     lookup = np.full(len(uniques) + 1, np.nan)
     strange = []
@@ -226,7 +252,7 @@ def _numbers(column: pd.Series, missing: set[str], where: str) -> np.ndarray:
     return lookup[numbers]
 
 
-def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: set[str], where: str) -> np.ndarray:
+def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Missing, where: str) -> np.ndarray:
     numbers = _numbers(column, missing, where)
     positions = np.full(len(numbers), -1, dtype=np.int16)
     for position, (low, high) in enumerate(ranges):
@@ -249,7 +275,7 @@ def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source
     where = f"{source}, column {codebook.weight.column} (weight)"
     absent = np.isin(country, _country_positions(codebook, codebook.weight))
     weight = np.ones(len(table))
-    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], set(), where)
+    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], Missing(), where)
     bad = ~(weight > 0) | np.isinf(weight)
     if bad.any():
         raise DataError(
@@ -263,7 +289,7 @@ def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source
 
 def _design(
     table: pd.DataFrame,
-    part: DesignColumn | None,
+    part: GroupColumn | None,
     codebook: Codebook,
     country: np.ndarray,
     name: str,
@@ -274,13 +300,16 @@ def _design(
     if part is None:
         return codes
     there = ~np.isin(country, _country_positions(codebook, part))
-    numbers, uniques = pd.factorize(table.loc[there, part.column])
-    empty = numbers < 0
-    empty |= np.isin(numbers, [i for i, code in enumerate(uniques) if code_key(code) in EMPTY])
+    numbers = np.zeros(int(there.sum()), dtype=np.int64)
+    empty = np.zeros(len(numbers), dtype=bool)
+    for column in part.columns:
+        found, uniques = pd.factorize(table.loc[there, column])
+        empty |= np.isin(found, [-1, *(i for i, code in enumerate(uniques) if code_key(code) in EMPTY)])
+        numbers = pd.factorize(numbers * (len(uniques) + 1) + found)[0]
     if empty.any():
         raise DataError(
             "is missing",
-            param=f"{source}, column {part.column} ({name})",
+            param=f"{source}, column {' or '.join(part.columns)} ({name})",
             got=f"{int(empty.sum())} rows",
             hint=f"a country without it is named under {name}.absent_in",
         )
@@ -292,11 +321,14 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
     """Hash the respondents' ids; one that is missing, or stands twice in a country, is an error."""
     if codebook.id is None:
         return None
+    within = codebook.id.within
     where = f"{source}, column {codebook.id.column} (id)"
     there = ~np.isin(country, _country_positions(codebook, codebook.id))
     identity = np.arange(len(table), dtype=np.uint64)
     ids = table.loc[there, codebook.id.column].map(code_key).to_numpy(dtype=object)
     empty = np.isin(ids.astype(str), list(EMPTY))
+    if within:
+        ids = ids + "@" + table.loc[there, within].map(code_key).to_numpy(dtype=object)
     if empty.any():
         raise DataError(
             "is missing",
@@ -311,7 +343,7 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
         raise DataError(
             "respondents stand twice",
             param=where,
-            expected="ids that are unique within a country",
+            expected=f"ids that are unique within a country{f' and {within}' if within else ''}",
             got=f"{int(twice.sum())} rows too many: {', '.join(examples)}" + (" ..." if twice.sum() > 4 else ""),
             hint="remove the copies, or name the column that tells respondents apart",
         )
@@ -328,7 +360,7 @@ def _fraction(
     where = f"{source}, column {codebook.fpc.column} (fpc)"
     there = ~np.isin(country, _country_positions(codebook, codebook.fpc))
     fraction = np.zeros(len(table))
-    given = _numbers(table.loc[there, codebook.fpc.column], set(), where)
+    given = _numbers(table.loc[there, codebook.fpc.column], Missing(), where)
     if not (given > 0).all():
         raise DataError(
             "is missing, zero or negative",
@@ -397,8 +429,9 @@ def _noted(survey: Survey) -> dict[str, int]:
     strata_of_code, psus_of_stratum = (psus.groupby(["country", by]).size() for by in ("psu", "stratum"))
     shared = strata_of_code[strata_of_code > 1].groupby("country").size()
     lone = psus_of_stratum[psus_of_stratum == 1].groupby("country").size()
+    sizes = np.bincount(survey.country, minlength=len(names))
     noted: dict[str, int] = {}
-    for number, name in enumerate(names):
+    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         counts = {
             f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(number, 0),
             f"strata with one PSU in {name} (centred at the mean of all its PSUs)": lone.get(number, 0),
@@ -408,6 +441,7 @@ def _noted(survey: Survey) -> dict[str, int]:
             respondents = table[number]
             alone = np.count_nonzero(respondents) == 1
             counts[f"{attribute} has one level in {name}, respondents"] = respondents.sum() if alone else 0
+            counts[f"{attribute} is missing for everyone in {name}, respondents"] = 0 if respondents.any() else size
         noted |= {what: int(count) for what, count in counts.items() if count}
     return noted
 
@@ -426,4 +460,4 @@ def _count(counts: dict[str, int], reason: str, rows: np.ndarray | pd.Series) ->
 
 def _optional_columns(codebook: Codebook) -> list[str]:
     """Columns that a file may lack, because some country has no such column."""
-    return [part.column for part in codebook.design if part.absent_in]
+    return [column for part in codebook.design if part.absent_in for column in part.columns]

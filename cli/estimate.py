@@ -14,13 +14,38 @@ def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
     return [] if text == "none" else names(ctx, param, text)
 
 
+def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> dict[str, dict[str, object]]:
+    """Read COLUMN=CODE,CODE or COLUMN=LOW..HIGH; a click callback."""
+    rows: dict[str, dict[str, object]] = {}
+    for text in texts:
+        column, _, meant = text.partition("=")
+        low, dots, high = meant.partition("..")
+        codes = [code.strip() for code in meant.split(",") if code.strip()]
+        if not column or not codes or column in rows:
+            raise click.BadParameter(f"{text!r}: expected COLUMN=CODE,CODE or COLUMN=LOW..HIGH, each column once")
+        try:
+            rows[column] = {"range": (float(low), float(high))} if dots else {"codes": codes}
+        except ValueError:
+            raise click.BadParameter(f"{text!r}: LOW and HIGH are not numbers") from None
+    return rows
+
+
 @click.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--codebook", required=True, metavar="NAME|FILE", help="A shipped codebook's name, or a YAML file.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
-@click.option("--attributes", callback=names, metavar="A,B", help="Attributes of the lattice.  [default: all]")
+@click.option(
+    "--attributes", callback=names, metavar="A,B", help="Attributes of the lattice.  [default: the codebook's lattice]"
+)
 @click.option("--values", callback=names, metavar="A,B", help="Values (questions).  [default: all]")
 @click.option("--countries", callback=names, metavar="A,B", help="Countries.  [default: all in the data]")
+@click.option(
+    "--rows",
+    callback=_rows,
+    multiple=True,
+    metavar="COLUMN=CODES",
+    help="Rows to take: year=2018,2021 or year=2018..2022. Can be given several times.  [default: the codebook's]",
+)
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
@@ -57,6 +82,7 @@ def estimate(
     data: tuple[str, ...],
     codebook: str,
     output: Path | None,
+    rows: dict[str, dict[str, object]],
     jobs: int,
     scheduler: str | None,
     resume: bool,
@@ -88,11 +114,13 @@ def estimate(
             raise click.UsageError("Missing option '-o' / '--output' (or --dry-run).")
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         store = _store(output, resume=resume, force=force)
-    survey = read_survey(data, load_codebook(codebook))
+    book = load_codebook(codebook)
+    survey = read_survey(data, book.with_rows(rows) if rows else book)
     plan = make_plan(survey, **choices)  # type: ignore[arg-type]  # names and types are those of the options
+    if plan.unverified:
+        note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
     if dry_run:
-        columns, rows = plan.table()
-        print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", columns, rows)
+        print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", *plan.table())
         return
     assert output is not None
     try:

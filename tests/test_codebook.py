@@ -44,7 +44,7 @@ def write(tmp_path, raw) -> str:
 
 
 def test_shipped__all_load():
-    assert shipped_codebooks() == ["ess-immigration", "gss-spending", "wvs-sample"]
+    assert {"ess-immigration", "gss-spending", "wvs-sample", "wvs7", "ess11", "gss"} <= set(shipped_codebooks())
     for name in shipped_codebooks():
         book = load_codebook(name)
         assert book.name == name
@@ -123,6 +123,24 @@ BROKEN = {
         "stands twice",
     ),
     "version": (change(["codebook"], 2), "codebook"),
+    "listed below missing_below": (change(["values", "trust", "missing_below"], 2), "missing everywhere"),
+    "rows without codes": (change(["rows"], {"year": {}}), "rows.year.*either codes or a range"),
+    "strange lattice": (change(["lattice"], ["age"]), "lattice.*not attributes"),
+    "lattice twice": (change(["lattice"], ["sex", "sex"]), "named twice"),
+    "two of one column": (
+        change(["attributes", "gender"], MINIMAL["attributes"]["sex"]),
+        "sex and gender are of one column",
+    ),
+    "strange coding": (change(["countries", "coding"], "iso-number"), "countries.coding"),
+    "no countries": (change(["countries"], {"column": "c"}), "countries.levels"),
+    "own country code twice": (
+        change(
+            ["countries"],
+            {"column": "c", "coding": "iso-alpha2", "levels": {"A": {"codes": ["NO", "NO"], "label": "A"}}},
+        ),
+        "listed twice",
+    ),
+    "weight within": (change(["weight"], {"column": "w", "within": "year"}), "weight.within"),
 }
 
 
@@ -131,6 +149,58 @@ def test_broken__says_what(tmp_path, case):
     raw, message = BROKEN[case]
     with pytest.raises(CodebookError, match=message):
         load_codebook(write(tmp_path, raw))
+
+
+def test_countries__by_a_coding_and_the_surveys_own(tmp_path):
+    own = {
+        "GBR": {"codes": [826], "label": "Great Britain"},
+        "NIR": {"codes": [909], "label": "Northern Ireland"},
+        "GDR": {"codes": ["276"], "label": "East Germany"},
+    }
+    raw = change(["countries"], {"column": "c", "coding": "iso-numeric", "levels": own})
+    levels = load_codebook(write(tmp_path, raw)).countries.levels
+    assert levels["NOR"].codes == ("578",)
+    assert (levels["NOR"].label, levels["NOR"].region) == ("Norway", "Northern Europe")
+    assert levels["USA"].label == "the United States"
+    assert levels["GBR"].label == "Great Britain"
+    assert "DEU" not in levels  # its code means another country here
+    assert len(levels) == 249 - 1 + 2
+    again = load_codebook(write(tmp_path, raw)).with_rows({"year": {"codes": [1]}})
+    assert again.countries.levels == levels
+
+
+def test_missing_below__the_nearest_holds_and_text_is_no_number(tmp_path):
+    raw = change(["missing_below"], 0) | {"missing": ["x"]}
+    raw["values"]["trust"]["missing_below"] = -5
+    book = load_codebook(write(tmp_path, raw))
+    everywhere, trust = book.missing_codes(), book.missing_codes(book.values["trust"])
+    assert [code in everywhere for code in ("-1", "-0.5", "0", "1", "x", "-1_0", "nan", "")] == [
+        *(True, True, False, False, True),
+        *(False, False, False),
+    ]
+    assert [code in trust for code in ("-1", "-5", "-6", "x")] == [False, False, True, True]
+
+
+def test_rows__said_anew_give_another_hash(tmp_path):
+    book = load_codebook(write(tmp_path, change(["rows"], {"year": {"codes": [2018.0]}, "wave": {"codes": [1, 2]}})))
+    assert {column: str(rows) for column, rows in book.rows.items()} == {"year": "2018", "wave": "1,2"}
+    other = book.with_rows({"year": {"range": (2018, 2022)}})
+    assert {column: str(rows) for column, rows in other.rows.items()} == {"year": "2018..2022", "wave": "1,2"}
+    assert other.sha256 != book.sha256
+    assert other.columns == ["c", "year", "wave", "s", "t"]
+    with pytest.raises(CodebookError, match="upside down"):
+        book.with_rows({"year": {"range": (2022, 2018)}})
+
+
+def test_unverified__named_where_used(tmp_path):
+    raw = change(["attributes", "sex", "unverified"], True)
+    raw["values"]["trust"]["unverified"] = True
+    book = load_codebook(write(tmp_path, raw))
+    assert book.unverified_parts(["sex"], ["trust"]) == ["attribute sex", "value trust"]
+    assert book.unverified_parts([], ["trust"]) == ["value trust"]
+    assert load_codebook(write(tmp_path, MINIMAL)).unverified_parts(["sex"], ["trust"]) == []
+    whole = load_codebook(write(tmp_path, raw | {"unverified": True}))
+    assert whole.unverified_parts([], []) == ["the whole codebook"]
 
 
 def test_not_yaml_not_mapping_not_there(tmp_path):

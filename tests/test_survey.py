@@ -358,3 +358,74 @@ def test_noted__an_attribute_with_one_level_in_a_country():
 def test_hash__columns_that_are_not_read_change_nothing():
     assert from_table(people(), book()).data_sha256 == from_table(people(z=range(6)), book()).data_sha256
     assert from_table(people(), book()).data_sha256 != from_table(people(s=1), book()).data_sha256
+
+
+def test_missing_below__numbers_only():
+    book = Codebook.model_validate(BOOK.model_dump() | {"missing": [], "missing_below": 0})
+    data = table(s=[0, 1, -2, -1], i=[1.5, -999, -1, 2.0], t=[1, -4, "9", 2.0])
+    survey = from_table(data, book)
+    assert survey.attributes["sex"].tolist() == [0, 1, -1, -1]
+    assert survey.values["trust"].tolist() == [2, -1, -1, 1]
+    np.testing.assert_array_equal(survey.covariates["income"], [1.5, np.nan, np.nan, 2.0])
+
+
+def test_country_codes__text_with_zeros_and_floats():
+    raw = BOOK.model_dump() | {"countries": {"column": "c", "coding": "iso-numeric"}}
+    book = Codebook.model_validate(raw | dict.fromkeys(("weight", "stratum")))
+    survey = from_table(table(c=["008", "8", 32.0, 578]), book)
+    assert [survey.country_names[i] for i in survey.country] == ["ALB", "ALB", "ARG", "NOR"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "kept", "lost"),
+    [
+        ({"y": {"codes": ["2018", 2021]}}, [0, 1, 3], {"rows outside y 2018,2021": 1}),
+        ({"y": {"range": (2018, 2020)}}, [0, 3], {"rows outside y 2018..2020": 2}),
+        (
+            {"y": {"range": (2000, 2021)}, "t": {"codes": [1, 2]}},
+            [0, 3],
+            {"rows outside y 2000..2021": 1, "rows outside t 1,2": 1},
+        ),
+    ],
+)
+def test_rows__others_are_set_aside_first(rows, kept, lost):
+    """What is wrong in rows that are not meant is no error: here a country, a weight and an option."""
+    data = table(y=[2018, 2021.0, np.nan, "2018"], c=["NA", "NA", "Atlantis", "None"], w=[0.5, 2.0, -1, np.nan])
+    survey = from_table(data, BOOK.with_rows(rows))
+    np.testing.assert_array_equal(survey.values["trust"], np.array([2, 0, -1, 1])[kept])
+    assert {reason: n for reason, n in survey.lost.items() if reason.startswith("rows")} == lost
+
+
+def test_rows__none_left():
+    with pytest.raises(DataError, match=r"column y \(rows\): no row is left") as caught:
+        from_table(table(y=[2018, 2019, 2018, ""]), BOOK.with_rows({"y": {"codes": [2020]}}))
+    assert "expected: 2020" in str(caught.value)
+    assert "2018, 2019" in str(caught.value)
+    with pytest.raises(DataError, match="table, column: unknown name"):
+        from_table(table(), BOOK.with_rows({"y": {"codes": [2020]}}))
+
+
+def test_within__codes_begin_anew():
+    raw = BOOK.model_dump() | {"weight": None}
+    raw |= {
+        "stratum": {"column": "h", "within": "y"},
+        "psu": {"column": "p", "within": "y"},
+        "id": {"column": "n", "within": "y"},
+    }
+    book = Codebook.model_validate(raw)
+    data = table(c=["NA"] * 4, h=[1, 1, 1, 1], p=[5, 5, 5, 6], n=[1, 2, 1, 2], y=[2018, 2018, 2021, 2021])
+    survey = from_table(data, book)
+    assert len(set(survey.stratum)) == 2
+    assert len(set(survey.psu)) == 3
+    assert len(set(survey.identity)) == 4
+    with pytest.raises(DataError, match=r"\(id\): respondents stand twice") as caught:
+        from_table(data.assign(n=[1, 2, 1, 1]), book)
+    assert "within a country and y" in str(caught.value)
+    with pytest.raises(DataError, match=r"column h or y \(stratum\): is missing"):
+        from_table(data.assign(y=[2018, np.nan, 2021, 2021]), book)
+
+
+def test_noted__an_attribute_missing_for_everyone():
+    survey = from_table(table(s=[0, 1, -1, np.nan]), BOOK)
+    assert survey.noted["sex is missing for everyone in B, respondents"] == 2
+    assert "sex is missing for everyone in A, respondents" not in survey.noted

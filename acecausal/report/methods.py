@@ -51,6 +51,10 @@ def _data(cube: xr.Dataset, attrs: Mapping[str, Any]) -> Iterator[str]:
     yield f"Data: {people}{sizes}."
     if attrs.get("source"):
         yield f"Source: {str(attrs['source']).rstrip('.')}."
+    if isinstance(attrs.get("rows"), dict) and attrs["rows"]:
+        yield f"Rows: {'; '.join(f'{column} {meant}' for column, meant in attrs['rows'].items())}."
+    if attrs.get("unverified"):
+        yield f"Codes that the codebook marks as unverified: {', '.join(attrs['unverified'])}."
     if isinstance(attrs.get("lost"), dict):
         lost = "; ".join(f"{reason}: {number:,}" for reason, number in attrs["lost"].items())
         yield f"Rows or answers lost: {lost or 'none'}."

@@ -333,6 +333,34 @@ class Codebook(_Part):
         """
         return _validated(self.model_dump() | {"rows": {**self.rows, **rows}}, "rows")
 
+    @property
+    def listed(self) -> dict[str, set[str]]:
+        """The codes of levels and options, by column."""
+        found: dict[str, set[str]] = {}
+        for attribute in self.attributes.values():
+            codes = [code for level in attribute.levels.values() for code in level.codes]
+            found.setdefault(attribute.column, set()).update(map(code_key, codes))
+        for value in self.values.values():
+            codes = [code for option in value.options for code in option.codes]
+            found.setdefault(value.column, set()).update(map(code_key, codes))
+        return found
+
+    def only(self, values: Iterable[str]) -> Codebook:
+        """Give the codebook of these values alone, so that no other value's column need be in the file.
+
+        Attributes cannot be left out like this: those that are not in the lattice are held fixed.
+
+        Raises
+        ------
+        AceError
+            For a name that is not in the codebook.
+        """
+        asked = list(values)
+        for name in asked:
+            if name not in self.values:
+                raise unknown("values", name, self.values)
+        return self.model_copy(update={"values": {name: s for name, s in self.values.items() if name in asked}})
+
     def attribute(self, name: str) -> Attribute:
         """Give the attribute as the lattice wants it; a level without a phrase is worded by its label."""
         spec = self.attributes[name]

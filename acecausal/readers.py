@@ -1,24 +1,31 @@
 """Survey files as tables of codes: the named columns, as they are in the file; and the labels that files carry.
 
-What a .sav file declares as user-missing, and Stata's extended missing codes (.a to .z), arrive as empty cells.
+What a .sav file declares as user-missing arrives as an empty cell, unless it is asked for; Stata's extended missing
+codes (.a to .z) always do.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
+from pandas.api.types import union_categoricals
 
 from acecausal.codebook import code_key
 from acecausal.errors import DataError, unknown
 
 T = TypeVar("T")
+Load = Callable[[Path, list[str], Mapping[str, Collection[str]]], pd.DataFrame]
+
+#: Rows of a CSV file that are text in memory at once.
+CHUNK = 50_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +70,29 @@ def read_labels(path: str | Path) -> Labels:
     return Labels(tuple(found.column_names), variables, values)
 
 
-def read_table(path: str | Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> pd.DataFrame:
-    """Read the named columns of one file, codes as they are in the file; `optional` ones may be absent.
+def read_table(
+    path: str | Path,
+    columns: Sequence[str],
+    *,
+    optional: Sequence[str] = (),
+    listed: Mapping[str, Collection[str]] | None = None,
+) -> pd.DataFrame:
+    """Read the named columns of one file, codes as they are in the file.
 
-    Columns are found whatever their case, if that leaves no doubt, and named as they are asked for.
+    Parameters
+    ----------
+    path : str or Path
+    columns : sequence of str
+        Found whatever their case, if that leaves no doubt, and named as they are asked for.
+    optional : sequence of str
+        Those that may be absent.
+    listed : dict of str to collection of str, optional
+        By column, codes (as `code_key` spells them) that count though a .sav file declares them missing.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Text of CSV and Parquet files as categoricals.
 
     Raises
     ------
@@ -81,7 +107,8 @@ def read_table(path: str | Path, columns: Sequence[str], *, optional: Sequence[s
 
     def read() -> pd.DataFrame:
         chosen = choose_columns(columns, header(path), optional, text)
-        return take(load(path, list(dict.fromkeys(chosen.values()))), chosen)
+        kept = {chosen[column]: codes for column, codes in (listed or {}).items() if column in chosen}
+        return take(load(path, list(dict.fromkeys(chosen.values())), kept), chosen)
 
     table = _guarded(path, read)
     if table.empty:
@@ -125,7 +152,23 @@ def take(table: pd.DataFrame, chosen: dict[str, str]) -> pd.DataFrame:
     return table[list(chosen.values())].set_axis(list(chosen), axis=1)
 
 
-def _known(path: str | Path) -> tuple[Path, tuple[Callable, Callable]]:
+def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Put tables below one another; categoricals stay so, and a column that a table lacks is empty there."""
+    if len(tables) == 1:
+        return tables[0]
+
+    def column(name: str) -> Any:
+        parts = [table[name] if name in table else pd.Series(np.nan, table.index) for table in tables]
+        categorical = all(isinstance(part.dtype, pd.CategoricalDtype) for part in parts)
+        if categorical and len({part.cat.categories.dtype for part in parts}) == 1:
+            return union_categoricals(parts)
+        return pd.concat(parts, ignore_index=True)
+
+    names = dict.fromkeys(name for table in tables for name in table)
+    return pd.DataFrame({name: column(name) for name in names}, index=pd.RangeIndex(sum(map(len, tables))))
+
+
+def _known(path: str | Path) -> tuple[Path, tuple[Callable[[Path], list[str]], Load]]:
     path = Path(path)
     suffix = path.suffix.lower()
     if not path.exists():
@@ -184,9 +227,13 @@ def _separator(path: Path) -> str:
     return max(",;\t", key=header.count)
 
 
-def _csv(path: Path, columns: list[str]) -> pd.DataFrame:
+def _csv(path: Path, columns: list[str], _listed: Mapping[str, Collection[str]]) -> pd.DataFrame:
     # codes stay text: a level called "None" or a country called "NA" must not vanish as a missing value
-    return pd.read_csv(path, usecols=columns, sep=_separator(path), dtype=str, keep_default_na=False, index_col=False)
+    with pd.read_csv(
+        path, usecols=columns, sep=_separator(path), dtype=str, keep_default_na=False, index_col=False,
+        chunksize=CHUNK,
+    ) as chunks:  # fmt: skip
+        return stack([chunk.astype("category") for chunk in chunks])
 
 
 def _parquet_header(path: Path) -> list[str]:
@@ -195,8 +242,14 @@ def _parquet_header(path: Path) -> list[str]:
     return list(pyarrow.parquet.read_schema(path).names)
 
 
-def _parquet(path: Path, columns: list[str]) -> pd.DataFrame:
-    return pd.read_parquet(path, columns=columns)
+def _parquet(path: Path, columns: list[str], _listed: Mapping[str, Collection[str]]) -> pd.DataFrame:
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    schema = pyarrow.parquet.read_schema(path)
+    text = [name for name in columns if schema.field(name).type in (pa.string(), pa.large_string())]
+    # without pandas' own notes, which make columns of the index
+    return pyarrow.parquet.read_table(path, columns=columns, read_dictionary=text).to_pandas(ignore_metadata=True)
 
 
 def _metadata(path: Path) -> Any:
@@ -210,19 +263,30 @@ def _labelled_header(path: Path) -> list[str]:
     return list(_metadata(path).column_names)
 
 
-def _sav(path: Path, columns: list[str]) -> pd.DataFrame:
+def _sav(path: Path, columns: list[str], listed: Mapping[str, Collection[str]]) -> pd.DataFrame:
     import pyreadstat
 
-    return pyreadstat.read_sav(path, usecols=columns)[0]
+    table, about = pyreadstat.read_sav(path, usecols=columns, user_missing=True)
+    ranges: dict[str, list[Any]] = about.missing_ranges  # of {lo, hi}
+    for name, parts in ranges.items():
+        codes = table[name].dropna().unique()
+        declared = [code for code in codes if any(_within(code, part["lo"], part["hi"]) for part in parts)]
+        gone = [code for code in declared if code_key(code) not in listed.get(name, ())]
+        table[name] = table[name].mask(table[name].isin(gone))
+    return table
 
 
-def _dta(path: Path, columns: list[str]) -> pd.DataFrame:
+def _within(code: Any, low: Any, high: Any) -> bool:
+    return isinstance(code, str) == isinstance(low, str) and low <= code <= high
+
+
+def _dta(path: Path, columns: list[str], _listed: Mapping[str, Collection[str]]) -> pd.DataFrame:
     import pyreadstat
 
     return pyreadstat.read_dta(path, usecols=columns)[0]
 
 
-READERS: dict[str, tuple[Callable, Callable]] = {
+READERS: dict[str, tuple[Callable[[Path], list[str]], Load]] = {
     ".csv": (_csv_header, _csv),
     ".tsv": (_csv_header, _csv),
     ".parquet": (_parquet_header, _parquet),

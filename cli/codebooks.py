@@ -1,0 +1,120 @@
+"""acecausal codebooks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from cli.console import force_option, note, print_table
+
+
+@click.group()
+def codebooks() -> None:
+    """Say what the columns of a survey file mean: list, show, check or draft codebooks."""
+
+
+@codebooks.command("list")
+def list_() -> None:
+    """List the codebooks that come with the program."""
+    from acecausal.codebook import load_codebook, shipped_codebooks
+
+    rows = []
+    for name in shipped_codebooks():
+        book = load_codebook(name)
+        parts = book.unverified_parts(book.attributes, book.values)
+        doubtful = "all" if book.unverified else str(len(parts) or "-")
+        rows.append([name, book.title, str(len(book.attributes)), str(len(book.values)), doubtful])
+    print_table("codebooks", ["name", "survey", "attributes", "values", "unverified"], rows)
+
+
+@codebooks.command()
+@click.argument("codebook")
+@click.option("--json", "as_json", is_flag=True, help="The whole codebook as JSON.")
+def show(codebook: str, as_json: bool) -> None:
+    """Show a codebook, by name or from a YAML file: columns, levels, questions, options."""
+    from acecausal.codebook import load_codebook
+
+    book = load_codebook(codebook)
+    if as_json:
+        click.echo(book.model_dump_json(indent=1))
+        return
+    click.echo(f"{book.title}\nsource: {book.source}\nlicence: {book.licence}")
+    click.echo(f"country: {book.countries.column} ({len(book.countries.levels)} known)")
+    for kind in ("weight", "stratum", "psu", "fpc", "id"):
+        part = getattr(book, kind)
+        if part:
+            click.echo(f"{kind}: {', '.join(part.columns)}{f' ({part.note})' if part.note else ''}")
+    click.echo(f"lattice: {', '.join(book.lattice or book.attributes)}")
+    flag = {True: "  (unverified)", False: ""}
+    for name, attribute in book.attributes.items():
+        click.echo(f"\n{name}  [{attribute.column}] {attribute.label}{flag[attribute.unverified or book.unverified]}")
+        for level, spec in attribute.levels.items():
+            click.echo(f"    {level}{' (baseline)' if level == attribute.baseline else ''}: {spec.label}  [{spec}]")
+    for name, value in book.values.items():
+        click.echo(
+            f"\n{name}  [{value.column}] {value.scale}, {value.topic}{flag[value.unverified or book.unverified]}"
+        )
+        click.echo(f"    {value.question}")
+        for position, option in enumerate(value.options, 1):
+            click.echo(f"    {position}. {option.label}  [{','.join(map(str, option.codes))}]")
+
+
+@codebooks.command()
+@click.argument("data", nargs=-1, required=True)
+@click.option("--codebook", required=True, help="Name of a shipped codebook, or a YAML file.")
+@click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+@click.pass_context
+def check(ctx: click.Context, data: tuple[str, ...], codebook: str, as_json: bool) -> None:
+    """Check files against a codebook: which columns, codes and labels differ, and what to do.
+
+    Only the columns that the codebook names are read. Exit code 1 if `estimate` would stop or give wrong numbers.
+
+    Example: acecausal codebooks check WVS_Cross-National_Wave_7_spss_v6_0.sav --codebook wvs7
+    """
+    from dataclasses import asdict
+
+    from acecausal.checking import check as check_files
+    from acecausal.codebook import load_codebook
+
+    book = load_codebook(codebook)
+    findings = check_files(list(data), book)
+    if as_json:
+        click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
+    else:
+        for found in findings:
+            where = " ".join(filter(None, (f"column {found.column}" if found.column else "", f"({found.about})")))
+            click.echo(f"{found.severity}: {where}: {found.what}")
+            for key in ("expected", "got", "hint"):
+                if getattr(found, key):
+                    click.echo(f"  {key}: {getattr(found, key)}")
+    errors = sum(found.severity == "error" for found in findings)
+    note(f"{errors} errors, {len(findings) - errors} warnings: {', '.join(data)} against codebook {book.name}")
+    if errors:
+        ctx.exit(1)
+
+
+@codebooks.command()
+@click.argument("data")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="The codebook to write: .yaml.  [default: stdout]"
+)
+@force_option
+def new(data: str, output: Path | None, force: bool) -> None:
+    """Draft a codebook from a file's names, labels and codes, with a comment at every guess.
+
+    Example: acecausal codebooks new survey.sav -o survey.yaml
+    """
+    from acecausal.cube import check_output
+    from acecausal.drafting import draft
+
+    if output is not None:
+        check_output(output, suffixes=(".yaml", ".yml"), force=force)
+    text = draft(data)
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    output.write_text(text, encoding="utf-8")
+    note(f"{output}: a draft. Read it, above all where it says 'guess', then acecausal codebooks check {data}")

@@ -7,6 +7,8 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -94,7 +96,10 @@ def test_readme__commands_are_real():
     used = re.findall(r"^acecausal (\w+)(.*)$", text, re.M)
     assert len(used) >= 5
     for name, rest in used:
-        flags = {flag for parameter in main.commands[name].params for flag in parameter.opts}
+        command = main.commands[name]
+        if isinstance(command, click.Group):
+            command = command.commands[rest.split()[0]]
+        flags = {flag for parameter in command.params for flag in parameter.opts}
         for flag in re.findall(r"--[a-z-]+", rest):
             assert flag in flags, (name, flag)
     for name in main.commands:

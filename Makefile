@@ -31,6 +31,7 @@ bench: install
 	$(BIN)/python benchmarks/estimation.py
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/shrinkage.py
+	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/alignment.py
 	$(BIN)/python benchmarks/elicitation.py
 	$(BIN)/python benchmarks/recovery.py --quick

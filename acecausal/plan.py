@@ -275,7 +275,8 @@ def _fits(
             treatment = lattice.attributes[contrast.attribute].name
             complete = np.ones(rows.sum(), dtype=bool)
             for name in {treatment, *adjustment[treatment], *modifiers[treatment]}:
-                complete &= known[name]
+                if name == treatment or known[name].any():  # what was never asked there cannot be held fixed
+                    complete &= known[name]
             for members in batches:
                 someone = (answered[list(members)].any(axis=0) & complete).sum()
                 yield Fit(c, t, members, int(someone), sum(len(values[v].options) for v in members))

@@ -60,7 +60,7 @@ class Sample:
         answered = np.zeros(len(self.survey), dtype=bool)
         for v in fit.values:
             answered |= self.survey.values[self.plan.values[v].name] >= 0
-        for name in (treatment, *self.plan.held(treatment)):
+        for name in (treatment, *filter(self._asked, self.plan.held(treatment))):
             answered &= self._known(name)
         return np.flatnonzero(answered)
 
@@ -87,7 +87,9 @@ class Sample:
         columns = [np.empty((len(self.survey), 0))]
         for name in self.plan.held(treatment):
             if name in self.survey.covariates:
-                columns.append(self.survey.covariates[name][:, None])
+                columns.append(
+                    self.survey.covariates[name][:, None] if self._asked(name) else np.zeros((len(self.survey), 1))
+                )
             else:
                 spec = book.attributes[name]
                 others = [i for i, level in enumerate(spec.levels) if level != spec.baseline]
@@ -105,7 +107,7 @@ class Sample:
         book = self.survey.codebook
         column = book.attributes[treatment].column
         columns = [np.empty((len(self.survey), 0))]
-        for name in self.plan.adjustment[treatment]:
+        for name in filter(self._asked, self.plan.adjustment[treatment]):
             if name in self.survey.covariates:
                 if book.covariates[name].column != column:  # the treatment's own column says nothing more about it
                     columns.append(self.survey.covariates[name][:, None])
@@ -113,6 +115,10 @@ class Sample:
                 codes = range(1, len(book.attributes[name].levels))
                 columns.append(indicators(self.survey.attributes[name], codes))
         return np.concatenate(columns, axis=1)
+
+    def _asked(self, name: str) -> bool:
+        """Whether anybody in the country has it; what was never asked there cannot be held fixed."""
+        return bool(self._known(name).any())
 
     def _known(self, name: str) -> np.ndarray:
         if name in self.survey.attributes:

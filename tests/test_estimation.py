@@ -14,6 +14,7 @@ from acecausal import schema
 from acecausal.errors import AceError
 from acecausal.estimation import estimate
 from acecausal.plan import make_plan
+from acecausal.simulate import World, draw
 from acecausal.survey import Survey
 
 
@@ -287,3 +288,30 @@ def test_country_without_respondents(wvs):
     part = take(wvs, wvs.country > 0)
     with pytest.raises(AceError, match="Australia: no respondents"):
         make_plan(part, countries=["Australia"])
+
+
+def test_never_asked__what_a_country_lacks_is_not_held_fixed_there():
+    """Oracle: a survey of that country, and a codebook, without the attribute (1e-12: other columns, other last bits).
+    The other country's numbers do not change."""
+    world = World.make(countries=2, values=2, attributes=3, options=3, seed=1)
+    survey = draw(world, 600, seed=2)
+    lacking = survey.country == 1
+    gone = np.where(lacking, -1, survey.attributes["residence"]).astype(np.int8)
+    bare = dataclasses.replace(survey, attributes=survey.attributes | {"residence": gone})
+    full, without = (estimate(s, make_plan(s)) for s in (survey, bare))
+    ok = without["status"].values == schema.OK
+    np.testing.assert_array_equal(without["effect"].values[0], full["effect"].values[0])
+    assert not ok[1][without["treatment"].values == "residence"].any()
+    known = [not str(p).count("residence") for p in without["persona"].values]
+    others = without["treatment"].values != "residence"
+    assert ok[1][others][..., known].sum() == 12  # every edge of the lattice of the other two, for both values
+    book = survey.codebook.model_copy(
+        update={"attributes": {n: a for n, a in survey.codebook.attributes.items() if n != "residence"}}
+    )
+    fewer = {n: a[lacking] for n, a in survey.attributes.items() if n != "residence"}
+    small = dataclasses.replace(take(survey, lacking), codebook=book, attributes=fewer)
+    oracle = estimate(small, make_plan(small))
+    np.testing.assert_allclose(
+        without.sel(persona=oracle["persona"], attribute=oracle["attribute"])["effect"].values[1],
+        oracle["effect"].values[0], rtol=0, atol=1e-12,
+    )  # fmt: skip

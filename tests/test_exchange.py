@@ -107,7 +107,9 @@ def imported(tree):
 @pytest.fixture(scope="module")
 def plain() -> xr.Dataset:
     """Associations from microdata without weights or clusters, where nobody's attributes are missing."""
-    survey, _ = simulate(World.make(levels=(2, 3), options=(2, 5, 4)), respondents=700, nonresponse=0.05)
+    survey, _ = simulate(
+        World.make(attributes=2, levels=(2, 3), values=3, options=(2, 5, 4)), respondents=700, nonresponse=0.05
+    )
     return estimate(survey, estimand="association")
 
 
@@ -441,7 +443,7 @@ def test_other_options_elsewhere__error_or_passed_over(tmp_path):
 
 def test_odd_names__stay_in_their_folder_and_are_told_apart(tmp_path):
     folder = plant(tmp_path / "eval", ["japan"])
-    odd = [os.fsdecode(b"caf\xe9\x1b[31m"), "<b>[red]x[/red]", "a\nb"]
+    odd = [os.fsdecode(b"caf\xe9\x1b[31m"), "<b>[red]x", "a\nb"]
     for path in folder.rglob("trust_real.json"):
         rows = json.loads(path.read_text())
         for number, name in enumerate(odd):
@@ -453,7 +455,7 @@ def test_odd_names__stay_in_their_folder_and_are_told_apart(tmp_path):
     cube = import_cube("ace-align", folder).cube
     assert cube.sizes["value"] == 8
     assert "<script>[bold]No one" in cube["option_label"].values
-    page = render(cube, [])
+    page = render(cube, {})
     assert "<script>[" not in page
     run("import", "ace-align", folder, "-o", tmp_path / "a.nc")
     broken = next(path for path in folder.rglob("*_real.json") if "\x1b" in path.name)
@@ -558,8 +560,8 @@ def test_pairs__published_wording_and_what_is_wrong(tmp_path):
         persona = [first, first.replace("a male", "a female").replace("male male", "male")]
         groups = [
             {
-                "prompt_text": f"{text} You have not completed a college education, and you are married.\nPlease answer."
-                "\n\nQuestion: Is [COUNTRY] rich?\n\nOptions (scale from 1 to 3):\n1: Yes\n\nAnswer:\n",
+                "prompt_text": f"{text} You have not completed a college education, and you are married.\nPlease "
+                "answer.\n\nQuestion: Is [COUNTRY] rich?\n\nOptions (scale from 1 to 3):\n1: Yes\n\nAnswer:\n",
                 "p_real": {"1": 0.5, "2": 0.25, "3": 0.25},
                 "mode_option": 1,
             }
@@ -574,7 +576,7 @@ def test_pairs__published_wording_and_what_is_wrong(tmp_path):
         path.write_text("\n\n".join(r if isinstance(r, str) else json.dumps(r) for r in rows))
         return import_cube("ace-align-pairs", path, Choices(**{"respondents": 50, **choices}))
 
-    with pytest.raises(DataError, match="one level|two levels"):  # only gender differs
+    with pytest.raises(DataError, match="two levels"):  # only gender differs
         read(row())
     other = row()
     for group in (other["group_A"], other["group_B"]):
@@ -632,7 +634,7 @@ def published_table(folder: Path, answers) -> dict[int, dict[str, float]]:
 
 
 def test_protocol__loop_over_the_exported_files(imported, plain, tmp_path):
-    """Oracle: a plain loop over the JSON tree. atol 1e-12 on 0..100 is 1e-14 relative: 1e-11 is asked."""
+    """Oracle: a plain loop over the JSON tree. atol 1e-12, on 0..100."""
     for number, human in enumerate((imported.cube, plain)):
         model = noisy_model(human, number)
         export_cube("ace-align", human, tmp_path / str(number))
@@ -690,7 +692,7 @@ def test_cells__round_trip(plain, imported, tmp_path):
         folder = tmp_path / str(number)
         lost = export_cube("popfidelity", cube, folder)
         assert lost[0].startswith("personas that specify less")
-        table = pd.read_csv(folder / "survey_cells.csv", float_precision="round_trip", keep_default_na=False)
+        table = pd.read_csv(folder / "survey_cells.csv", keep_default_na=False)
         assert table.columns.tolist() == ["cell_id", "question", "option", "share", "n", "source"]
         sums = table.groupby(["question", "cell_id"])["share"].sum()
         np.testing.assert_allclose(sums, 1, atol=1e-12)
@@ -708,7 +710,7 @@ def test_cells__of_a_model_and_of_a_cut_lattice(plain, tmp_path):
     assert "shifts and effects" in lost
     table = pd.read_csv(tmp_path / "m" / "model_cells.csv")
     assert table["source"].unique().tolist() == ["model"]
-    survey, _ = simulate(World.make(levels=(2, 2, 3), options=(3,)), respondents=400)
+    survey, _ = simulate(World.make(attributes=3, levels=(2, 2, 3), values=1, options=3), respondents=400)
     cut = estimate(survey, estimand="association", depth=2)
     export_cube("popfidelity", cut, tmp_path / "cut")
     back = aligned(import_cube("popfidelity", tmp_path / "cut").cube, cut)
@@ -852,7 +854,7 @@ def test_broom__is_the_table_of_the_cube(imported, tmp_path, suffix):
     result = run("export", "broom", tmp_path / "h.nc", "-o", tmp_path / f"a{suffix}")
     assert "cells of nominal values" in result.stderr
     path = tmp_path / f"a{suffix}"
-    found = pd.read_parquet(path) if suffix == ".parquet" else pd.read_csv(path, float_precision="round_trip")
+    found = pd.read_parquet(path) if suffix == ".parquet" else pd.read_csv(path)
     expected = imported.cube.ace.table().dropna(subset=["estimate"])
     pd.testing.assert_frame_equal(found, expected.reset_index(drop=True), check_exact=True, check_dtype=False)
     assert {"term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high", "country"} <= set(found)
@@ -870,7 +872,7 @@ def test_downstream__takes_an_imported_cube(imported, tmp_path):
     assert np.isfinite(result["effect"]["ceiling"])
     assert len(make_targets(imported.cube, source="association")) == 8
     assert len(make_targets(imported.cube, source="shrunk")) == 8
-    assert "Association" in render(imported.cube, [("model", model)]).title()
+    assert "Association" in render(imported.cube, {"model": model}).title()
     partial = read_subpop(tmp_path / "a.jsonl", subpop_rows(), baselines={"SEX": "Male"}).cube
     assert compare(partial, noisy_model(partial))["level"]["cells"] == 6
 

@@ -201,7 +201,8 @@ def _level_cells(human: xr.Dataset, model: xr.Dataset) -> dict[str, np.ndarray]:
         cells["distance"][:, v] = distribution_distance(p, answers[:, v], k, scale)
         cells["null"][:, v] = distribution_distance(p, marginal[:, v], k, scale)
         cells["ceiling"][:, v] = expected_distance(option_se, cumulative_se, k, scale)
-    cells["used"] = (human["n"].values >= MIN_RESPONDENTS) & np.isfinite(cells["distance"])
+    # a cube of other programs' subgroups may lack the marginal, and with it the null
+    cells["used"] = (human["n"].values >= MIN_RESPONDENTS) & np.isfinite(cells["distance"]) & np.isfinite(cells["null"])
     return cells
 
 

@@ -586,6 +586,10 @@ def test_pairs__published_wording_and_what_is_wrong(tmp_path):
     assert cube["country"].values.tolist() == ["great_britain"]
     assert cube["treatment"].values.tolist() == ["gender", "education", "residence", "marital_status"]
     assert (cube["n"].values > 0).sum() == 4
+    level = compare(cube, noisy_model(cube))["level"]  # nobody is in all: there is no marginal, hence no null
+    assert (level["cells"], level["null"], level["distance"]) == (0, None, None)
+    bare = [{**part, "options": [1, 2, 3]} for part in (row(), other)]
+    assert read(*bare).cube["option_label"].values.tolist() == [["Yes", "2", "3"]]  # the prompt words the first only
     with pytest.raises(DataError, match="--respondents"):
         read(row(), respondents=None)
     for wrong, says in (

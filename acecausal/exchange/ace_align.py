@@ -86,22 +86,24 @@ def read(path: Path, choices: Choices) -> Imported:
     digest, rows = hashlib.sha256(), []
     asked: dict[tuple[str, str], tuple[list[int], str]] = {}
     for file in files:
+        name = shown(file.path)
         try:
             text = read_text(file.path)
-            found = parse_json(text, shown(file.path))
+            found = parse_json(text, name)
             if not isinstance(found, list):
-                raise DataError("is no list", param=shown(file.path), expected="a JSON list", got=type(found).__name__)
+                raise DataError("is no list", param=name, expected="a JSON list", got=type(found).__name__)
         except DataError as error:
             log.problem(error)
             continue
         digest.update(text.encode())
         for number, raw in enumerate(found):
             try:
-                row = _row(raw, file, f"{shown(file.path)}, row {number}", log)
+                row = _row(raw, file, f"{name}, row {number}", log)
             except DataError as error:
                 log.problem(error)
                 continue
-            asked[row.topic, row.question_id] = (options_of(raw, row.where)[0], raw["question_text"])
+            if (row.topic, row.question_id) not in asked:
+                asked[row.topic, row.question_id] = (options_of(raw, row.where)[0], raw["question_text"])
             if row.n:
                 rows.append(row)
             else:

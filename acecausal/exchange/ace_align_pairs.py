@@ -71,7 +71,7 @@ def read(path: Path, choices: Choices) -> Imported:
             raw = parse_json(line, where)
             for name in ("group_A", "group_B"):
                 row, text = _row(raw, name, f"{where}, {name}", choices, numbers, log)
-                asked[row.topic, row.question_id] = (options_of(raw, where)[0], text)
+                asked.setdefault((row.topic, row.question_id), text)
                 key = (row.country[0], row.topic, row.question_id, tuple(sorted(row.levels.items())))
                 first = rows.setdefault(key, row)
                 if (first.shares, first.n) != (row.shares, row.n):
@@ -145,8 +145,8 @@ def _prompt(country: Country, value: Value, lattice: Lattice, persona: int) -> s
 
 def _row(
     raw: Any, name: str, where: str, choices: Choices, numbers: dict[Any, str], log: Log
-) -> tuple[Row, str]:  # fmt: skip
-    """Read one group of a row; also gives the question as it stood in the prompt."""
+) -> tuple[Row, tuple[list[int], str]]:  # fmt: skip
+    """Read one group of a row; also gives the codes, and the question as it stood in the prompt."""
     group = part(raw, name, dict, where)
     prompt = part(group, "prompt_text", str, where)
     _, there, rest = prompt.partition("Question: ")
@@ -156,7 +156,7 @@ def _row(
             "the prompt cannot be read", param=where, expected="'Question: ...', an empty line, 'Options ...'",
             got=shown(repr(prompt[:60])),
         )  # fmt: skip
-    codes, labels = options_of(raw, where)
+    codes, labels = options_of(_with_labels(raw, rest), where)
     if "demographics" in group:
         levels = {str(a): str(level) for a, level in part(group, "demographics", dict, where).items()}
         label = levels.pop("country", "")
@@ -199,4 +199,12 @@ def _row(
             "mode_option is not what most people chose", param=where,
             expected=codes[row.shares.index(max(row.shares))], got=shown(repr(mode)),
         )  # fmt: skip
-    return row, question
+    return row, (codes, question)
+
+
+def _with_labels(raw: Any, prompt: str) -> Any:
+    """Where options are a bare list of codes, take their labels from the prompt's lines ``code: label``."""
+    if not isinstance(raw.get("options"), list):
+        return raw
+    lines = dict(re.findall(r"^(-?\d+): (.*)$", prompt, re.MULTILINE))
+    return {**raw, "options": {str(code): lines.get(str(code), str(code)) for code in raw["options"]}}

@@ -106,7 +106,10 @@ def gather(
         comes with other options than before or a group that comes twice (which may be passed over).
     """
     if not rows:
-        raise DataError("holds no row that can be used", param=source)
+        raise DataError(
+            "holds no row that can be used", param=source,
+            got=f"{len(log.problems)} problems, the first: {log.problems[0]}" if log.problems else "",
+        )  # fmt: skip
     lattice, untold = _lattice(rows, attributes, choices, source, words or {})
     values = _values(rows, choices, log)
     countries = {row.country[0]: Country(slug(row.country[0]), row.country[1], "") for row in reversed(rows)}

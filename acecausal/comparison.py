@@ -92,7 +92,7 @@ def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut |
     choice of baseline; cells weigh by precision, and the sampling error of the human effects is taken off their
     second moment. The slope's interval leaves out one country-attribute-value at a time (jackknife).
     """
-    human, model = _shared(human, model)
+    human, model = shared(human, model)
     held_out = holdout.of(model) if held_out is None else held_out
     levels, effects = _level_cells(human, model), _effect_cells(human, model)
     result = _summary(levels, effects, levels["used"], effects["used"])
@@ -140,11 +140,14 @@ def effect_statistics(
     return slope, [slope - half, slope + half], correlation
 
 
-# --- cells ------------------------------------------------------------------------------------------------------------
+def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Cut both cubes to the countries, contrasts, values and personas they share.
 
-
-def _shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
-    """Cut both cubes to what they share, and check that it is the same thing in both."""
+    Raises
+    ------
+    CubeError
+        If there are none, one is of the wrong kind, or a value's options differ.
+    """
     if human.attrs["kind"] != "survey":
         raise CubeError("is a model's cube", param="HUMAN", expected="a survey cube", hint="give the survey cube first")
     if model.attrs["kind"] != "model":
@@ -175,6 +178,9 @@ def _shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Datase
     return human, model
 
 
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
 def _scales(cube: xr.Dataset) -> Iterator[tuple[int, int, str]]:
     for v, (n_options, scale) in enumerate(zip(cube["n_options"].values, cube["scale"].values, strict=True)):
         yield v, int(n_options), str(scale)
@@ -195,7 +201,8 @@ def _level_cells(human: xr.Dataset, model: xr.Dataset) -> dict[str, np.ndarray]:
         cells["distance"][:, v] = distribution_distance(p, answers[:, v], k, scale)
         cells["null"][:, v] = distribution_distance(p, marginal[:, v], k, scale)
         cells["ceiling"][:, v] = expected_distance(option_se, cumulative_se, k, scale)
-    cells["used"] = (human["n"].values >= MIN_RESPONDENTS) & np.isfinite(cells["distance"])
+    # a cube of other programs' subgroups may lack the marginal, and with it the null
+    cells["used"] = (human["n"].values >= MIN_RESPONDENTS) & np.isfinite(cells["distance"]) & np.isfinite(cells["null"])
     return cells
 
 

@@ -159,7 +159,7 @@ def write_cube(cube: xr.Dataset, path: str | Path, *, force: bool = False) -> Pa
                 cube.to_zarr(beside, mode="w", consolidated=False)
         replace(beside, path)
     finally:
-        _remove(beside)
+        remove(beside)
     return path
 
 
@@ -220,10 +220,11 @@ def replace(new: Path, path: Path) -> None:
     if path.exists():
         path.rename(old)
     new.rename(path)
-    _remove(old)
+    remove(old)
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a file or a folder; nothing there is no error."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:

@@ -16,7 +16,6 @@ from acecausal.sample import Sample
 
 #: An estimate must speak for at least this weighted share of the context's respondents.
 MIN_OVERLAP = 0.5
-PROPENSITY_RANGE = (0.05, 0.95)
 
 #: What needs all countries, and is computed at the end.
 GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
@@ -99,7 +98,7 @@ def _contexts(
         Degrees of freedom in each context.
     """
     plan, design, values = sample.plan, sample.design, np.array(fit.values)
-    low, high = PROPENSITY_RANGE
+    low, high = schema.PROPENSITY_RANGE
     overlapping = (scores.propensity >= low) & (scores.propensity <= high)
     critical: list[tuple[np.ndarray, int, np.ndarray]] = []
     df = np.ones((len(values), len(plan.lattice.personas)))

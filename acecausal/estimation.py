@@ -17,7 +17,7 @@ from acecausal.inference import false_discovery
 from acecausal.plan import FAMILY_DIMS, Plan, make_plan
 from acecausal.running import Unit, run
 from acecausal.sample import Sample
-from acecausal.shrinkage import shrink_responses, shrink_shifts
+from acecausal.shrinkage import fill_shrunk
 from acecausal.survey import Survey
 
 Arrays = dict[str, np.ndarray]
@@ -76,7 +76,7 @@ def estimate(
             "failed: answers without variation, one extreme weight, or a single PSU",
         )
     arrays["q_value"] = _adjusted(arrays["p_value"], plan.family)
-    _shrink(arrays, plan)
+    fill_shrunk(arrays, plan.values, plan.lattice)
     labels: dict[str, Any] = {
         "modifier": [attribute.name for attribute in plan.lattice.attributes],
         "covariate": plan.covariates,
@@ -109,20 +109,6 @@ def _adjusted(p: np.ndarray, family: tuple[str, ...]) -> np.ndarray:
     flat = turned.reshape(int(np.prod([p.shape[i] for i in fixed])), -1)
     q = np.stack([false_discovery(row) for row in flat]).reshape(turned.shape)
     return q.transpose(np.argsort([*fixed, *free]))
-
-
-def _shrink(arrays: Arrays, plan: Plan) -> None:
-    """Fill the empirical-Bayes versions."""
-    lattice = plan.lattice
-    shrunk = shrink_responses(arrays["response"], arrays["n_eff"], lattice)
-    arrays["response_shrunk"], arrays["response_shrunk_se"] = shrunk
-    shift, shift_se, effect_se = shrink_shifts(arrays["shift"], arrays["shift_se"], arrays["effect_se"], lattice)
-    arrays["shift_shrunk"], arrays["shift_shrunk_se"], arrays["effect_shrunk_se"] = shift, shift_se, effect_se
-    arrays["effect_shrunk"] = np.full(effect_se.shape, np.nan)
-    for v, value in enumerate(plan.values):
-        if value.scale != "nominal":
-            n_options = len(value.options)
-            arrays["effect_shrunk"][:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)
 
 
 def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:

@@ -25,6 +25,9 @@ NOT_RUN, CONSISTENT, INCONSISTENT, UNDECIDED = range(len(VERDICTS))
 
 SCALES = ("ordinal", "binary", "nominal")
 
+#: Propensities at which both arms can be met: `overlap` is the share of people inside.
+PROPENSITY_RANGE = (0.05, 0.95)
+
 
 @dataclass(frozen=True, slots=True)
 class Variable:

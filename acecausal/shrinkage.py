@@ -8,10 +8,13 @@ attributes, over countries and values.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 
+from acecausal import schema
+from acecausal.cube import Value
 from acecausal.lattice import Lattice
 
 #: Fewest deviations from which to learn how much they vary; with fewer, nothing is shrunk.
@@ -21,6 +24,27 @@ MIN_CELLS = 3
 LEAST_NOISE = 0.02
 
 Subset = tuple[int, ...]
+
+
+def fill_shrunk(arrays: dict[str, np.ndarray], values: Sequence[Value], lattice: Lattice) -> None:
+    """Add the empirical-Bayes versions of responses, shifts and effects to a survey cube's arrays.
+
+    Parameters
+    ----------
+    arrays : dict
+        With response, n_eff, shift, shift_se and effect_se, all countries together, in the schema's dimension order.
+    values, lattice
+        What the arrays run over.
+    """
+    shrunk = shrink_responses(arrays["response"], arrays["n_eff"], lattice)
+    arrays["response_shrunk"], arrays["response_shrunk_se"] = shrunk
+    shift, shift_se, effect_se = shrink_shifts(arrays["shift"], arrays["shift_se"], arrays["effect_se"], lattice)
+    arrays["shift_shrunk"], arrays["shift_shrunk_se"], arrays["effect_shrunk_se"] = shift, shift_se, effect_se
+    arrays["effect_shrunk"] = np.full(effect_se.shape, np.nan)
+    for v, value in enumerate(values):
+        if value.scale != "nominal":
+            n_options = len(value.options)
+            arrays["effect_shrunk"][:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)
 
 
 def shrink_responses(response: np.ndarray, n_eff: np.ndarray, lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:

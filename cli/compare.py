@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cli.console import hold_out_option, print_comparison
+from cli.console import hold_out_option, note, print_comparison, print_table
 
 
 @click.command()
 @click.argument("human", type=click.Path(path_type=Path))
 @click.argument("model", type=click.Path(path_type=Path))
 @hold_out_option
+@click.option(
+    "--protocol",
+    type=click.Choice(["ace-align"]),
+    help="Print this published table instead: 100(1-EMD) by granularity and country.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def compare(human: Path, model: Path, hold_out: tuple[str, ...], as_json: bool) -> None:
+def compare(human: Path, model: Path, hold_out: tuple[str, ...], protocol: str | None, as_json: bool) -> None:
     """Compare a model's cube with people's: levels and effects apart, each with null, ceiling and skill.
 
     HUMAN and MODEL are cubes. skill is 1 at the survey's own noise, 0 at the null (the country's marginal; no effect).
@@ -23,10 +29,37 @@ def compare(human: Path, model: Path, hold_out: tuple[str, ...], as_json: bool) 
     from acecausal import comparison, holdout
     from acecausal.cube import open_cube
 
+    if protocol and hold_out:
+        raise click.UsageError("--hold-out has no place in --protocol: it knows no splits.")
     people, answers = open_cube(human), open_cube(model)
+    if protocol:
+        from acecausal.protocol import ace_align
+
+        _print_protocol(f"{model} against {human}", ace_align(people, answers), as_json)
+        return
     held_out = holdout.parse(hold_out, people) or None
     result = comparison.compare(people, answers, held_out=held_out)
     if as_json:
         click.echo(json.dumps(result, indent=1))
     else:
         print_comparison(f"{model} against {human}", result)
+
+
+def _print_protocol(title: str, result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(result, indent=1))
+        return
+    countries = list(result["rows"][0]["countries"])
+    rows = [
+        [
+            str(row["granularity"]),
+            *("-" if x is None else f"{x:.2f}" for x in (*row["countries"].values(), row["mean"])),
+        ]
+        for row in result["rows"]
+    ]
+    print_table(f"{title}: 100(1-EMD), protocol {result['protocol']}", ["attributes", *countries, "mean"], rows)
+    if result["thin"]:
+        note(
+            f"{result['thin']} of {result['files']} topics and combinations have no group of "
+            f"{result['min_respondents']} people: there all groups count"
+        )

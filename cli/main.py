@@ -13,6 +13,7 @@ from cli.compare import compare
 from cli.demo import demo
 from cli.elicit import elicit
 from cli.estimate import estimate
+from cli.exchange import export, import_
 from cli.pool import pool
 from cli.report import report
 from cli.show import show
@@ -45,10 +46,11 @@ def main() -> None:
     survey -> estimate -> cube of effects (people)
     model  -> elicit   -> cube of effects (model)
     both   -> compare, report; and align trains the model until its effects match.
+    files of other programs -> import, export.
 
     Exit codes: 0 done, 1 error, 2 wrong usage, 3 partial result.
     """
 
 
-for _command in (codebooks, estimate, show, pool, elicit, compare, align, report, demo):
+for _command in (codebooks, estimate, show, pool, elicit, compare, align, report, import_, export, demo):
     main.add_command(_command)

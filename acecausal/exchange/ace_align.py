@@ -46,7 +46,13 @@ WORDS = {
 }
 
 #: Options without an order that the published data give as if they had one (ISSP 2017, social networks).
-_NOMINAL = ({"family or relative", "close friend", "someone else i know", "no one"},)
+_NOMINAL = (
+    {"family or relative", "close friend", "someone else i know", "no one"},
+    {
+        "close family member", "more distant family member", "close friend", "neighbour", "someone i work with",
+        "someone else", "no one",
+    },
+)  # fmt: skip
 
 #: What placeholders of the published questions say; [COUNTRY] itself is filled when a model is asked.
 _FILLS = {
@@ -335,7 +341,7 @@ def _row(raw: Any, file: _File, where: str, log: Log) -> Row:
     return Row(
         where,
         (file.country, label),
-        str(raw.get("category", file.topic)),
+        str(raw.get("category") or file.topic),
         str(part(raw, "question_id", (str, int), where)),
         reworded(part(raw, "question_text", str, where)),
         labels,

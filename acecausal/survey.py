@@ -452,6 +452,9 @@ def _noted(survey: Survey) -> dict[str, int]:
     shared = strata_of_code[strata_of_code > 1].groupby("country").size()
     lone = psus_of_stratum[psus_of_stratum == 1].groupby("country").size()
     noted: dict[str, int] = {}
+    if survey.item is not None:
+        places = pd.Series(survey.country).groupby(survey.item).nunique()
+        _count(noted, "items rated in two or more countries (their estimates share the items' noise)", places > 1)
     for number, name in enumerate(names):
         counts = {
             f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(number, 0),
@@ -461,7 +464,8 @@ def _noted(survey: Survey) -> dict[str, int]:
         for attribute, table in levels.items():
             respondents = table[number]
             alone = np.count_nonzero(respondents) == 1
-            counts[f"{attribute} has one level in {name}, respondents"] = respondents.sum() if alone else 0
+            rows = "ratings" if book.rater else "respondents"
+            counts[f"{attribute} has one level in {name}, {rows}"] = respondents.sum() if alone else 0
         noted |= {what: int(count) for what, count in counts.items() if count}
     return noted
 

@@ -174,7 +174,7 @@ def _parts(book: Codebook) -> dict[str, str]:
     for kind, specs in (("attribute", book.attributes), ("value", book.values), ("covariate", book.covariates)):
         for name, spec in specs.items():
             found.setdefault(spec.column, f"{kind} {name}")
-    for kind in ("weight", "stratum", "psu", "fpc", "id"):
+    for kind in ("weight", "stratum", "psu", "fpc", "id", "rater", "item"):
         part = getattr(book, kind)
         for column in part.columns if part else ():
             found.setdefault(column, kind)
@@ -341,6 +341,8 @@ def _weights(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
 
 
 def _doubled(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
+    if book.rater:  # stands on many rows; `estimate` says what contradicts itself
+        return
     keys = [book.countries.column, *book.id.columns] if book.id else list(table.columns)
     if not set(keys) <= set(table.columns):
         return

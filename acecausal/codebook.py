@@ -196,10 +196,11 @@ class CovariateSpec(_Part):
 
 
 class DesignColumn(_Part):
-    """A weight, stratum, PSU, fpc or id column, and the countries whose data do not have it.
+    """A weight, stratum, PSU, fpc, id or rater column, and the countries whose data do not have it.
 
     fpc: as in R's svydesign, the number of PSUs of the stratum in the population, or (all up to 1) the share of them
-    that was sampled. id: who the respondent is; unique within a country. note: when to take this column, when another.
+    that was sampled. id: who the respondent is; unique within a country. rater: who gave the rating that the row holds,
+    where respondents stand on many rows; unique within a country. note: when to take this column, when another.
     """
 
     column: str
@@ -212,13 +213,23 @@ class DesignColumn(_Part):
 
 
 class GroupColumn(DesignColumn):
-    """A stratum, PSU or id column; its codes may start anew within each code of another column, as the year."""
+    """A column that tells groups or persons apart; its codes may start anew within each code of another, as the year."""
 
     within: str | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
         return (self.column, self.within) if self.within else (self.column,)
+
+
+class ItemColumn(GroupColumn):
+    """The column of what was rated.
+
+    random: items were given to raters at random, whatever the raters' attributes. Otherwise raters are compared within
+    items.
+    """
+
+    random: bool = False
 
 
 class Codebook(_Part):
@@ -244,6 +255,8 @@ class Codebook(_Part):
     psu: GroupColumn | None = None
     fpc: DesignColumn | None = None
     id: GroupColumn | None = None
+    rater: GroupColumn | None = None
+    item: ItemColumn | None = None
     missing: tuple[Code, ...] = ()
     missing_below: float | None = None
     rows: dict[str, RowsSpec] = {}
@@ -279,12 +292,23 @@ class Codebook(_Part):
         shared = self.sharing(self.lattice or self.attributes)
         if shared:
             raise ValueError(f"lattice: {' and '.join(shared)} are of one column, name those to take by default")
+        self._check_ratings()
         return self
+
+    def _check_ratings(self) -> None:
+        if self.item and not self.rater:
+            raise ValueError("item needs rater: the column that says who gave the rating")
+        for name in ("psu", "id"):
+            if self.rater and getattr(self, name):
+                raise ValueError(f"rater and {name} cannot both be given: the rater is the respondent, and the PSU")
+        if self.item and self.fpc:
+            raise ValueError("item and fpc cannot both be given: items have no finite population here")
 
     @property
     def design(self) -> tuple[DesignColumn, ...]:
-        """The columns of weight, stratum, PSU, fpc and id that there are."""
-        return tuple(filter(None, (self.weight, self.stratum, self.psu, self.fpc, self.id)))
+        """The columns of weight, stratum, PSU, fpc, id, rater and item that there are."""
+        parts = (self.weight, self.stratum, self.psu, self.fpc, self.id, self.rater, self.item)
+        return tuple(filter(None, parts))
 
     @cached_property
     def sha256(self) -> str:

@@ -94,7 +94,7 @@ def forest_dml(problem: Problem) -> Scores:
     propensity = problem.share_treated(inside)
     for v in np.flatnonzero((fold >= 0).any(axis=0)):
         rows, _, _, cv = _design(problem, fold[:, v])
-        features = np.concatenate([problem.indicators[rows], problem.covariates[rows]], axis=1)
+        features = np.concatenate([problem.indicators[rows], problem.controls[rows]], axis=1)
         model = CausalForestDML(
             model_y=LinearRegression(),
             model_t=_logistic(),
@@ -119,7 +119,7 @@ def forest_dml(problem: Problem) -> Scores:
         corrected = effect + (t[:, 0] / spread)[:, None] * (y - t * effect)
         others = np.flatnonzero(inside[:, v] & (problem.arm < 0))
         if len(others):
-            there = np.concatenate([problem.indicators[others], problem.covariates[others]], axis=1)
+            there = np.concatenate([problem.indicators[others], problem.controls[others]], axis=1)
             score[others, v] = model.const_marginal_effect(there).reshape(len(others), -1)
         score[rows, v] = corrected
         propensity[rows, v] = probability
@@ -136,7 +136,7 @@ def _design(
     rows = np.flatnonzero(fold >= 0)
     x = np.eye(problem.indicators.shape[1])[problem.cell[rows]]
     x = x[:, x.any(axis=0)]
-    covariates = problem.covariates[rows] if problem.covariates.shape[1] else None
+    covariates = problem.controls[rows] if problem.controls.shape[1] else None
     cv = [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
     return rows, x, covariates, cv
 

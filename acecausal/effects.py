@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy import stats
@@ -106,12 +107,13 @@ def _contexts(
         here = np.flatnonzero(sample.matched[context][rows])
         answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
         inside = scores.inside[here]
-        sizes = np.stack([answered[arm == side].sum(axis=0) for side in (0, 1)])
+        sizes = np.stack([sample.survey.count(rows[here][arm == side], answered[arm == side]) for side in (0, 1)])
         arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
         total = weight @ answered
         asked = total > 0
         arrays["overlap"][values[asked], context] = (weight @ (overlapping[here] & answered))[asked] / total[asked]
-        thin = np.min([inside[arm == side].sum(axis=0) for side in (0, 1)], axis=0) < plan.min_arm
+        kept = [sample.survey.count(rows[here][arm == side], inside[arm == side]) for side in (0, 1)]
+        thin = np.min(kept, axis=0) < plan.min_arm
         thin |= weight @ inside < MIN_OVERLAP * total
         status = np.select(
             [sizes.min(axis=0) < plan.min_arm, thin], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK
@@ -259,7 +261,14 @@ def _refutation(
     plan = sample.plan
     part = replace(problem, outcomes=problem.outcomes[:, some], answered=problem.answered[:, some])
     found = refutation.draws(
-        part, rows, sample.arm(contrast), sample.survey.stratum, ESTIMATORS[plan.estimator], plan.refute
+        part,
+        rows,
+        sample.arm(contrast),
+        sample.survey.stratum,
+        ESTIMATORS[plan.estimator],
+        plan.refute,
+        respondent=sample.survey.respondent,
+        item_share=partial(sample.item_share, contrast),
     )
     mean, mean_se, verdict = refutation.summary(found, arrays["effect_se"][at, 0])
     arrays["refutation_draw"][at, :-1] = found

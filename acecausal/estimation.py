@@ -73,7 +73,8 @@ def estimate(
             param="estimate",
             got=reasons,
             hint=f"too_few: fewer attributes or a smaller min_arm (now {plan.min_arm}); "
-            "failed: answers without variation, one extreme weight, or a single PSU",
+            + ("no_overlap: few items that both arms rated (item: random: true, if so); " if plan.within_items else "")
+            + "failed: answers without variation, one extreme weight, or a single PSU",
         )
     arrays["q_value"] = _adjusted(arrays["p_value"], plan.family)
     fill_shrunk(arrays, plan.values, plan.lattice)
@@ -120,7 +121,8 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "codebook": book.name,
         "codebook_sha256": book.sha256,
         "data_sha256": survey.data_sha256,
-        "respondents": len(survey),
+        "respondents": int(survey.count(np.arange(len(survey)))[0]),
+        **({"ratings": len(survey)} if book.rater else {}),
         "rows": {column: str(rows) for column, rows in book.rows.items()},
         "unverified": list(plan.unverified),
         "lost": survey.lost,
@@ -134,9 +136,11 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "weights_note": book.weight.note if book.weight else "",
         "design": {
             "stratum": book.stratum.column if book.stratum else "none",
-            "psu": book.psu.column if book.psu else "respondent",
+            "psu": book.rater.column if book.rater else book.psu.column if book.psu else "respondent",
             "fpc": book.fpc.column if book.fpc else "none: PSUs with replacement",
-            "standard_errors": "Taylor linearisation, lone PSUs centred at the grand mean",
+            **({"item": book.item.column + (", held fixed" if plan.within_items else "")} if book.item else {}),
+            "standard_errors": "Taylor linearisation, lone PSUs centred at the grand mean"
+            + ("; clustered by rater and by item (Cameron, Gelbach and Miller 2011)" if book.item else ""),
             "degrees_of_freedom": {
                 country.name: Sample.of(survey, plan, c).design.degrees_of_freedom
                 for c, country in enumerate(plan.countries)

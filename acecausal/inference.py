@@ -132,6 +132,87 @@ class Design:
         return _add_up(influence, number, len(present)), self.stratum[present]
 
 
+@dataclass(frozen=True)
+class Crossed:
+    """Raters crossed with items: ratings are alike within a rater and within an item, and independent otherwise.
+
+    Attributes
+    ----------
+    rater : Design
+        Strata, and raters as PSUs.
+    item, rating : Design
+        Items, and single ratings, as PSUs of one stratum. A rater rates an item once, so that a rating is what a rater
+        and an item share.
+    """
+
+    rater: Design
+    item: Design
+    rating: Design
+
+    @classmethod
+    def of(cls, rater: Design, item: np.ndarray) -> Crossed:
+        """Cross a design whose PSUs are raters with items, shape (n,), int."""
+        one = np.zeros(len(item), dtype=np.int64)
+        return cls(rater, Design.of(one, item), Design.of(one, np.arange(len(item))))
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """Those of the dimension that has fewer."""
+        return min(self.rater.degrees_of_freedom, self.item.degrees_of_freedom)
+
+    def domain_degrees(self, there: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Count as `Design.domain_degrees`, in the dimension that has fewer."""
+        return np.minimum(self.rater.domain_degrees(there, rows), self.item.domain_degrees(there, rows))
+
+    def covariance(self, influence: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Estimate covariances as `Design.covariance`, clustered by rater and by item.
+
+        Returns
+        -------
+        numpy.ndarray, shape (blocks, k, k)
+            V = V_rater + V_item - V_rating, each with its own factor G / (G - 1). In small samples this can have
+            negative variances: a block with a negative eigenvalue is replaced, whole, by the one of V_rater and V_item
+            that has the larger trace.
+
+        References
+        ----------
+        Cameron, Gelbach and Miller (2011), Robust inference with multiway clustering, JBES 29(2), 238-249.
+        """
+        by_rater, by_item, by_rating = (
+            design.covariance(influence, rows) for design in (self.rater, self.item, self.rating)
+        )
+        both = by_rater + by_item - by_rating
+        by_rater_more = np.trace(by_rater, axis1=1, axis2=2) >= np.trace(by_item, axis1=1, axis2=2)
+        larger = np.where(by_rater_more[:, None, None], by_rater, by_item)
+        finite = np.isfinite(both).all(axis=(1, 2))
+        lowest = np.full(len(both), np.nan)
+        lowest[finite] = np.linalg.eigvalsh(both[finite])[:, 0]
+        # options' shifts sum to 0, so that the lowest eigenvalue of a sound block is 0 up to rounding
+        broken = lowest < -1e-12 * np.trace(larger, axis1=1, axis2=2)
+        return np.where(broken[:, None, None], larger, both)
+
+    def variance(self, influence: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+        """Estimate variances; as `covariance`, with `influence` of shape (n, m) and a result of shape (m,)."""
+        return np.asarray(np.clip(self.covariance(influence[:, :, None], rows)[:, 0, 0], 0, None))
+
+
+def count_distinct(there: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Count the units that have a row in each domain.
+
+    Parameters
+    ----------
+    there : numpy.ndarray, shape (n, domains), bool
+    unit : numpy.ndarray, shape (n,), int
+        The unit of each row, as its rater.
+
+    Returns
+    -------
+    numpy.ndarray, shape (domains,), int
+    """
+    present, number = np.unique(unit, return_inverse=True)
+    return np.asarray((_add_up(there.T[:, None].astype(float), number, len(present)) > 0).sum(axis=(1, 2)))
+
+
 def _add_up(numbers: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     """Sum numbers, shape (blocks, k, n), by group, shape (n,): shape (blocks, k, count)."""
     n = len(group)

@@ -43,7 +43,7 @@ def linear_dml(problem: Problem) -> Scores:
     weight = problem.weight[:, None] * fit
     # the arm is one outcome more, so that answers and arm are regressed in one go
     joint = np.concatenate([problem.outcomes, np.repeat(problem.arm[:, None, None] == 1, n_values, axis=1)], axis=2)
-    residual = _residuals(joint, fold, weight, problem.covariates, indicators, cell)
+    residual = _residuals(joint, fold, weight, problem.controls, indicators, cell)
     y, t = residual[:, :, :-1], residual[:, :, -1]
 
     information = indicators.T @ (weight * t**2)

@@ -69,6 +69,8 @@ class Plan:
         Draws per refuter.
     unverified : tuple of str
         What the codebook marks as unverified, of the attributes and values that the plan needs.
+    within_items : bool
+        Whether raters are compared within the items they rate, since items were not given out at random.
     """
 
     lattice: Lattice
@@ -87,6 +89,7 @@ class Plan:
     refute: int
     seed: int
     unverified: tuple[str, ...] = ()
+    within_items: bool = False
 
     def batches(self, country: str) -> list[tuple[int, ...]]:
         """List the country's batches of values."""
@@ -123,7 +126,7 @@ class Plan:
                     str(fit.respondents),
                     str(fit.outcomes),
                     str(len(self.contexts(fit.contrast))),
-                    ", ".join(self.adjustment[treatment]) or "nothing",
+                    ", ".join([*self.adjustment[treatment], *["item"] * self.within_items]) or "nothing",
                 ]
             )
         return columns, rows
@@ -181,6 +184,13 @@ def make_plan(
     book = survey.codebook
     _check_choice("estimand", estimand, ESTIMANDS)
     _check_choice("estimator", estimator, ESTIMATORS)
+    if book.rater and estimator == "forest-dml":
+        raise AceError(
+            "cannot keep a rater's ratings together",
+            param="estimator forest-dml",
+            expected="linear-dml, dr or association, with a codebook that names a rater",
+            hint="its trees would predict a rating from the same rater's others",
+        )
     if min_arm < 2:
         raise AceError("out of range", param="min_arm", expected="2 or more", got=min_arm)
     if not 0 < confidence < 1:
@@ -232,6 +242,7 @@ def make_plan(
                 [name for name in held if name in chosen or name in everything], [value.name for value in plan_values]
             )
         ),
+        within_items=bool(book.item and not book.item.random and estimand != ASSOCIATION),
     )
 
 
@@ -267,6 +278,7 @@ def _fits(
 ) -> Iterable[Fit]:
     for c, country in enumerate(countries):
         rows = survey.country == survey.country_names.index(country)
+        at = np.flatnonzero(rows)
         answered = np.stack([survey.values[value.name][rows] >= 0 for value in values])
         batches = list(_batches(answered, [len(value.options) for value in values]))
         known = {name: survey.attributes[name][rows] >= 0 for name in survey.attributes}
@@ -278,8 +290,9 @@ def _fits(
                 if name == treatment or known[name].any():  # what was never asked there cannot be held fixed
                     complete &= known[name]
             for members in batches:
-                someone = (answered[list(members)].any(axis=0) & complete).sum()
-                yield Fit(c, t, members, int(someone), sum(len(values[v].options) for v in members))
+                someone = np.flatnonzero(answered[list(members)].any(axis=0) & complete)
+                respondents = int(survey.count(at[someone])[0])
+                yield Fit(c, t, members, respondents, sum(len(values[v].options) for v in members))
 
 
 def adjusted_labels(book: Codebook, names: Iterable[str]) -> list[str]:

@@ -36,9 +36,12 @@ class Problem:
     weight : numpy.ndarray, shape (n,)
         Positive.
     key : numpy.ndarray, shape (n,), uint64
-        Decides the folds: a random number per respondent, the same for copies of one respondent.
+        Decides the folds: a random number per respondent, the same for copies of one respondent and for all ratings of
+        one rater.
     seed : int
         For estimators that draw.
+    item_share : numpy.ndarray, shape (n,), optional
+        Where raters are compared within items: the treated arm's share among all ratings of the item, in [0, 1].
     """
 
     outcomes: np.ndarray
@@ -49,6 +52,12 @@ class Problem:
     weight: np.ndarray
     key: np.ndarray
     seed: int
+    item_share: np.ndarray | None = None
+
+    @cached_property
+    def controls(self) -> np.ndarray:
+        """What is adjusted for linearly, shape (n, q): the covariates, and the treated arm's share on the item."""
+        return self.covariates if self.item_share is None else np.column_stack([self.covariates, self.item_share])
 
     @cached_property
     def indicators(self) -> np.ndarray:
@@ -59,20 +68,32 @@ class Problem:
     def folds(self) -> tuple[np.ndarray, np.ndarray]:
         """Folds of each value's own respondents, stratified by cell and arm.
 
+        A respondent with many ratings is in one fold and counts once. An item's ratings may be in several folds: arms
+        vary between raters, and what an item adds to all its ratings alike is noise that nuisances with a few
+        coefficients for all items cannot learn.
+
         Returns
         -------
         fold : numpy.ndarray, shape (n, values), int8
             0..N_FOLDS-1 in the order of `key`; -1 for those outside the fit.
         comparable : numpy.ndarray, shape (n, values), bool
-            Answered, and in a cell that holds at least MIN_CELL_ARM respondents of both arms who did.
+            Answered, of an item that both arms rated (if raters are compared within items), and in a cell that holds at
+            least MIN_CELL_ARM respondents of both arms who did.
         """
+        counts = self.answered
+        if self.item_share is not None:
+            counts = counts & ((self.item_share > 0) & (self.item_share < 1))[:, None]
         order = np.lexsort([self.key, self.arm, self.cell])
         group = (self.cell * 3 + self.arm + 1)[order]
         first = np.diff(group, prepend=-1) != 0
-        new = (first | (np.diff(self.key[order], prepend=0) != 0))[:, None]
-        answered = self.answered[order]
-        before = np.concatenate([np.zeros((1, answered.shape[1]), dtype=bool), answered[:-1]])
-        count = np.cumsum(answered & (new | ~before), axis=0, dtype=np.int32)  # copies of a respondent count once
+        new = first | (np.diff(self.key[order], prepend=0) != 0)
+        answered = counts[order]
+        total = np.concatenate(
+            [np.zeros((1, answered.shape[1]), dtype=np.int32), answered.cumsum(axis=0, dtype=np.int32)]
+        )
+        # a respondent counts once, at the first row that answers
+        earlier = total[:-1] - total[np.flatnonzero(new)][np.cumsum(new) - 1]
+        count = np.cumsum(answered & (earlier == 0), axis=0, dtype=np.int32)
         start = np.flatnonzero(first)
         base = np.concatenate([np.zeros((1, answered.shape[1]), dtype=np.int32), count])[start]
         size = count[np.append(start[1:], len(order)) - 1] - base
@@ -80,7 +101,7 @@ class Problem:
         sizes = np.zeros((self.indicators.shape[1] * 3, answered.shape[1]), dtype=np.int32)
         sizes[group[start]] = size
         enough = np.minimum(sizes[1::3], sizes[2::3]) >= MIN_CELL_ARM
-        comparable = self.answered & enough[self.cell]
+        comparable = counts & enough[self.cell]
         fold = np.empty(answered.shape, dtype=np.int8)
         fold[order] = rank % N_FOLDS
         fold[~comparable | (self.arm < 0)[:, None]] = -1

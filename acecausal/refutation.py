@@ -7,6 +7,7 @@ is held against the standard error of the estimate.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +24,15 @@ MIN_STRATUM = 10
 
 
 def draws(
-    problem: Problem, rows: np.ndarray, arm: np.ndarray, stratum: np.ndarray, estimator: Estimator, n_draws: int
+    problem: Problem,
+    rows: np.ndarray,
+    arm: np.ndarray,
+    stratum: np.ndarray,
+    estimator: Estimator,
+    n_draws: int,
+    *,
+    respondent: np.ndarray | None = None,
+    item_share: Callable[[np.ndarray], np.ndarray | None] | None = None,
 ) -> np.ndarray:
     """Re-estimate the effect over everybody under each refuter.
 
@@ -36,6 +45,10 @@ def draws(
         Of the whole sample, so that a respondent's draws do not depend on which values are estimated together.
     estimator : callable
     n_draws : int
+    respondent : numpy.ndarray, shape (sample,), int, optional
+        Number 0.. of the respondent of each row, where some stand on several rows: all their rows are changed alike.
+    item_share : callable, optional
+        Gives the problem's item_share, for the whole sample, from arms.
 
     Returns
     -------
@@ -46,17 +59,22 @@ def draws(
     """
     rng = np.random.default_rng(problem.seed)
     estimate = overall(estimator(problem), problem.weight)
-    groups = _pooled(stratum, arm >= 0)
-    n = len(arm)
+    first, of = np.arange(len(arm)), np.arange(len(arm))
+    if respondent is not None:
+        _, first, of = np.unique(respondent, return_index=True, return_inverse=True)
+    groups = _pooled(stratum[first], arm[first] >= 0)
+    n = len(first)
     found = np.empty((problem.outcomes.shape[1], 3, n_draws))
     for d in range(n_draws):
-        placebo = arm.copy()
+        placebo = arm[first]
         for group in groups:
             placebo[group] = rng.permutation(placebo[group])
-        noise = rng.normal(size=(n, 1))[rows]
-        kept = (rng.permutation(n) < SUBSET * n)[rows]
+        placebo = placebo[of]
+        share = item_share(placebo) if item_share else None
+        noise = rng.normal(size=(n, 1))[of][rows]
+        kept = (rng.permutation(n) < SUBSET * n)[of][rows]
         changed = (
-            replace(problem, arm=placebo[rows]),
+            replace(problem, arm=placebo[rows], item_share=None if share is None else share[rows]),
             replace(problem, covariates=np.concatenate([problem.covariates, noise], axis=1)),
             replace(
                 problem, answered=problem.answered & kept[:, None], outcomes=problem.outcomes * kept[:, None, None]

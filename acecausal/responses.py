@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from acecausal.raters import effective_size, intraclass
 from acecausal.sample import Sample
 
 
@@ -20,6 +21,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     width = max(len(value.options) for value in plan.values)
     shape = (len(plan.values), len(plan.lattice.personas))
     arrays = {name: np.full((*shape, width), np.nan) for name in ("response", "response_se")}
+    units = [unit for unit in (survey.respondent, survey.item) if unit is not None]
     arrays |= {"n": np.zeros(shape, dtype=np.int64), "n_eff": np.zeros(shape)}
     for batch in plan.batches(sample.name):
         values = np.array(batch)
@@ -28,6 +30,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
         n_options = len(plan.values[batch[0]].options)
         chosen = (answer[everybody].T[:, None] == np.arange(n_options)[:, None]).astype(float)
         weight = survey.weight[everybody, None] * (answer[everybody] >= 0)
+        alike: list[np.ndarray] = []
         for p, matches in enumerate(sample.matched):
             here = np.flatnonzero(matches[everybody])
             if not len(here):
@@ -43,8 +46,11 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             flat = influence.reshape(-1, len(here)).T
             variance = design.variance(flat, everybody[here]).reshape(share.shape)
             at = values[some]
-            arrays["n"][at, p] = (w > 0).sum(axis=1)
-            arrays["n_eff"][at, p] = 1 / (w**2).sum(axis=1)
+            arrays["n"][at, p] = survey.count(everybody[here], w.T > 0)
+            codes = [unit[everybody[here]] for unit in units]
+            if p == 0:  # the persona all, in which every value of the batch has answers
+                alike = [intraclass(influence, w, code) for code in codes]
+            arrays["n_eff"][at, p] = effective_size(w, codes, [part[some] for part in alike])
             arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
             arrays["response_se"][at, p, :n_options] = np.sqrt(variance)
     return arrays

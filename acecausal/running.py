@@ -98,7 +98,7 @@ def fingerprint(survey: Survey, plan: Plan) -> str:
     """Hash everything that decides the numbers: the plan, the data, the libraries."""
     from importlib.metadata import version
 
-    data = [survey.country, survey.weight, survey.stratum, survey.psu, survey.fraction, survey.identity]
+    data = [survey.country, survey.weight, survey.stratum, survey.psu, survey.fraction, survey.identity, survey.item]
     for part in (survey.attributes, survey.values, survey.covariates):
         data += [part[name] for name in part]
     digest = hashlib.sha256(repr(plan).encode())

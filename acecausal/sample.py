@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from acecausal.inference import Design
+from acecausal.inference import Crossed, Design
 from acecausal.plan import Fit, Plan
 from acecausal.problem import Problem
+from acecausal.raters import item_means
 from acecausal.survey import Survey
 
 
@@ -39,8 +40,9 @@ class Sample:
         return cls(take(survey, survey.country == survey.country_names.index(name)), plan, name)
 
     @cached_property
-    def design(self) -> Design:
-        return Design.of(self.survey.stratum, self.survey.psu, self.survey.fraction)
+    def design(self) -> Design | Crossed:
+        design = Design.of(self.survey.stratum, self.survey.psu, self.survey.fraction)
+        return design if self.survey.item is None else Crossed.of(design, self.survey.item)
 
     @cached_property
     def matched(self) -> np.ndarray:
@@ -54,15 +56,17 @@ class Sample:
         level = self.survey.attributes[self.plan.treatment(contrast)]
         return np.select([level == spec.baseline, level == spec.treated], [0, 1], -1)
 
+    def complete(self, treatment: str) -> np.ndarray:
+        """Say whose treatment and adjustment are known, shape (n,), bool."""
+        held = filter(self._asked, self.plan.held(treatment))
+        return np.all([self._known(name) for name in (treatment, *held)], axis=0)
+
     def rows(self, fit: Fit) -> np.ndarray:
         """Find the positions of those with complete attributes who answered at least one of the fit's values."""
-        treatment = self.plan.treatment(fit.contrast)
         answered = np.zeros(len(self.survey), dtype=bool)
         for v in fit.values:
             answered |= self.survey.values[self.plan.values[v].name] >= 0
-        for name in (treatment, *filter(self._asked, self.plan.held(treatment))):
-            answered &= self._known(name)
-        return np.flatnonzero(answered)
+        return np.flatnonzero(answered & self.complete(self.plan.treatment(fit.contrast)))
 
     def problem(self, fit: Fit, rows: np.ndarray) -> Problem:
         """Lay out what the estimator gets, for these rows."""
@@ -70,6 +74,7 @@ class Sample:
         answer = np.stack([self.survey.values[self.plan.values[v].name][rows] for v in fit.values], axis=1)
         n_options = len(self.plan.values[fit.values[0]].options)
         seed = derived_seed(self.plan.seed, self.name, self.plan.lattice.contrast_labels[fit.contrast])
+        share = self.item_share(fit.contrast, self.arm(fit.contrast))
         return Problem(
             outcomes=(answer[:, :, None] == np.arange(n_options)).astype(float),
             answered=answer >= 0,
@@ -79,7 +84,39 @@ class Sample:
             weight=self.survey.weight[rows],
             key=_mix(self._identity[rows], seed),
             seed=seed,
+            item_share=None if share is None else share[rows],
         )
+
+    @cached_property
+    def within_items(self) -> bool:
+        """Whether raters are compared within items."""
+        part = self.survey.codebook.item
+        return self.plan.within_items and part is not None and self.name not in part.absent_in
+
+    def item_share(self, contrast: int, arm: np.ndarray) -> np.ndarray | None:
+        """Give the treated arm's share among the ratings of each row's item, shape (n,); None if it does not matter.
+
+        Parameters
+        ----------
+        contrast : int
+        arm : numpy.ndarray, shape (n,), int
+            The contrast's arms, or a placebo's.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n,), optional
+            Over all rows with complete attributes, so that a value's numbers do not depend on its company; 0 where an
+            item has none.
+        """
+        if not self.within_items or self.survey.item is None:
+            return None
+        rows = self.complete(self.plan.treatment(contrast)) & (arm >= 0)
+        return self._item_means((arm == 1)[:, None].astype(float), rows)[:, 0]
+
+    def _item_means(self, columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Average columns over those of the item's ratings that are in `rows`, a mask; 0 where an item has none."""
+        assert self.survey.item is not None
+        return item_means(columns, self.survey.item, self.survey.weight * rows)
 
     def adjusted(self, treatment: str) -> np.ndarray:
         """Give the columns, shape (n, q), of what `adjusted_labels` names: 0/1 for levels, and covariates."""
@@ -114,6 +151,10 @@ class Sample:
             elif name not in self.plan.modifiers[treatment] and book.attributes[name].column != column:
                 codes = range(1, len(book.attributes[name].levels))
                 columns.append(indicators(self.survey.attributes[name], codes))
+        if self.within_items:  # who else rated the item; the treated arm's share depends on the arms, and comes last
+            complete = self.complete(treatment)
+            adjusted = np.where(complete[:, None], self.adjusted(treatment), 0.0)
+            columns.append(self._item_means(adjusted, complete))
         return np.concatenate(columns, axis=1)
 
     def _asked(self, name: str) -> bool:
@@ -137,7 +178,7 @@ def take(survey: Survey, rows: np.ndarray) -> Survey:
         name: {key: array[rows] for key, array in getattr(survey, name).items()}
         for name in ("attributes", "values", "covariates")
     }
-    for name in ("country", "weight", "stratum", "psu", "fraction", "identity"):
+    for name in ("country", "weight", "stratum", "psu", "fraction", "identity", "item"):
         array = getattr(survey, name)
         changed[name] = None if array is None else array[rows]
     return replace(survey, **changed)

@@ -84,7 +84,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("n", RESPONSE, "i", "1", (0, _INF),
              "Respondents who match the persona and answered (survey), or prompts averaged (model)."),
     Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
-             "Kish effective sample size of the respondents behind the response.", _SURVEY),
+             "Effective sample size behind the response: Kish's; where raters stand on many rows, in independent "
+             "ratings, discounted by how alike those of a rater and of an item are.", _SURVEY),
     Variable("option_mass", RESPONSE, "f", "1", (0, 1),
              "Probability the model puts on the options together, before normalising.", _MODEL),
     Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),

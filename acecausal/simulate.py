@@ -131,17 +131,17 @@ class World:
         rng = np.random.default_rng(seed)
         each = (options,) * values if isinstance(options, int) else tuple(options)
         grades = (levels,) * attributes if isinstance(levels, int) else tuple(levels)
-        _check("countries", (countries,), 1)
-        _check("values", (values,), 1)
-        _check("options", each, 2, 11)
-        _check("attributes", (attributes,), 1, len(NAMES))
-        _check("levels", grades, 2, 26)
-        _check("effect", (effect,), 0, EFFECTS)
-        _check("null", (null,), 0, 1)
-        _check("heterogeneity", (heterogeneity,), 0)
-        _check("confounding", (confounding,), 0, 1)
-        _check("mediation", (mediation,), 0, 0.2 if attributes > 1 else 0)
-        _check("rare", () if rare is None else (rare,), 0.001, 0.5)
+        check_range("countries", (countries,), 1)
+        check_range("values", (values,), 1)
+        check_range("options", each, 2, 11)
+        check_range("attributes", (attributes,), 1, len(NAMES))
+        check_range("levels", grades, 2, 26)
+        check_range("effect", (effect,), 0, EFFECTS)
+        check_range("null", (null,), 0, 1)
+        check_range("heterogeneity", (heterogeneity,), 0)
+        check_range("confounding", (confounding,), 0, 1)
+        check_range("mediation", (mediation,), 0, 0.2 if attributes > 1 else 0)
+        check_range("rare", () if rare is None else (rare,), 0.001, 0.5)
         if len(each) != values or len(grades) != attributes:
             raise AceError("one number per value and attribute", param="options, levels", got=f"{each}, {grades}")
         share = []
@@ -308,10 +308,10 @@ def draw(
     AceError
         For a number out of range.
     """
-    _check("respondents", (respondents,), 1)
-    _check("clusters", (clusters,), 0)
-    _check("strata", (strata,), 1, clusters or respondents)
-    _check("nonresponse", (nonresponse,), 0, 0.95)
+    check_range("respondents", (respondents,), 1)
+    check_range("clusters", (clusters,), 0)
+    check_range("strata", (strata,), 1, clusters or respondents)
+    check_range("nonresponse", (nonresponse,), 0, 0.95)
     rng = np.random.default_rng(seed)
     n = respondents * world.countries
     country = np.repeat(np.arange(world.countries), respondents)
@@ -328,7 +328,7 @@ def draw(
     while len(todo):
         if clusters:
             psu[todo] = rng.integers(0, clusters, len(todo)) + country[todo] * clusters
-        found = _people(world, on_first[psu[todo]], rng)
+        found = draw_people(world, on_first[psu[todo]], rng)
         kept = np.ones(len(todo), dtype=bool)
         if weights:
             chance[todo] = _selection(found)
@@ -342,7 +342,7 @@ def draw(
     values = {}
     for v, (low_law, high_law) in enumerate(zip(world.low, world.high, strict=True)):
         luck = rng.random(n)
-        answer = np.where(rng.random(n) < high[:, v], _options(high_law, luck), _options(low_law, luck))
+        answer = np.where(rng.random(n) < high[:, v], draw_options(high_law, luck), draw_options(low_law, luck))
         if nonresponse:
             answer[rng.random(n) < nonresponse] = -1
         values[f"value{v}"] = answer.astype(np.int8)
@@ -451,11 +451,11 @@ def _mean_at(world: World, country: int, attribute: int, level: int, context: np
     return np.asarray(np.average(high, axis=0, weights=weight))
 
 
-def _people(world: World, on_first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def draw_people(world: World, on_first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Draw people from PSUs that move the first attribute off its baseline by `on_first`, shape (n,); return codes."""
     n = len(on_first)
     codes = np.zeros((n, len(world.levels) + 1), dtype=int)
-    codes[:, -1] = _options(AGE_SHARE, rng.random(n))
+    codes[:, -1] = draw_options(AGE_SHARE, rng.random(n))
     for a in range(len(world.levels)):
         share = world.level_share(a, codes)
         if a == 0:
@@ -496,7 +496,7 @@ def _reach(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.maximum(up, down)
 
 
-def _options(law: np.ndarray, luck: np.ndarray) -> np.ndarray:
+def draw_options(law: np.ndarray, luck: np.ndarray) -> np.ndarray:
     """Positions drawn from a law by uniform numbers."""
     return np.searchsorted(law.cumsum()[:-1], luck, side="right")
 
@@ -521,7 +521,8 @@ def _scaled(age: np.ndarray) -> np.ndarray:
     return np.asarray((AGES[age] - mean) / (AGES.max() - mean))
 
 
-def _check(param: str, numbers: Sequence[float], low: float, high: float = np.inf) -> None:
+def check_range(param: str, numbers: Sequence[float], low: float, high: float = np.inf) -> None:
+    """Raise an AceError unless all numbers lie in [low, high]."""
     for number in numbers:
         if not low <= number <= high:
             expected = f"{low} or more" if np.isinf(high) else f"{low} to {high}"

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import pandas as pd
 
 from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key
 from acecausal.errors import DataError
+from acecausal.inference import count_distinct
+from acecausal.raters import check_raters
 from acecausal.readers import CHUNK, choose_columns, read_table, stack, take
 
 #: Spellings of an empty cell, unless the codebook lists them as codes.
@@ -22,6 +25,9 @@ EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
 @dataclass(frozen=True)
 class Survey:
     """Respondents as positions in a codebook.
+
+    A row is a respondent, unless the codebook names a column of raters: then it is a rating, a rater is the respondent,
+    and the PSU.
 
     Attributes
     ----------
@@ -44,6 +50,8 @@ class Survey:
         Hash of the columns read.
     identity : numpy.ndarray, shape (n,), uint64, optional
         Who a respondent is, whatever the order of rows; decides the cross-fitting folds. By default the row's position.
+    item : numpy.ndarray, shape (n,), int, optional
+        What was rated; None where the codebook names no column of items.
     fraction : numpy.ndarray, shape (n,), float, optional
         Share of the PSUs of the respondent's stratum that was sampled, in (0, 1], for the finite-population
         correction; 0 where the codebook says no fpc, and None, the same everywhere, without one.
@@ -64,6 +72,7 @@ class Survey:
     data_sha256: str = ""
     identity: np.ndarray | None = None
     fraction: np.ndarray | None = None
+    item: np.ndarray | None = None
     noted: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -72,6 +81,30 @@ class Survey:
     @property
     def country_names(self) -> list[str]:
         return list(self.codebook.countries.levels)
+
+    @cached_property
+    def respondent(self) -> np.ndarray | None:
+        """Number of the rater of each row, shape (n,), in the order of identities; None where rows are respondents."""
+        if self.codebook.rater is None or self.identity is None:
+            return None
+        return np.ravel(np.unique(np.stack([self.country, self.identity], 1), axis=0, return_inverse=True)[1])
+
+    def count(self, rows: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
+        """Count respondents.
+
+        Parameters
+        ----------
+        rows : numpy.ndarray, shape (m,), int
+            Positions.
+        there : numpy.ndarray, shape (m, domains), bool, optional
+            Which of these rows are in which domain; by default one domain, of all.
+
+        Returns
+        -------
+        numpy.ndarray, shape (domains,), int
+        """
+        there = np.ones((len(rows), 1), dtype=bool) if there is None else there
+        return there.sum(axis=0) if self.respondent is None else count_distinct(there, self.respondent[rows])
 
 
 def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> Survey:
@@ -104,7 +137,8 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     ------
     DataError
         If a column is absent, a code is not in the codebook, a column that should hold codes or numbers holds dates, a
-        weight is not positive, an id stands twice in a country, fpc contradicts the sample, or no row is left.
+        weight is not positive, an id stands twice in a country, fpc contradicts the sample, a rater's attributes differ
+        between rows or a rater rates an item twice, or no row is left.
     """
     table = take(table, choose_columns(codebook.columns, list(table.columns), _optional_columns(codebook), source))
     # a column that no country at hand has is missing everywhere; where it should be there, that is said below
@@ -149,7 +183,12 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         _count(lost, f"covariate {name} missing", np.isnan(covariates[name]))
 
     stratum = _design(table, codebook.stratum, codebook, country, "stratum", source)
-    psu = _design(table, codebook.psu, codebook, country, "psu", source, default=np.arange(len(table)))
+    each = np.arange(len(table))
+    part = codebook.rater or codebook.psu
+    psu = _design(table, part, codebook, country, "rater" if codebook.rater else "psu", source, default=each)
+    item = None
+    if codebook.item:
+        item = _design(table, codebook.item, codebook, country, "item", source, default=each)
     content = _hashes(table)
     survey = Survey(
         codebook,
@@ -164,9 +203,21 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         data_sha256=hashlib.sha256(content.tobytes()).hexdigest(),
         identity=_identity(table, codebook, country, source),
         fraction=_fraction(table, codebook, country, stratum, psu, source),
+        item=item,
     )
+    if codebook.rater:
+        named = {"rater": codebook.rater.column} | ({"item": codebook.item.column} if codebook.item else {})
+        check_raters(
+            country,
+            psu,
+            item,
+            {f"attribute {name}": codes for name, codes in attributes.items()} | {"stratum": stratum},
+            {name: table[column].map(code_key) for name, column in named.items()}
+            | {"country": pd.Series(survey.country_names)[country]},
+            f"{source}, column {codebook.rater.column} (rater)",
+        )
     survey.noted.update(_noted(survey))
-    if codebook.id is None:
+    if codebook.id is None and codebook.rater is None:
         _count(survey.noted, "rows equal to an earlier one in every column read", pd.Series(content).duplicated())
     return survey
 
@@ -324,14 +375,15 @@ def _design(
 
 
 def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray | None:
-    """Hash the respondents' ids; one that is missing, or stands twice in a country, is an error."""
-    if codebook.id is None:
+    """Hash the respondents' ids; one that is missing, or (of no rater) stands twice in a country, is an error."""
+    part, name = (codebook.rater, "rater") if codebook.rater else (codebook.id, "id")
+    if part is None:
         return None
-    within = codebook.id.within
-    where = f"{source}, column {codebook.id.column} (id)"
-    there = ~np.isin(country, _country_positions(codebook, codebook.id))
+    within = part.within
+    where = f"{source}, column {part.column} ({name})"
+    there = ~np.isin(country, _country_positions(codebook, part))
     identity = np.arange(len(table), dtype=np.uint64)
-    ids = table.loc[there, codebook.id.column].map(code_key).to_numpy(dtype=object)
+    ids = table.loc[there, part.column].map(code_key).to_numpy(dtype=object)
     empty = np.isin(ids.astype(str), list(EMPTY))
     if within:
         ids = ids + "@" + table.loc[there, within].map(code_key).to_numpy(dtype=object)
@@ -340,8 +392,11 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
             "is missing",
             param=where,
             got=f"{int(empty.sum())} rows",
-            hint="a country without it is named under id.absent_in",
+            hint=f"a country without it is named under {name}.absent_in",
         )
+    identity[there] = pd.util.hash_array(ids)
+    if codebook.rater:
+        return identity
     twice = pd.DataFrame({"country": country[there], "id": ids}).duplicated().to_numpy()
     if twice.any():
         names = list(codebook.countries.levels)
@@ -353,7 +408,6 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
             got=f"{int(twice.sum())} rows too many: {', '.join(examples)}" + (" ..." if twice.sum() > 4 else ""),
             hint="remove the copies, or name the column that tells respondents apart",
         )
-    identity[there] = pd.util.hash_array(ids)
     return identity
 
 
@@ -437,6 +491,10 @@ def _noted(survey: Survey) -> dict[str, int]:
     lone = psus_of_stratum[psus_of_stratum == 1].groupby("country").size()
     sizes = np.bincount(survey.country, minlength=len(names))
     noted: dict[str, int] = {}
+    if survey.item is not None:
+        places = pd.Series(survey.country).groupby(survey.item).nunique()
+        _count(noted, "items rated in two or more countries (their estimates share the items' noise)", places > 1)
+    rows = "ratings" if book.rater else "respondents"
     for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
         counts = {
             f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(number, 0),
@@ -446,8 +504,8 @@ def _noted(survey: Survey) -> dict[str, int]:
         for attribute, table in levels.items():
             respondents = table[number]
             alone = np.count_nonzero(respondents) == 1
-            counts[f"{attribute} has one level in {name}, respondents"] = respondents.sum() if alone else 0
-            counts[f"{attribute} is missing for everyone in {name}, respondents"] = 0 if respondents.any() else size
+            counts[f"{attribute} has one level in {name}, {rows}"] = respondents.sum() if alone else 0
+            counts[f"{attribute} is missing for everyone in {name}, {rows}"] = 0 if respondents.any() else size
         noted |= {what: int(count) for what, count in counts.items() if count}
     return noted
 

@@ -42,7 +42,7 @@ def show(codebook: str, as_json: bool) -> None:
         return
     click.echo(f"{book.title}\nsource: {book.source}\nlicence: {book.licence}")
     click.echo(f"country: {book.countries.column} ({len(book.countries.levels)} known)")
-    for kind in ("weight", "stratum", "psu", "fpc", "id"):
+    for kind in ("weight", "stratum", "psu", "fpc", "id", "rater", "item"):
         part = getattr(book, kind)
         if part:
             click.echo(f"{kind}: {', '.join(part.columns)}{f' ({part.note})' if part.note else ''}")

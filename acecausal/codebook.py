@@ -213,7 +213,7 @@ class DesignColumn(_Part):
 
 
 class GroupColumn(DesignColumn):
-    """A column that tells groups or persons apart; its codes may start anew within each code of another, as the year."""
+    """A column that tells groups or people apart; its codes may start anew within each code of another one."""
 
     within: str | None = None
 

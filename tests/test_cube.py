@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +146,7 @@ def test_nominal__shift_but_no_effect(wvs):
 
     spec = wvs.codebook.values["poverty"].model_copy(update={"scale": "nominal"})
     book = wvs.codebook.model_copy(update={"values": {"poverty": spec}})
-    cube = estimate(type(wvs)(**{**wvs.__dict__, "codebook": book}))
+    cube = estimate(dataclasses.replace(wvs, codebook=book))
     assert cube.effect.isnull().all()
     assert cube.p_value.isnull().all()
     assert int(cube["shift"].notnull().sum()) == 3 * 295

@@ -23,14 +23,19 @@ from acecausal import schema
 from acecausal.estimation import estimate
 from acecausal.plan import make_plan
 from acecausal.simulate import World, draw, truth
+from acecausal.simulate_ratings import draw_ratings
 from acecausal.survey import Survey
 
+#: Annotator data: raters, items, and what they add to ratings.
+RATINGS: dict[str, object] = {"raters": 300, "items": 40, "per_rater": 15, "rater": 0.13, "item": 0.1, "slope": 0.08}
 DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "simple": ({}, {}),
     "weighted": ({}, {"weights": True}),
     "50 clusters": ({}, {"clusters": 50}),
     "nonresponse": ({}, {"nonresponse": 0.15}),
     "rare cells": ({"rare": 0.07}, {}),
+    "raters and items": ({"effect": 0.04, "covariate": False}, RATINGS),
+    "raters steered to items": ({"effect": 0.04, "covariate": False}, RATINGS | {"steering": 1.0}),
 }
 RESPONDENTS = 1500
 
@@ -46,7 +51,7 @@ def econml(survey: Survey, value: str, contrast: str = "gender") -> tuple[float,
     from sklearn.linear_model import LinearRegression
 
     rows = survey.values[value] >= 0
-    x = np.column_stack([survey.attributes["education"], survey.covariates["age"]])[rows]
+    x = np.column_stack([survey.attributes["education"], *survey.covariates.values()])[rows]
     model = LinearDML(model_y=LinearRegression(), model_t=LinearRegression(), cv=5, random_state=0)
     weight = survey.weight[rows]
     model.fit(
@@ -72,7 +77,10 @@ def raw(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, fl
 def one(population: World, design: dict[str, object], seed: int) -> dict[str, np.ndarray]:
     """Draw one survey and estimate it in all ways."""
     warnings.simplefilter("ignore")  # EconML's remarks
-    survey = draw(population, RESPONDENTS, seed, **design)  # type: ignore[arg-type]
+    if "raters" in design:
+        survey = draw_ratings(population, seed=seed, **design)  # type: ignore[arg-type]
+    else:
+        survey = draw(population, RESPONDENTS, seed, **design)  # type: ignore[arg-type]
     cube = estimate(survey, make_plan(survey)).isel(country=0)
     found = {name: cube[name].values for name in ("effect", "effect_se", "effect_interval", "q_value", "status")}
     found["econml"] = np.array([econml(survey, value) for value in ("value0", "value5")])

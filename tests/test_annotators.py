@@ -154,11 +154,12 @@ def test_intraclass__recovers_the_share_of_variance_and_gives_the_design_effect(
 
 
 def test_item_means__pandas():
-    """Oracle: pandas, unweighted where weights are 1; items without weight give 0. rtol 1e-12."""
+    """Oracle: pandas' weighted sums; items without weight give 0. rtol 1e-12."""
     rng = np.random.default_rng(4)
     columns, item = rng.normal(size=(60, 2)), rng.integers(0, 9, 60) * 7
-    weight = (item != 14).astype(float)
-    expected = pd.DataFrame(columns).groupby(item).transform("mean").to_numpy() * weight[:, None]
+    weight = np.where(item == 14, 0.0, rng.uniform(0.5, 2, 60))
+    sums = pd.DataFrame(np.column_stack([columns * weight[:, None], weight])).groupby(item).transform("sum").to_numpy()
+    expected = sums[:, :2] / np.where(item == 14, 1.0, sums[:, 2])[:, None]
     np.testing.assert_allclose(item_means(columns, item, weight), expected, rtol=1e-12)
     assert item_means(np.empty((60, 0)), item, weight).shape == (60, 0)
 
@@ -356,6 +357,28 @@ def test_within_items__without_common_items_there_is_no_number():
         estimate(apart, attributes=["gender"])
     assert (estimate(apart, attributes=["gender"], estimand="association").status == schema.OK).any()
     assert "item" in make_plan(survey).table()[1][0][-1]
+
+
+@pytest.mark.parametrize("share", [0.3, 0.7])
+def test_within_items__ratings_of_items_that_one_arm_rated_leave(share):
+    """Let women and men rate other items in a share of their ratings: these leave the fit, and where less than half of
+    the ratings stay there is no number. With the rest alone the effect is the same (rtol 1e-9)."""
+    survey = draw_ratings(WORLD, 150, 40, 12, 1, steering=1)
+    mixed = np.arange(len(survey)) % 10 >= 10 * share
+    apart = survey.item + 1000 * (1 + survey.attributes["gender"].astype(int))
+    part = dataclasses.replace(survey, item=np.where(mixed, survey.item, apart))
+    plan = make_plan(part, attributes=["gender"], values=["value0"])
+    sample = Sample.of(part, plan, 0)
+    _, comparable = sample.problem(plan.fits[0], np.arange(len(part))).folds
+    both = pd.Series(part.attributes["gender"]).groupby(part.item).transform("nunique").to_numpy() == 2
+    np.testing.assert_array_equal(comparable[:, 0], both)
+    if share > 0.5:
+        with pytest.raises(AceError, match="no_overlap 1"):
+            estimate(part, plan)
+    else:
+        found, alone = (estimate(one, plan).isel(persona=0) for one in (part, take(part, mixed)))
+        np.testing.assert_allclose(found.effect, alone.effect, rtol=1e-9)
+        assert int(found.overlap.item() * 10 + 0.5) == 7
 
 
 def test_company__a_value_alone_gives_the_same():

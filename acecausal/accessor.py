@@ -1,11 +1,9 @@
-"""What ``cube.ace`` offers: tables under broom's column names, pooled effects, forest plots."""
+"""What ``cube.ace`` offers: tables under broom's column names, pooled effects, the report's pictures."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -134,10 +132,10 @@ class AceAccessor:
         CubeError
             If it is a model's cube.
         """
+        from acecausal.report import notebook
+
         cube = self._checked(survey=True)
-        for dim, label in (("value", value), ("attribute", attribute), ("persona", context)):
-            if label not in cube[dim].values:
-                raise unknown("context" if dim == "persona" else dim, label, cube[dim].values)
+        self._known(value=value, attribute=attribute, persona=context)
         part = cube.sel(value=[value], attribute=[attribute], persona=[context])
         if part["scale"].item() == "nominal":
             raise AceError("is nominal: it has no score, hence no effect", param="value", got=value)
@@ -148,7 +146,101 @@ class AceAccessor:
                 expected=f"one that leaves {part['treatment'].item()} open, within the lattice's depth",
                 got=context,
             )
-        return _forest(part, width)
+        return notebook.forest(part, width)
+
+    def heatmap(self, attribute: str, context: str = "all", *, width: int = 700) -> alt.LayerChart:
+        """Draw the effects of one contrast: values in rows, countries in columns.
+
+        Parameters
+        ----------
+        attribute, context : str
+            Labels of the cube; `attribute` is a contrast, as ``gender:female``.
+        width : int
+            Pixels; many countries make it wider.
+
+        Returns
+        -------
+        altair.LayerChart
+            The stronger the colour, the larger the effect; pale where q is 0.05 or more, a sign where there is no
+            estimate.
+
+        Raises
+        ------
+        AceError
+            If a name is unknown.
+        CubeError
+            If it is a model's cube.
+        """
+        from acecausal.report import notebook
+
+        cube = self._checked(survey=True)
+        self._known(attribute=attribute, persona=context)
+        return notebook.heatmap(cube.sel(attribute=[attribute], persona=[context]), width)
+
+    def lattice(self, value: str, country: str, *, width: int = 720) -> alt.LayerChart:
+        """Draw the personas of one question in one country, and the effects between them.
+
+        Parameters
+        ----------
+        value, country : str
+            Labels of the cube.
+        width : int
+            Pixels.
+
+        Returns
+        -------
+        altair.LayerChart
+            A dot per persona with its mean score, a column per number of attributes (as many as give no more than 44
+            personas), an arc per effect.
+
+        Raises
+        ------
+        AceError
+            If a name is unknown.
+        CubeError
+            If a persona of the lattice, or a dimension, is gone.
+        """
+        from acecausal.report import notebook
+
+        cube = self._checked()
+        self._known(value=value, country=country)
+        if "all" not in cube["persona"].values:
+            raise CubeError("missing", param="persona all", hint="draw the lattice of a cube with all its personas")
+        return notebook.lattice(cube.sel(value=[value], country=[country]), width)
+
+    def versus(self, model: xr.Dataset, *, width: int = 480) -> alt.LayerChart:
+        """Draw a model's effects against people's, over every edge that both cubes have.
+
+        Parameters
+        ----------
+        model : xarray.Dataset
+            A model's cube.
+        width : int
+            Pixels; the picture is square but for its margins.
+
+        Returns
+        -------
+        altair.LayerChart
+            A dot per edge with people's interval; dashed: where the model moves as people do; solid: the slope
+            corrected for sampling error.
+
+        Raises
+        ------
+        CubeError
+            If this is a model's cube or `model` is none, or they share nothing.
+        """
+        from acecausal.report import notebook
+
+        people = self._checked(survey=True)
+        if "kind" not in model.attrs or model.attrs["kind"] != "model":
+            raise CubeError("is a cube of another kind", param="model", expected="model", got=model.attrs.get("kind"))
+        return notebook.versus(people, model, width)
+
+    def _known(self, **labels: str) -> None:
+        """Refuse labels that the cube does not have."""
+        for dim, label in labels.items():
+            if label not in self._cube[dim].values:
+                raise unknown("context" if dim == "persona" else dim, label, self._cube[dim].values)
 
     def _checked(self, *, survey: bool = False) -> xr.Dataset:
         """Return the cube, if it is one (of a survey) with all its dimensions."""
@@ -219,137 +311,3 @@ def _critical(cube: xr.Dataset) -> np.ndarray:
     others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True)
     normal = ndtri((1 + float(cube.attrs.get("confidence", 0.95))) / 2)
     return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))
-
-
-# --- forest plot ------------------------------------------------------------------------------------------------------
-
-
-def _forest(part: xr.Dataset, width: int) -> alt.LayerChart:
-    """Draw the only effect of `part` per country, and its pooled mean where two countries have one."""
-    import altair as alt
-
-    from acecausal.pooling import pooled
-    from acecausal.report import drawing as d
-    from acecausal.report import words
-
-    names = words.Names(part)
-    left, right = d.label_width(names.countries, 190), 160
-    rows, heads = _country_rows(part), []
-    context = "" if part["persona"].item() == "all" else f" ({names.personas[0]})"
-    for text in (names.contrast(0) + context, names.questions[0]):
-        heads += words.wrap(text, (width - 20) / d.SIZE, 2)
-    for y, row in enumerate(rows, len(heads)):
-        row |= {"y": y + 0.5, "label": words.shorten(names.countries[y - len(heads)], (left - 12) / d.SIZE)}
-    mean = {str(name): array.item() for name, array in pooled(part).data_vars.items()}
-    total: d.Rows = []
-    if np.isfinite(mean["effect"]):
-        below = len(heads) + len(rows) + 1.0  # half a row apart
-        total = [{**mean, "y": below, "label": "pooled", "numbers": _numbers(mean)}]
-        spread = f"tau {words.plain(mean['tau2'] ** 0.5, 3)}, I2 {100 * mean['i2']:.0f} %"
-        same = f"p of no difference between countries {words.small(mean['p_heterogeneity'])}"
-        total.append({"y": below + 1, "label": f"{spread}, {same}"})
-    n_rows = int(np.ceil(total[-1]["y"])) if total else len(heads) + len(rows)
-    ok = [row for row in rows if "effect" in row]
-    low, high = _domain(ok + total[:1])
-    x = alt.X("effect:Q").scale(domain=[low, high], nice=False, zero=False)
-    axis = x.axis(labelExpr=d.SIGNED, tickCount=5, title="effect on the score (0..1)")
-    clipped = {
-        (start, end): [
-            {"y": row["y"], "colour": row.get("colour"), "from": max(row[start], low), "to": min(row[end], high)}
-            for row in found
-            if np.isfinite(row[start])
-        ]
-        for start, end, found in (("lower", "upper", ok), ("prediction_lower", "prediction_upper", total[:1]))
-    }
-
-    def rules(table: d.Rows, **style: Any) -> alt.Chart:
-        mark = alt.Chart(d.data(table)).mark_rule(**style)
-        return mark.encode(x=alt.X("from:Q"), x2=alt.X2("to:Q"), y=d.y(n_rows))
-
-    zero = (
-        alt.Chart(d.data([{"effect": 0.0, "top": len(heads), "bottom": n_rows - bool(total)}]))
-        .mark_rule(color=d.INK)
-        .encode(x=x, y=d.y(n_rows, "top"), y2=alt.Y2("bottom:Q"))
-    )
-    stroke = alt.Stroke("colour:N", scale=None)
-    points = (
-        alt.Chart(d.data(ok))
-        .mark_point(size=52, opacity=1, strokeWidth=1.75)
-        .encode(x=axis, y=d.y(n_rows), fill=alt.Fill("fill:N", scale=None), stroke=stroke)
-    )
-    diamond = (
-        alt.Chart(d.data([corner for row in total[:1] for corner in _corners(row, low, high)]))
-        .mark_line(interpolate="linear-closed", fill=d.CONTRAST, stroke=d.CONTRAST, strokeWidth=1, strokeJoin="round")
-        .encode(x=x, y=d.y(n_rows), order=alt.Order("corner:O"))
-    )
-    above = [{"y": y + 0.5, "label": line} for y, line in enumerate(heads)]
-    layers = [
-        zero,
-        rules(clipped["lower", "upper"], strokeWidth=2.25, strokeCap="round").encode(stroke=stroke),
-        points,
-        rules(clipped["prediction_lower", "prediction_upper"], strokeWidth=1.25, strokeDash=[4, 3], color=d.CONTRAST),
-        diamond,
-        d.text(above, n_rows, 0, -left, fontWeight=600, color=d.INK),
-        d.text(rows, n_rows, 0, -10, align="right", color=d.INK),
-        d.text(total[:1], n_rows, 0, -10, align="right", fontWeight=600, color=d.INK),
-        d.text(total[1:], n_rows, 0, 0, color=d.MUTED),
-        d.text(ok + total[:1], n_rows, "width", right, field="numbers", align="right", color=d.INK),
-        d.text([row for row in rows if "missing" in row], n_rows, 0, 6, field="missing", color=d.MUTED),
-    ]
-    chart = d.finish(alt.layer(*layers), width, n_rows * d.ROW, left, right, top=8, bottom=38)
-    return _standalone(chart)
-
-
-def _country_rows(part: xr.Dataset) -> list[dict[str, Any]]:
-    """Describe the points: effect, interval and colours per country, or why there is none."""
-    from acecausal.report import drawing as d
-    from acecausal.report import words
-
-    rows: list[dict[str, Any]] = []
-    for c in range(part.sizes["country"]):
-        cell = part.isel(country=c, attribute=0, value=0, persona=0)
-        status = schema.STATUS[int(cell["status"])]
-        if status != "ok":
-            rows.append({"missing": words.STATUS_TEXT[status][0]})
-            continue
-        lower, upper = (float(bound) for bound in cell["effect_interval"].values)
-        row: dict[str, Any] = {"effect": float(cell["effect"]), "lower": lower, "upper": upper}
-        sure = float(cell["q_value"]) < d.Q
-        row |= {"colour": d.ACCENT if sure else d.MUTED, "fill": d.ACCENT if sure else d.PAPER}
-        rows.append(row | {"numbers": _numbers(row)})
-    return rows
-
-
-def _numbers(row: dict[str, float]) -> str:
-    from acecausal.report.words import signed
-
-    return f"{signed(row['effect'])}  [{signed(row['lower'])}, {signed(row['upper'])}]"
-
-
-def _domain(rows: list[dict[str, Any]]) -> tuple[float, float]:
-    """Find the axis' range: all limits and 0, but none further out than three times the largest effect."""
-    if not rows:
-        return -0.1, 0.1
-    effects = [row["effect"] for row in rows]
-    reach = 3 * max([abs(effect) for effect in effects] + [0.02])
-    names = ("lower", "upper", "prediction_lower", "prediction_upper")
-    limits = [row[name] for row in rows for name in names if np.isfinite(row.get(name, np.nan))]
-    low, high = max(min([*limits, 0.0]), -reach), min(max([*limits, 0.0]), reach)
-    pad = 0.04 * max(high - low, 0.02)
-    return low - pad, high + pad
-
-
-def _corners(row: dict[str, float], low: float, high: float) -> list[dict[str, float]]:
-    """Place the diamond's corners: the interval's limits, and above and below the mean."""
-    places = [(row["lower"], 0.0), (row["effect"], -0.32), (row["upper"], 0.0), (row["effect"], 0.32)]
-    return [{"corner": i, "effect": min(max(x, low), high), "y": row["y"] + dy} for i, (x, dy) in enumerate(places)]
-
-
-def _standalone(chart: alt.LayerChart) -> alt.LayerChart:
-    """Make a chart of the report stand outside its page: no CSS variables, which a canvas does not know, and fonts."""
-    import altair as alt
-
-    text = re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", chart.to_json(validate=False))
-    spec = json.loads(text)
-    spec["config"] |= {"font": "Arial, Liberation Sans, DejaVu Sans, sans-serif", "background": "#ffffff"}
-    return alt.LayerChart.from_dict(spec)

@@ -13,7 +13,7 @@ CODINGS: tuple[Coding, ...] = get_args(Coding)
 
 @cache
 def table() -> tuple[dict[str, str], ...]:
-    """Give one mapping per country: alpha3, alpha2, numeric, name and region, in the order of the alpha-3 codes.
+    """Give one mapping per country, by alpha-3 code: codes, name, region, latitude and longitude (degrees).
 
     The name is English, short, and with the article that it takes in a sentence; the region is the smallest of the UN's
     standard M49 that holds the country.
@@ -26,3 +26,23 @@ def iso_countries(coding: Coding) -> dict[str, dict[str, Any]]:
     """Give the countries as a codebook would: by alpha-3 code, each with its code in this coding, label and region."""
     column = coding.removeprefix("iso-")
     return {row["alpha3"]: {"codes": [row[column]], "label": row["name"], "region": row["region"]} for row in table()}
+
+
+@cache
+def _places() -> dict[str, tuple[float, float]]:
+    return {
+        key.casefold().removeprefix("the "): (float(row["latitude"]), float(row["longitude"]))
+        for row in table()
+        for key in (row["alpha2"], row["alpha3"], row["name"])
+    }
+
+
+def place(name: str) -> tuple[float, float] | None:
+    """Give latitude and longitude (degrees, the middle of the largest piece of land) of a country, or None.
+
+    Parameters
+    ----------
+    name : str
+        Its alpha-2 or alpha-3 code or its name in the table, in any case, with or without ``the``.
+    """
+    return _places().get(name.strip().casefold().removeprefix("the "))

@@ -145,31 +145,32 @@ def test_pooled__is_that_of_pooling(human):
     xr.testing.assert_identical(human.ace.pooled(3), pooled(human, 3))
 
 
-def drawn(chart) -> list[list[dict]]:
-    """The rows of each layer of a chart."""
-    spec = chart.to_dict()
-    return [spec["datasets"][layer["data"]["name"]] for layer in spec["layer"]]
+def svg_of(chart) -> str:
+    return vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
 
 
 def test_forest__draws_the_cubes_numbers(human):
     """Oracle: the cube's effects and intervals, and `pooled`. rtol 1e-12. Names and I2 are in the picture's text."""
     chart = human.ace.forest("poverty", "age:45_plus", "gender=female")
-    zero, rules, points, prediction, diamond, *_ = drawn(chart)
+    *rows, total = chart.to_dict()["datasets"]["rows"]
     part = human.sel(value="poverty", attribute="age:45_plus", persona="gender=female")
     mean = pooled(human).sel(value="poverty", attribute="age:45_plus", persona="gender=female")
-    assert zero[0]["effect"] == 0
-    np.testing.assert_allclose([row["effect"] for row in points], part["effect"], rtol=1e-12)
-    np.testing.assert_allclose([[row["from"], row["to"]] for row in rules], part["effect_interval"], rtol=1e-12)
-    corners = [mean[name].item() for name in ("lower", "effect", "upper", "effect")]
-    np.testing.assert_allclose([row["effect"] for row in diamond], corners, rtol=1e-12)
-    limits = [mean["prediction_lower"].item(), mean["prediction_upper"].item()]
-    np.testing.assert_allclose([prediction[0]["from"], prediction[0]["to"]], limits, rtol=1e-12)
-    sure = [row["fill"] == row["colour"] for row in points]
-    assert sure == (part["q_value"] < 0.05).values.tolist()
-    svg = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
-    for text in ("45 and over, against under 45 (women)", "Sweden", "pooled", f"I2 {100 * mean['i2'].item():.0f} %"):
-        assert text in svg
-    assert "var(" not in svg
+    np.testing.assert_allclose([row["estimate"] for row in rows], part["effect"], rtol=1e-12)
+    ends = [[row["conf_low"], row["conf_high"]] for row in rows]
+    np.testing.assert_allclose(ends, part["effect_interval"], rtol=1e-12)
+    names = {"estimate": "effect", "conf_low": "lower", "conf_high": "upper"}
+    names |= {"further_low": "prediction_lower", "further_high": "prediction_upper"}
+    for name, of in names.items():
+        np.testing.assert_allclose(total[name], mean[of].item(), rtol=1e-12)
+    drawn = svg_of(chart)
+    for text in (
+        "45 and over, against under 45, among women",
+        "Sweden",
+        "pooled",
+        f"I² {100 * mean['i2'].item():.0f} %",
+    ):
+        assert text in drawn
+    assert "var(" not in drawn
 
 
 def test_forest__says_why_there_is_nothing(human):
@@ -177,13 +178,42 @@ def test_forest__says_why_there_is_nothing(human):
     few = human.copy(deep=True)
     few["status"].values[1:] = np.where(few["status"].values[1:] == schema.OK, schema.TOO_FEW, few["status"].values[1:])
     few["effect"].values[1:], few["effect_se"].values[1:] = np.nan, np.nan
-    _, rules, points, prediction, diamond, *texts = drawn(few.ace.forest("poverty", "gender:female"))
-    assert len(points) == len(rules) == 1
-    assert prediction == diamond == []
-    reasons = [row["missing"] for rows in texts for row in rows if "missing" in row and "numbers" not in row]
-    assert set(reasons) == {"too few people in an arm"}
+    rows = few.ace.forest("poverty", "gender:female").to_dict()["datasets"]["rows"]
+    assert {row["kind"] for row in rows} == {"one"}
+    assert [row["why"] for row in rows] == ["", *["too few people in an arm"] * (few.sizes["country"] - 1)]
     nothing = few.isel(country=[1, 2]).ace.forest("poverty", "gender:female")
-    assert "too few people" in vl_convert.vegalite_to_svg(nothing.to_dict(), allowed_base_urls=[])
+    assert "too few people" in svg_of(nothing)
+
+
+def test_heatmap__draws_the_cubes_numbers(human):
+    rows = human.ace.heatmap("degree:degree", "gender=male").to_dict()["datasets"]["rows"]
+    part = human["effect"].sel(attribute="degree:degree", persona="gender=male").transpose("country", "value")
+    estimates = [np.nan if row["estimate"] is None else row["estimate"] for row in rows]
+    np.testing.assert_array_equal(estimates, part.values.ravel())
+    assert "among men" in svg_of(human.ace.heatmap("degree:degree", "gender=male"))
+
+
+def test_lattice__people_and_models(human, model):
+    chart = human.ace.lattice("poverty", "Norway")
+    arcs = chart.to_dict()["datasets"]["arcs"]
+    chosen = next(arc for arc in arcs if (arc["contrast"], arc["context"]) == ("gender:female", "degree=degree"))
+    at = {"country": "Norway", "value": "poverty", "attribute": "gender:female", "persona": "degree=degree"}
+    assert chosen["estimate"] == human["effect"].sel(at).item()
+    assert "45 and over 0." in svg_of(chart)
+    value, country = str(model["value"].values[0]), str(model["country"].values[0])
+    other = model.ace.lattice(value, country).to_dict()["datasets"]["arcs"]
+    edges = model["effect"].sel(value=value, country=country)
+    for arc in other:
+        expected = edges.sel(attribute=arc["contrast"], persona=arc["context"]).item()
+        np.testing.assert_array_equal(np.nan if arc["estimate"] is None else arc["estimate"], expected)
+
+
+def test_versus__draws_both(human):
+    """A model made of people's own effects lies on the diagonal."""
+    twin = human.assign_attrs(kind="model").drop_vars(["effect_se"])
+    rows = human.ace.versus(twin).to_dict()["datasets"]["rows"]
+    assert len(rows) == int(np.isfinite(human["effect"]).sum())
+    assert all(row["estimate"] == row["model"] for row in rows)
 
 
 def test_bad_names__one_message(human, model, two_values):
@@ -209,6 +239,14 @@ def test_bad_names__one_message(human, model, two_values):
         human.sel(country="USA").ace.table()
     with pytest.raises(CubeError, match="not an acecausal cube"):
         xr.Dataset().ace.table()
+    with pytest.raises(AceError, match="attribute: unknown name"):
+        human.ace.heatmap("gender")
+    with pytest.raises(AceError, match="country: unknown name"):
+        human.ace.lattice("poverty", "Norwy")
+    with pytest.raises(CubeError, match="persona all: missing"):
+        human.isel(persona=[1]).ace.lattice("poverty", "Norway")
+    with pytest.raises(CubeError, match="model: is a cube of another kind"):
+        human.ace.versus(human)
 
 
 # --- the package ------------------------------------------------------------------------------------------------------

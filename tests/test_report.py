@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import re
 from html.parser import HTMLParser
 
@@ -16,8 +17,30 @@ from acecausal import cube as cubes
 from acecausal import schema
 from acecausal.comparison import compare
 from acecausal.errors import AceError, CubeError
+from acecausal.estimation import estimate
 from acecausal.lattice import Attribute, Lattice, Level
-from acecausal.report import cells, figures, finding, page, svg, tables, words, write_report
+from acecausal.pooling import pooled
+from acecausal.report import (
+    cells,
+    diagnostics,
+    explorer,
+    facts,
+    finding,
+    forest,
+    heatmap,
+    lattice_picture,
+    overview,
+    page,
+    responses,
+    skills,
+    svg,
+    versus,
+    words,
+    world,
+    write_report,
+)
+from acecausal.report import drawing as d
+from acecausal.simulate import World, simulate
 
 EVIL = '<script>alert("x")</script> "quoted" \'single\' & <img src=x onerror=alert(1)>'
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -161,7 +184,13 @@ class Page(HTMLParser):
 
 
 def check_page(text: str) -> Page:
-    """Hold what is true of every page: whole, self-contained, no script, alternative text everywhere."""
+    """Hold what is true of every page: whole, self-contained, no script but its own, alternative text everywhere."""
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    for kind, script in re.findall(r"<script([^>]*)>(.*?)</script>", text, re.S):
+        assert kind == ' type="application/json" id="explorer-data"' or explorer.digest(script) in policy
+    assert "default-src 'none'" in policy
+    assert len(re.findall("unsafe", policy)) == 1  # that of the style sheet
+    text = re.sub(r"<script.*?</script>", "", text, flags=re.S)
     read = Page(text)
     assert read.open == []
     names = {tag for tag, _ in read.tags}
@@ -192,7 +221,7 @@ def test_write_report__numbers_equal_the_cubes(tmp_path):
         assert len(rows) == int(np.isfinite(expected["effect"]).sum()) > 0
         assert len({(r["country"], r["contrast"], r["value"], r["context"]) for r in rows}) == len(rows)
         for row in rows:
-            assert tuple(row) == tables.COLUMNS
+            assert tuple(row) == facts.COLUMNS[:-1]  # all of them have status ok
             at = {
                 "country": row["country"],
                 "attribute": row["contrast"],
@@ -208,6 +237,17 @@ def test_write_report__numbers_equal_the_cubes(tmp_path):
     assert checked == int(np.isfinite(human["effect"]).sum() + np.isfinite(human["effect"].sel(persona="all")).sum())
     for effect in human["effect"].sel(persona="all").values[np.isfinite(human["effect"].sel(persona="all").values)]:
         assert words.signed(effect, 3) in read.text
+
+
+def test_write_report__every_picture_has_its_numbers(tmp_path):
+    human = survey_cube(3)
+    text = write_report(human, {"m": model_cube(human, 0.5)}, tmp_path / "r.html").read_text("utf-8")
+    figures = re.findall(r"<figure(.*?)</figure>", text, re.S)
+    assert len(figures) > 10
+    for figure in figures:
+        assert "<figcaption>" in figure
+        assert 'class="numbers"' in figure
+        assert "data-numbers" in figure or 'href="data:text/csv' in figure
 
 
 def test_write_report__labels_stay_text(tmp_path):
@@ -334,42 +374,253 @@ def test_by_evidence__smallest_p_first():
 
 def test_render__same_data_same_drawing_and_no_outside():
     human = survey_cube()
-    chart = figures.forest(human, 0, contrasts=[0, 1], countries=[0, 1])
-    drawn = svg.render(chart, 'a "quoted" <label>')
-    assert drawn == svg.render(chart, 'a "quoted" <label>')
+    rows = forest.rows(facts.effects(human, attribute=[0], value=[0], persona=[0]), ["a", "b"])
+    spec = d.fill(forest.chart(340, 100), rows=rows)
+    drawn = svg.render(spec, 'a "quoted" <label>')
+    assert drawn == svg.render(spec, 'a "quoted" <label>')
     assert "http" not in drawn
     assert 'aria-label="a &quot;quoted&quot; &lt;label&gt;"' in drawn
     assert "var(--accent" in drawn or "var(--muted" in drawn
 
 
+def test_facts__are_the_cubes_cells_by_label():
+    """Oracle: xarray's own selection, cell by cell; exact. A model that lacks a country has no number there."""
+    human = survey_cube(3)
+    human["status"].values[1, 0, 1, 0] = schema.FAILED
+    human["effect"].values[1, 0, 1, 0] = np.nan
+    model = model_cube(human, 0.4).isel(country=[2, 0])
+    frame = facts.effects(human, {"m": model}, country=[2, 1], attribute=[0, 2], persona=[0, 1])
+    assert len(frame) == 2 * 2 * human.sizes["value"] * 2
+    for row in frame.itertuples():
+        at = {"country": row.country, "attribute": row.contrast, "value": row.value, "persona": row.context}
+        cell = human.sel(at)
+        expected = [cell["effect"].item(), cell["q_value"].item(), *cell["effect_interval"].values]
+        np.testing.assert_array_equal([row.estimate, row.q_value, row.conf_low, row.conf_high], expected)
+        assert row.status == schema.STATUS[int(cell["status"])]
+        other = model["effect"].sel(at).item() if row.country in model["country"].values else np.nan
+        np.testing.assert_array_equal(row.m0, other)
+    assert {"failed", "not_applicable", "ok"} == set(frame["status"])
+
+
+def _drawn(spec: dict) -> list[tuple[str, str]]:
+    """Texts of a chart with their fill, as vl-convert draws them."""
+    return re.findall(r'<text[^>]*fill="([^"]*)"[^>]*>([^<]*)</text>', svg.render(spec, "x" * 30))
+
+
 def test_forest__draws_the_cubes_numbers():
     human = survey_cube(3)
-    chart = figures.forest(human, 1, contrasts=[0, 2], countries=[2, 0], domain=(-9, 9)).to_dict()
-    rows = [row for data in chart["datasets"].values() for row in data if "low" in row and "numbers" in row]
-    drawn = {tuple(round(row[name], 12) for name in ("low", "effect", "high")) for row in rows}
-    part = human.sel(persona="all").isel(value=1, attribute=[0, 2], country=[2, 0])
-    bounds = part["effect_interval"].values
-    expected = np.stack([bounds[..., 0], part["effect"].values, bounds[..., 1]], -1).reshape(-1, 3)
-    assert drawn == {tuple(row) for row in expected.round(12).tolist()}
-    assert len(drawn) == 4
+    frame = facts.effects(human, country=[2, 0], attribute=[2], value=[1], persona=[0])
+    total = pooled(human).isel(attribute=2, value=1, persona=0)
+    texts = [text for _, text in _drawn(d.fill(forest.chart(720, 100), rows=forest.rows(frame, ["C", "A"], total)))]
+    for country in (2, 0):
+        cell = human.isel(country=country, attribute=2, value=1, persona=0)
+        low, high = cell["effect_interval"].values
+        written = f"{cell['effect'].item():+.2f} [{low:+.2f}, {high:+.2f}]".replace("-", "−")
+        assert written in [re.sub(r"\s+", " ", text) for text in texts]
+    mean = f"{total['effect'].item():+.2f} [{total['lower'].item():+.2f}, {total['upper'].item():+.2f}]"
+    assert mean.replace("-", "−") in [re.sub(r"\s+", " ", text) for text in texts]
+    assert texts.index("C") < texts.index("A") < texts.index("pooled")
+
+
+def test_forest__says_why_there_is_nothing():
+    human = survey_cube(2)
+    frame = facts.effects(human, attribute=[0], value=[0], persona=[0]).assign(status="too_few", estimate=np.nan)
+    texts = [text for _, text in _drawn(d.fill(forest.chart(720, 100), rows=forest.rows(frame, ["A", "B"])))]
+    assert texts.count("too few people in an arm") == 2
+
+
+def test_heatmap__insignificant_cells_are_there_and_pale():
+    human = survey_cube(2)
+    frame = facts.effects(human, value=[0], persona=[0])
+    rows = heatmap.rows(frame, words.Names(human), human, across="contrast")
+    texts = _drawn(d.fill(heatmap.chart(3, 0.1, 100, 720, lines=2), rows=rows))
+    shown = {text for fill, text in texts if re.fullmatch(r"[+−-]?\d\.\d\d", text)}
+    assert shown == {f"{x:+.2f}".replace("-", "−") for x in frame["estimate"].dropna()}
+    pale = [text for fill, text in texts if "--muted" in fill and re.fullmatch(r"[+−-]\d\.\d\d", text)]
+    assert len(pale) == int((frame["q_value"] >= 0.05).sum()) > 0
 
 
 def test_responses__draw_the_cubes_shares():
+    """Segments have the shares' widths; an ordinal bar is balanced around its middle, a nominal one starts at 0."""
     human = survey_cube()
-    chart = figures.responses(human, 1, 0, personas=[0, 2]).to_dict()
-    bars = [row for data in chart["datasets"].values() for row in data if "x2" in row]
-    widths = {round(row["x2"] - row["x"], 12) for row in bars}
-    expected = human["response"].values[0, 1, [0, 2], :3]
-    assert widths == set(expected.round(12).ravel().tolist())
-    assert len(widths) == 6
+    frame = responses.table(human, 1, 0, [0, 2])
+    rows = responses.rows(frame, ["everyone", "some"], 3, "ordinal")
+    share = human["response"].values[0, 1, [0, 2], :3]
+    np.testing.assert_allclose([row["high"] - row["low"] for row in rows], share.ravel(), atol=1e-12)
+    np.testing.assert_allclose([rows[i]["low"] for i in (0, 3)], -(share[:, 0] + share[:, 1] / 2), atol=1e-12)
+    nominal = responses.rows(frame, ["everyone", "some"], 3, "nominal")
+    assert [nominal[i]["low"] for i in (0, 3)] == [0, 0]
+    even = responses.rows(responses.table(human, 0, 0, [0]), ["everyone"], 4, "ordinal")
+    assert even[1]["high"] == pytest.approx(0, abs=1e-12)  # four options: zero lies between the second and the third
 
 
-def test_versus_points__every_edge_both_have():
+def test_versus__every_edge_both_have():
     human = survey_cube()
-    points, n = figures.versus_points(human, model_cube(human, 1.0).isel(country=[1, 0]), 10_000)
-    assert n == len(points) == int(np.isfinite(human["effect"]).sum())
-    few, again = figures.versus_points(human, model_cube(human, 1.0), 5)
-    assert (len(few), again) == (5, n)
+    frame = versus.pairs(human, model_cube(human, 1.0).isel(country=[1, 0]))
+    assert len(frame) == int(np.isfinite(human["effect"]).sum())
+    assert frame["std_error"].is_monotonic_increasing
+    at = dict(zip(schema.EDGE, frame.loc[3, ["country", "contrast", "value", "context"]], strict=True))
+    assert frame.loc[3, "model"] == model_cube(human, 1.0)["effect"].sel(at).item()
+    assert len(versus.pairs(human, model_cube(human, 1.0).isel(country=[1]))) < len(frame)
+
+
+def test_versus__lines_stay_in_the_square():
+    for slope in (0.3, -4.0, 0.0):
+        ends = [(row["estimate"], row["model"]) for row in versus.lines(slope, -0.2, 0.2) if row["line"] == "slope"]
+        for x, y in ends:
+            assert y == pytest.approx(slope * x)
+            assert max(abs(x), abs(y)) <= 0.2 + 1e-12
+    assert [row["line"] for row in versus.lines(None, -1, 1)] == ["same", "same"]
+
+
+def test_lattice__arcs_join_what_the_lattice_joins():
+    """Oracle: the labels. An edge's two personas are its context with the baseline, and with the other level."""
+    human = survey_cube(2)
+    at = lattice_picture.places(human)
+    assert at.depth == 2
+    dots, arcs = lattice_picture.rows(human, at, 0, 1)
+    assert len(arcs) == int((human["status"].values[1, :, 0] != schema.NOT_APPLICABLE).sum())
+    persona = {(dot["column"], dot["row"]): dot["persona"] for dot in dots}
+    assert len(persona) == len(dots) == human.sizes["persona"]
+    for arc in arcs:
+        low, high = (persona[arc["column"], arc[end]] for end in ("from", "to"))
+        treatment, _, level = arc["contrast"].partition(":")
+        context = set(arc["context"].split(",")) - {"all"}
+        baseline = human["baseline"].sel(attribute=arc["contrast"]).item()
+        assert set(low.split(",")) == context | {f"{treatment}={baseline}"}
+        assert set(high.split(",")) == context | {f"{treatment}={level}"}
+        cell = {"attribute": arc["contrast"], "persona": arc["context"]}
+        np.testing.assert_array_equal(arc["estimate"], human["effect"].isel(country=1, value=0).sel(cell).item())
+    score = human["response"].values[1, 0] @ schema.scores(4)
+    np.testing.assert_allclose([dot["mean"] for dot in dots], score, atol=1e-12)
+
+
+def test_lattice__large_ones_are_cut_at_whole_granularities():
+    many = Lattice.over(
+        [Attribute(f"a{i}", f"a{i}", (Level("0", "no", ""), Level("1", "yes", "")), "0") for i in range(6)], 3
+    )
+    at = lattice_picture.places(survey_cube(1, [make_value(0)], over=many))
+    assert (at.depth, len(at.personas)) == (1, 13)  # 6 attributes make 60 personas of two
+
+
+def test_overview__sizes_and_slopes_by_hand():
+    human = survey_cube(2)
+    model = model_cube(human, 0.5)
+    frame = overview.table(human, {"m": model}).set_index(["country", "attribute"])
+    part, other = human.sel(persona="all"), model.sel(persona="all")
+    for c, country in enumerate(human["country"].values):
+        for name in ("gender", "school"):
+            chosen = (part["treatment"] == name).values
+            e, s, m = (a.values[c, chosen] for a in (part["effect"], part["effect_se"], other["effect"]))
+            there = np.isfinite(e)
+            excess = (e[there] ** 2 - s[there] ** 2).mean()
+            row = frame.loc[country, name]
+            assert row["people"] == pytest.approx(np.sqrt(max(excess, 0)), rel=1e-12)
+            assert row["effects"] == there.sum()
+            if excess > 0:
+                slope = (e * m)[there].sum() / (e**2 - s**2)[there].sum()
+                assert row["m0"] == pytest.approx(slope * row["people"], rel=1e-12)
+            else:
+                assert np.isnan(row["m0"])
+
+
+def test_world__countries_by_code_and_name():
+    human = survey_cube(4).assign_coords(country=["NOR", "the United States", "xx", "gb"])
+    human["country_label"] = ("country", ["Norway", "US", "Nowhere", "Britain"])
+    frame = facts.effects(human, attribute=[0], value=[0], persona=[0])
+    rows, lost = world.rows(frame, human, words.Names(human).countries)
+    assert lost == ["Nowhere"]
+    assert [round(row["latitude"]) for row in rows] == [64, 40, 54]
+    assert world.figure(human.assign_coords(country=list("abcd")).isel(country=[2]), 0, 0) is None
+
+
+def test_skills__are_those_of_compare():
+    human = survey_cube(3)
+    models = {"one": model_cube(human, 0.2), "two": model_cube(human, 0.9)}
+    comparisons = {label: compare(human, model) for label, model in models.items()}
+    frame = skills.table(comparisons)
+    groups = comparisons["two"]["groups"]
+    assert len(frame) == 2 * 2 * len(groups)
+    last = frame[(frame["model"] == "two") & (frame["part"] == "effect")]
+    np.testing.assert_array_equal(
+        last["skill"], [np.nan if g["effect"]["skill"] is None else g["effect"]["skill"] for g in groups]
+    )
+
+
+def test_equity__on_values_asked_everywhere():
+    """Oracle: compare on those values alone; the gap is that of the best and the worst group."""
+    human = survey_cube(3, [make_value(i) for i in range(3)])
+    human["n"].values[1, 2] = 0  # nobody in one country was asked the third
+    model = model_cube(human, 0.6)
+    table = skills.equity(human, {"m": model}, {"m": compare(human, model)})
+    fair = compare(human.isel(value=[0, 1]), model.isel(value=[0, 1]))["groups"]
+    skill = {g["key"]: g["level"]["skill"] for g in fair if g["by"] == "country"}
+    (row,) = [row for row in table.rows if row[1:3] == ["country", "levels"]]
+    best, worst = max(skill, key=skill.get), min(skill, key=skill.get)
+    assert row[3:5] == [best, worst]
+    assert row[7] == words.plain(skill[best] - skill[worst], 3)
+    assert row[-1] == "2"
+
+
+def test_diagnostics__count_what_the_cube_says(refuted):
+    frame = diagnostics.verdicts(refuted)
+    counted = (refuted["refutation_verdict"].values != schema.NOT_RUN).sum()
+    assert len(frame) == counted > 0
+    row = frame.iloc[-1]
+    at = {"country": row["country"], "attribute": row["contrast"], "value": row["value"], "refuter": row["refuter"]}
+    assert schema.VERDICTS[int(refuted["refutation_verdict"].sel(at))] == row["verdict"]
+    assert refuted["refutation"].sel(at).item() == row["refutation"]
+    smd = diagnostics.differences(refuted)
+    assert len(smd) == int(np.isfinite(refuted["smd_before"].values).sum()) > 0
+    section = diagnostics.section(refuted)
+    assert [figure.title for figure in section.figures] == ["Attempts to refute", "Balance of the arms"]
+    assert diagnostics.section(survey_cube().drop_vars("overlap")) is None
+
+
+def test_explorer__arrays_are_the_cubes(refuted):
+    """Every number in single precision, exactly; statuses and numbers of people as they are."""
+    human = survey_cube(3)
+    model = model_cube(human, 0.4)
+    data = json.loads(str(explorer.content(human, {"m": model})))
+    contexts = [key for key, _ in data["labels"]["context"]]
+    part = human.sel(persona=contexts)
+
+    def unpacked(name):
+        packed = data["arrays"][name]
+        raw = base64.b64decode(packed["data"])
+        return np.frombuffer(raw, dtype=f"<{packed['type']}").reshape(packed["shape"])
+
+    for name, variable in (("estimate", "effect"), ("q_value", "q_value")):
+        np.testing.assert_array_equal(unpacked(name), part[variable].values.astype("f4"))
+    for name in ("n_baseline", "n_treated"):
+        np.testing.assert_array_equal(unpacked(name), part[name].values)
+    half = np.diff(part["effect_interval"].values)[..., 0] / 2
+    np.testing.assert_allclose(unpacked("half"), half, rtol=1e-6)
+    np.testing.assert_array_equal(unpacked("m0"), model["effect"].sel(persona=contexts).values.astype("f4"))
+    assert explorer.content(survey_cube(2, [make_value(0, scale="nominal")]), {}) is None
+
+
+def test_explorer__few_contexts_if_there_are_many_cells():
+    human = survey_cube(2)
+    each = human.sizes["country"] * human.sizes["attribute"] * human.sizes["value"]
+    everything = explorer.chosen_contexts(human, each * human.sizes["persona"])
+    assert human["granularity"].values[everything].max() == 1  # personas of two leave no attribute open
+    assert explorer.chosen_contexts(human, each).tolist() == [0]
+
+
+def test_page__names_come_back(tmp_path):
+    """What a label may hold does not end the page's data."""
+    human = survey_cube(2, [make_value(0, question="</script><!--<script>")])
+    text = write_report(human, {}, tmp_path / "r.html").read_text("utf-8")
+    (raw,) = re.findall(r'id="explorer-data">(.*?)</script>', text, re.S)
+    assert json.loads(raw)["labels"]["value"][0][1] == "</script><!--<script>"
+
+
+@pytest.fixture(scope="module")
+def refuted() -> xr.Dataset:
+    """A small estimated cube with all refuters."""
+    survey, _ = simulate(World.make(countries=2, values=2, attributes=2, seed=5), respondents=400)
+    return estimate(survey, refute=5)
 
 
 @pytest.mark.parametrize(

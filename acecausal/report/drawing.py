@@ -1,16 +1,20 @@
-"""What all pictures share: colours, sizes, and the parts that charts are put together from.
+"""What all pictures share: colours, sizes, margins, and how facts reach a chart.
 
-Every chart has a fixed width in pixels (a phone's or a desk's), text of 11 px, and colours that are CSS variables with
-a fallback, so that the page decides about light and dark.
+A chart is a Vega-Lite specification (written with Altair), a function of sizes only. Its facts are the data set `rows`,
+put in by `fill`; so the same chart is drawn into the page, shown in a notebook, and fed with other rows by the
+page's script. Widths are pixels (a phone's or a desk's), text has 11 px, colours are CSS variables with a fallback, so
+that the page decides about light and dark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import altair as alt
-import pandas as pd
 import xarray as xr
 
 from acecausal.report import words
@@ -18,67 +22,134 @@ from acecausal.report import words
 INK = "var(--ink, #1c1d1f)"
 MUTED = "var(--muted, #6b6f76)"
 LINE = "var(--line, #dcdcd8)"
+SOFT = "var(--soft, #f0f0ec)"
 ACCENT = "var(--accent, #1f5fa8)"
 CONTRAST = "var(--contrast, #c0512b)"
 ON_COLOUR = "var(--on-colour, #ffffff)"
 PAPER = "var(--paper, #ffffff)"
 
+DESK, PHONE, PANEL = 720, 350, 340
+#: What texts are measured and set in; the page's style sheet names the same.
+FONTS = "Arial, Liberation Sans, DejaVu Sans, sans-serif"
+
 #: Effects with a q-value below this are drawn as more than noise.
 Q = 0.05
 ROW = 19
 SIZE = 11
+#: Vega expressions: is this a row with an effect, and one that is more than noise?
+THERE = "isValid(datum.estimate)"
+SURE = f"datum.q_value < {Q}"
 SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
+#: A Vega-Lite specification.
+Spec = dict[str, Any]
 Models = Mapping[str, xr.Dataset]
-Domain = tuple[float, float]
 
 
-def label_width(labels: Sequence[str], most: int) -> int:
+def label_width(labels: Iterable[str], most: int) -> int:
     """Reserve pixels for the row labels."""
     longest = max((words.width_of(label) for label in labels), default=0.0)
     return int(min(max(longest * SIZE + 16, 60), most))
 
 
-def data(rows: Rows) -> pd.DataFrame:
-    """Put rows where Altair takes them without copying them at every step."""
-    return pd.DataFrame(rows)
+def side(labels: Iterable[str], width: int) -> int:
+    """Reserve pixels for row labels: at most a third of a phone, 210 on a desk."""
+    return label_width(labels, 210 if width > 500 else 124)
 
 
-def y(n_rows: int, field: str = "y") -> alt.Y:
-    """Place rows from the top, one unit each."""
-    return alt.Y(f"{field}:Q").scale(domain=[0, n_rows], reverse=True, nice=False, zero=False).axis(None)
+def base(**data: str) -> alt.Chart:
+    """Start a layer over the data set `rows` (or another name)."""
+    return alt.Chart(alt.NamedData(name=data.get("name", "rows")))
 
 
-def text(
-    rows: Rows,
-    n_rows: int,
-    x: float | str,
-    dx: float,
-    *,
-    field: str = "label",
-    align: Literal["left", "right"] = "left",
-    **style: Any,
-) -> alt.Chart:
+def y(field: str = "y") -> alt.Y:
+    """Place rows from the top, one band each, in the order of their numbers."""
+    return alt.Y(f"{field}:O").axis(None).scale(paddingInner=0, paddingOuter=0)
+
+
+def line(at: float, **style: Any) -> alt.Chart:
+    """Rule a vertical line, once, at a number of the x axis."""
+    return base().transform_aggregate(rows="count()").mark_rule(**style).encode(x=alt.XDatum(at, type="quantitative"))
+
+
+def text(x: float | str, dx: float, field: str, *, where: str = "", limit: float = 0, **style: Any) -> alt.Chart:
     """Write one text per row, at a place counted in pixels from the plot's left or right edge."""
-    mark = alt.Chart(data(rows)).mark_text(fontSize=SIZE, baseline="middle", align=align, dx=dx, clip=False, **style)
-    return mark.encode(x=alt.XValue(x), y=y(n_rows), text=alt.Text(f"{field}:N"))
+    mark: dict[str, Any] = {"fontSize": SIZE, "baseline": "middle", "dx": dx, "clip": False, "align": "left"} | style
+    layer = base().transform_filter(where) if where else base()
+    chart = layer.mark_text(**mark | ({"limit": limit} if limit else {}))
+    return chart.encode(x=alt.XValue(x), y=y(), text=alt.Text(f"{field}:N"))
+
+
+def tooltip(*fields: tuple[str, str]) -> list[alt.Tooltip]:
+    """Say what is shown on hovering: (field, title); numbers with three digits."""
+    numbers = {"estimate", "conf_low", "conf_high", "share", "model", "slope", "mean", "people", "other"}
+    shown = []
+    for field, title in fields:
+        form = "+.3f" if field in {"estimate", "conf_low", "conf_high"} else ".3f"
+        if field in numbers or re.fullmatch(r"m\d+", field):
+            shown.append(alt.Tooltip(f"{field}:Q", title=title, format=form))
+        elif field in {"q_value", "p_value"}:
+            shown.append(alt.Tooltip(f"{field}:Q", title=title, format=".2~g"))
+        elif field.startswith("n"):
+            shown.append(alt.Tooltip(f"{field}:Q", title=title, format=","))
+        else:
+            shown.append(alt.Tooltip(f"{field}:N", title=title))
+    return shown
+
+
+#: What hovering says of an effect.
+EFFECT_TIP = (
+    *(("label", "of"), ("contrast", "contrast"), ("context", "among"), ("estimate", "effect")),
+    *(("conf_low", "interval from"), ("conf_high", "to"), ("q_value", "q")),
+    *(("n_baseline", "people at baseline"), ("n_treated", "people at the other level")),
+)
 
 
 def finish(
-    chart: alt.LayerChart | alt.FacetChart, width: int, height: int, left: int, right: int, top: int, bottom: int
-) -> alt.LayerChart:
-    """Fix the sizes and the look that all pictures share."""
+    chart: alt.LayerChart | alt.FacetChart,
+    width: int,
+    height: int | alt.Step,
+    margins: tuple[int, int, int, int],
+) -> Spec:
+    """Fix the sizes and the look that all pictures share; margins are left, right, top, bottom."""
+    left, right, top, bottom = margins
     axis = {"labelFontSize": SIZE, "titleFontSize": SIZE, "titleFontWeight": "normal", "titlePadding": 6}
     colours = {"labelColor": MUTED, "titleColor": MUTED, "gridColor": LINE, "tickColor": LINE, "domain": False}
-    return (
+    made: Spec = (
         chart.properties(
             width=width - left - right,
             height=height,
             padding={"left": left, "right": right, "top": top, "bottom": bottom},
             autosize=alt.AutoSizeParams(type="none"),
         )
-        .configure(aria=False, background="transparent", font="Arial")
+        .configure(aria=False, background="transparent", font=FONTS)
         .configure_view(stroke=None)
         .configure_axis(**axis, **colours)
+        .to_dict(validate=False)
     )
+    return made
+
+
+def fill(spec: Spec, **tables: Sequence[Row]) -> Spec:
+    """Put facts into a chart: a list of rows per data set; numbers that are not finite become null."""
+    return {**spec, "datasets": {name: [plain(row) for row in rows] for name, rows in tables.items()}}
+
+
+def plain(row: Row) -> Row:
+    """Make a row fit for JSON: null for what is not finite, Python's own types for NumPy's."""
+    return {name: _plain(entry) for name, entry in row.items()}
+
+
+def _plain(entry: Any) -> Any:
+    if hasattr(entry, "item"):
+        entry = entry.item()
+    return None if isinstance(entry, float) and not math.isfinite(entry) else entry
+
+
+def standalone(spec: Spec) -> alt.LayerChart:
+    """Make a chart of the report stand outside its page: no CSS variables, which a canvas does not know."""
+    plain_colours = json.loads(re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", json.dumps(spec)))
+    plain_colours["config"]["background"] = "#ffffff"
+    return alt.LayerChart.from_dict(plain_colours)

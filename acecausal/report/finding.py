@@ -111,7 +111,15 @@ def verdicts(comparisons: Mapping[str, Mapping[str, Any]]) -> list[str]:
         if slope is not None:
             interval = effect["slope_interval"]
             around = f" ({words.plain(interval[0])} to {words.plain(interval[1])})" if interval else ""
-            parts.append(f"effects {words.plain(slope)} times people's{around}")
+            parts.append(f"its effects are {words.plain(slope)} times people's{around}")
         parts.append(f"skill on effects {words.plain(skill)}, on levels {words.plain(level['skill'])}")
-        said.append(f"{words.clean(label)}: {'; '.join(parts)}.")
+        follows = "" if skill is None else f" {_follows(skill)}"
+        said.append(f"{words.clean(label)}{follows}: {'; '.join(parts)}.")
     return said
+
+
+def _follows(skill: float) -> str:
+    """Put a skill on effects into words."""
+    if skill <= 0:
+        return "does not move as people do"
+    return "moves as people do in part" if skill < 0.5 else "moves much as people do"

@@ -1,163 +1,178 @@
-"""The heat map: a pure function from a cube to an Altair chart."""
+"""Heat maps: effects by country and question, a panel per contrast; or by country and contrast for one question."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
+import numpy as np
+import pandas as pd
 import xarray as xr
 
-from acecausal.report import cells, words
+from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
 
-#: Empty share of a cell at each side.
-GAP = 0.04
+VALUES, COUNTRIES, CONTRASTS = 30, 30, 9
+_TIP = (*(("country", "country"), ("contrast", "contrast"), ("value", "question")), *d.EFFECT_TIP[3:])
 
 
-def heatmap(
-    cube: xr.Dataset,
-    *,
-    rows: Sequence[tuple[int, int] | tuple[None, int]],
-    columns: Sequence[int | tuple[int, int]],
-    largest: float,
-    width: int = 700,
-) -> alt.LayerChart:
-    """Draw effects in context ``all`` as a heat map.
+def rows(frame: pd.DataFrame, names: words.Names, cube: xr.Dataset, *, across: str) -> d.Rows:
+    """Lay effects out in rows and columns.
 
     Parameters
     ----------
+    frame : pandas.DataFrame
+        From `facts.effects`.
+    names : words.Names
     cube : xarray.Dataset
-        A survey cube.
-    rows : sequence of (country or None, value)
-        Positions. With None the columns give the country; otherwise they are contrasts, and rows are grouped by value.
-    columns : sequence of int, or of (contrast, country)
-        Positions of contrasts, or pairs where `rows` leave the country open.
+        The cube the frame is from.
+    across : {'country', 'contrast'}
+        What the columns are; the rows are values, or countries.
+    """
+    labels = {
+        "country": dict(zip(cube["country"].values.astype(str), names.countries, strict=True)),
+        "value": dict(zip(cube["value"].values.astype(str), names.questions, strict=True)),
+        "contrast": {
+            str(label): [treated, f"vs {baseline}"]
+            for label, (treated, baseline) in zip(cube["attribute"].values, names.contrasts, strict=True)
+        },
+    }
+    down = "value" if across == "country" else "country"
+    places = {dim: {key: i for i, key in enumerate(dict.fromkeys(frame[dim]))} for dim in (across, down)}
+    return [
+        row
+        | {"x": places[across][row[across]], "y": places[down][row[down]]}
+        | {"label": labels[down][row[down]], "head": labels[across][row[across]]}
+        | {"sign": "" if row["status"] == "ok" else words.STATUS_TEXT[row["status"]][1]}
+        for row in frame.to_dict("records")
+    ]
+
+
+@cache
+def chart(n_columns: int, largest: float, left: int, width: int, *, lines: int = 0) -> d.Spec:
+    """Draw a heat map.
+
+    Parameters
+    ----------
+    n_columns : int
     largest : float
         Absolute effect that gets the full colour.
-    width : int
-        Pixels; many columns make the chart wider than that.
+    left, width : int
+        Pixels of the row labels and of the whole; many columns make it wider.
+    lines : int
+        Lines of the column heads; 0 sets them aslant.
     """
-    names = words.Names(cube)
-    by_country = rows[0][0] is None
-    left = 190 if by_country else (170 if width > 500 else 112)
-    right = 8
-    least = 20 if by_country else 46
-    step = max((width - left - right) / len(columns), least)
-    step = min(step, 46.0 if by_country else 110.0)
-    placed, heads, labels = _heat_places(names, rows, by_country, left, grouped=cube.sizes["value"] > 1)
-    squares, texts = _heat_cells(cube, placed, columns, largest, numbers=step >= 40)
-    n_rows = len(placed) + len(heads)
-    tops = _heat_columns(names, columns, step)
-    n_lines = max((len(top["label"]) for top in tops), default=1)
-    x = alt.X("left:Q").scale(domain=[0, len(columns)], nice=False).axis(None)
-    x_mid = alt.X("x:Q").scale(domain=[0, len(columns)], nice=False).axis(None)
-    cell = (
-        alt.Chart(d.data(squares))
-        .mark_rect(cornerRadius=2)
-        .encode(
-            x=x,
-            x2=alt.X2("right:Q"),
-            y=d.y(n_rows, "top"),
-            y2=alt.Y2("bottom:Q"),
-            fill=alt.Fill("fill:N", scale=None),
-            fillOpacity=alt.FillOpacity("opacity:Q", scale=None),
-            stroke=alt.Stroke("stroke:N", scale=None),
-        )
+    aslant = not lines
+    right = 44 if aslant else 8
+    step = min(max((width - left - right) / n_columns, 20 if aslant else 52), 46 if aslant else 120)
+    scaled = f"min(abs(datum.estimate) / {max(largest, 1e-9)}, 1)"
+    data = d.base().transform_calculate(
+        opacity=f"{d.SURE} ? 0.25 + 0.7 * {scaled} : 0.03 + 0.2 * {scaled}",
+        ink=f"{d.SURE} ? ({scaled} > 0.53 ? '{d.ON_COLOUR}' : '{d.INK}') : '{d.MUTED}'",
+        number=f"{d.THERE} ? format(datum.estimate, '+.2f') : datum.sign",
     )
-    numbers = (
-        alt.Chart(d.data(texts))
-        .mark_text(fontSize=d.SIZE, baseline="middle")
-        .encode(x=x_mid, y=d.y(n_rows), text=alt.Text("label:N"), color=alt.Color("colour:N", scale=None))
+    x = alt.X("x:O").axis(None).scale(paddingInner=0.08, paddingOuter=0.04)
+    y = alt.Y("y:O").axis(None).scale(paddingInner=0.08, paddingOuter=0.04)
+    there = data.transform_filter(d.THERE)
+    tip = d.tooltip(*_TIP)
+    squares = there.mark_rect(cornerRadius=2).encode(
+        x=x,
+        y=y,
+        fill=alt.condition("datum.estimate > 0", alt.value(d.ACCENT), alt.value(d.CONTRAST)),
+        fillOpacity=alt.FillOpacity("opacity:Q", scale=None),
+        tooltip=tip,
     )
-    if by_country:
-        top_text = alt.Chart(d.data([{**top, "label": top["label"][0]} for top in tops])).mark_text(
-            fontSize=d.SIZE, angle=300, align="left", baseline="middle", color=d.INK
-        )
-        top_margin = 74
+    empty = data.transform_filter(f"!{d.THERE}").mark_rect(cornerRadius=2, fill=d.SOFT).encode(x=x, y=y, tooltip=tip)
+    shown = data if step >= 40 else data.transform_filter(f"!{d.THERE}")
+    numbers = shown.mark_text(fontSize=d.SIZE, baseline="middle").encode(
+        x=x,
+        y=y,
+        text="number:N",
+        color=alt.Color("ink:N", scale=None),
+    )
+    heads = data.transform_filter("datum.y == 0")
+    if aslant:
+        head = heads.mark_text(fontSize=d.SIZE, angle=300, align="left", baseline="middle", limit=86, color=d.INK)
     else:
-        top_text = alt.Chart(d.data(tops)).mark_text(
-            fontSize=d.SIZE, align="center", baseline="bottom", color=d.INK, lineHeight=13, dy=-13 * (n_lines - 1)
-        )
-        top_margin = 13 * n_lines + 10
-    layers = [
-        cell,
-        numbers,
-        top_text.encode(x=x_mid, y=alt.YValue(-5), text=alt.Text("label:N")),
-        d.text(heads, n_rows, 0, -left, align="left", fontWeight=600, color=d.INK),
-        d.text(labels, n_rows, 0, -8, align="right", color=d.INK),
-    ]
-    total = left + right + step * len(columns)
-    return d.finish(
-        alt.layer(*layers), int(total), n_rows * (d.ROW + 3), left, right + (40 if by_country else 0), top_margin, 4
+        style: dict[str, Any] = {
+            "fontSize": d.SIZE,
+            "baseline": "bottom",
+            "lineHeight": 13,
+            "dy": -13 * (lines - 1),
+            "limit": step - 4,
+        }
+        head = heads.mark_text(**style, color=d.INK)
+    labels = data.transform_filter("datum.x == 0").mark_text(
+        fontSize=d.SIZE, baseline="middle", align="right", dx=-8, limit=left - 10, clip=False, color=d.INK
     )
+    layers = [
+        squares,
+        empty,
+        numbers,
+        head.encode(x=x, y=alt.YValue(-5), text="head:N"),
+        labels.encode(x=alt.XValue(0), y=y, text="label:N"),
+    ]
+    total = int(left + right + step * n_columns)
+    return d.finish(alt.layer(*layers), total, alt.Step(d.ROW + 3), (left, right, 78 if aslant else 13 * lines + 10, 4))
 
 
-def _heat_places(
-    names: words.Names,
-    rows: Sequence[tuple[int, int] | tuple[None, int]],
-    by_country: bool,
-    left: int,
-    *,
-    grouped: bool,
-) -> tuple[list[tuple[int, int | None, int]], d.Rows, d.Rows]:
-    placed: list[tuple[int, int | None, int]] = []
-    heads: d.Rows = []
-    labels: d.Rows = []
-    y, last = 0, None
-    for country, value in rows:
-        if not by_country and grouped and value != last:
-            heads.append({"y": y + 0.5, "label": words.shorten(names.questions[value], 330 / d.SIZE)})
-            y, last = y + 1, value
-        text = names.questions[value] if country is None else names.countries[country]
-        labels.append({"y": y + 0.5, "label": words.shorten(text, (left - 10) / d.SIZE)})
-        placed.append((y, country, value))
-        y += 1
-    return placed, heads, labels
-
-
-def _heat_columns(names: words.Names, columns: Sequence[int | tuple[int, int]], step: float) -> d.Rows:
-    tops: d.Rows = []
-    for i, column in enumerate(columns):
-        if isinstance(column, tuple):
-            lines = [words.shorten(names.countries[column[1]], 6.4)]
-        else:
-            treated, baseline = names.contrasts[column]
-            em = (step - 4) / d.SIZE
-            lines = [*words.wrap(treated, em, 2), *words.wrap(f"vs {baseline}", em, 2)]
-        tops.append({"x": i + 0.5, "label": lines})
-    return tops
-
-
-def _heat_cells(
-    cube: xr.Dataset,
-    placed: Sequence[tuple[int, int | None, int]],
-    columns: Sequence[int | tuple[int, int]],
-    largest: float,
-    *,
-    numbers: bool,
-) -> tuple[d.Rows, d.Rows]:
+def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
+    """Show the effects on everybody at a glance; what is left out in words, and the figure."""
+    names = words.Names(cube)
     part = cells.everyone(cube)
-    reason, effect, q = cells.reasons(part), part["effect"].values, part["q_value"].values
-    squares: d.Rows = []
-    texts: d.Rows = []
-    for y, row_country, value in placed:
-        for i, column in enumerate(columns):
-            attribute, country = column if isinstance(column, tuple) else (column, row_country)
-            at = (country, attribute, value)
-            why = str(reason[at])
-            square: dict[str, Any] = {"left": i + GAP, "right": i + 1 - GAP, "top": y + GAP, "bottom": y + 1 - GAP}
-            text: dict[str, Any] = {"x": i + 0.5, "y": y + 0.5}
-            if why != "ok":
-                square |= {"fill": "none", "opacity": 0.0, "stroke": d.LINE}
-                text |= {"label": words.STATUS_TEXT[why][1], "colour": d.MUTED}
-            else:
-                number, sure = float(effect[at]), bool(q[at] < d.Q)
-                strength = min(abs(number) / largest, 1.0) if largest > 0 else 0.0
-                opacity = round(0.25 + 0.7 * strength if sure else 0.03 + 0.2 * strength, 3)
-                square |= {"fill": d.ACCENT if number > 0 else d.CONTRAST, "opacity": opacity, "stroke": "none"}
-                colour = d.ON_COLOUR if opacity > 0.62 else (d.INK if sure else d.MUTED)
-                text |= {"label": words.signed(number) if numbers else "", "colour": colour}
-            squares.append(square)
-            texts.append(text)
-    return squares, [text for text in texts if text["label"]]
+    everyone = [int(np.flatnonzero(cube["persona"].values == "all")[0])]
+    effect = np.abs(part["effect"].values[cells.scored(part)])
+    largest = float(np.quantile(effect, 0.98)) if effect.size else 0.0
+    contrasts = cells.top(cube, "attribute", CONTRASTS)
+    countries = cells.top(cube, "country", COUNTRIES)
+    values = cells.top(cube, "value", VALUES)
+    frame = facts.effects(cube, country=countries, attribute=contrasts, value=values, persona=everyone)
+    if len(values) == 1:
+        made = rows(frame, names, cube, across="contrast")
+        lines = max(len(row["head"]) for row in made)
+        labels = [names.countries[c] for c in countries]
+        panels = [
+            parts.both(
+                "",
+                lambda width: d.fill(
+                    chart(len(contrasts), largest, d.side(labels, width), width, lines=lines), rows=made
+                ),
+                _ALT.format("countries in rows, contrasts in columns"),
+                broad=True,
+            )
+        ]
+    else:
+        panels = []
+        for a in contrasts:
+            title = names.contrast(int(a))
+            made = rows(frame[frame["contrast"] == str(cube["attribute"].values[a])], names, cube, across="country")
+            picture = d.fill(chart(len(countries), largest, 190, d.PANEL), rows=made)
+            alt_text = f"{title}. " + _ALT.format("questions in rows, countries in columns")
+            panels.append(parts.one(title, picture, alt_text, broad=True))
+    caption = (
+        "The effect of each contrast on the mean score (0..1) of everybody in a country. The stronger the colour, the "
+        "larger the effect; pale cells are estimates that noise can explain, cells with a sign were not estimated."
+    )
+    intro = parts.limits(
+        (len(values), cube.sizes["value"], "value", "values"),
+        (len(countries), cube.sizes["country"], "country", "countries"),
+        (len(contrasts), cube.sizes["attribute"], "contrast", "contrasts"),
+    )
+    legend = _legend(cells.reasons(part), largest)
+    return intro, parts.Figure("", panels, caption, legend, tables.of(frame, "effects-at-a-glance.csv"))
+
+
+_ALT = "Heat map of effects among everyone: {}. The numbers are in the table below."
+
+
+def _legend(reasons: np.ndarray, largest: float) -> list[parts.Key]:
+    legend: list[parts.Key] = []
+    if (reasons == "ok").any():
+        legend += [
+            ("square", "accent", 0.95, f"{words.signed(largest)} or more"),
+            ("square", "contrast", 0.95, f"{words.signed(-largest)} or less"),
+            ("square", "accent", 0.15, f"pale: q ≥ {d.Q}"),
+        ]
+    signs = [(sign, sense) for kind, (sense, sign) in words.STATUS_TEXT.items() if (reasons == kind).any()]
+    return legend + [("sign", sign, 1.0, sense) for sign, sense in signs]

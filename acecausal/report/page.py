@@ -10,22 +10,40 @@ from typing import Any
 
 import jinja2
 import numpy as np
+import pandas as pd
 import xarray as xr
 from markupsafe import Markup
 
 from acecausal import comparison
 from acecausal.cube import replace
 from acecausal.errors import AceError, CubeError
-from acecausal.report import finding, methods, pictures, tables, words
+from acecausal.report import (
+    cells,
+    diagnostics,
+    explorer,
+    facts,
+    finding,
+    forest,
+    heatmap,
+    lattice_picture,
+    methods,
+    overview,
+    parts,
+    responses,
+    skills,
+    tables,
+    versus,
+    words,
+    world,
+)
+from acecausal.report import drawing as d
 
-#: Rows of a table that stand on the page; its CSV has all of them.
-ROWS_SHOWN = 200
-#: Rows of the table over all contexts that the page carries as CSV (about 6 MB).
-ROWS_IN_CSV = 30_000
+#: Rows of the table over all contexts that the page carries as CSV (about 4 MB).
+ROWS_IN_CSV = 20_000
 
 
 def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str | Path) -> Path:
-    """Write the effect report: one HTML file that needs no network and no script.
+    """Write the effect report: one HTML file that needs no network, and no script to be read.
 
     Parameters
     ----------
@@ -61,16 +79,22 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
     return path
 
 
-def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
-    """Make the page's text; see `write_report`."""
+def check(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> None:
+    """Refuse cubes of the wrong kind."""
     for label, cube, kind in [("HUMAN", human, "survey"), *((name, cube, "model") for name, cube in models.items())]:
         if cube.attrs["kind"] != kind:
             raise CubeError("is a cube of another kind", param=label, expected=kind, got=cube.attrs["kind"])
+
+
+def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
+    """Make the page's text; see `write_report`."""
+    check(human, models)
     comparisons = {label: comparison.compare(human, model) for label, model in models.items()}
-    everyone = [int(np.flatnonzero(human["persona"].values == "all")[0])]
     chosen, left_out = tables.contexts(human, ROWS_IN_CSV)
-    overall, finer = tables.tidy(human, everyone), tables.tidy(human, chosen)
-    more = len(finer) > len(overall)
+    overall, finer = (_estimated(human, which) for which in (human["persona"].values == "all", chosen))
+    script = files(__package__).joinpath("report.js").read_text("utf-8")
+    explore = explorer.content(human, models)
+    scripts = [explorer.bundle(), script] if explore else [script]
     return (
         _environment()
         .get_template("report.html.j2")
@@ -79,15 +103,11 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             attrs={name: words.clean(value) for name, value in human.attrs.items()},
             lead=finding.sentences(human),
             verdicts=finding.verdicts(comparisons),
-            sections=[
-                *pictures.effect_sections(human, models),
-                pictures.response_section(human),
-                *pictures.versus_sections(human, models, comparisons),
-            ],
-            comparison=comparison_table(comparisons),
-            groups=group_tables(comparisons),
-            effects=tables.effects(overall, ROWS_SHOWN, "effects.csv"),
-            all_contexts=tables.effects(finer, ROWS_SHOWN, "effects-all-contexts.csv") if more else None,
+            first=overview.figure(human, models),
+            explore=explore,
+            sections=sections(human, models, comparisons),
+            effects=tables.of(overall, "effects.csv"),
+            all_contexts=tables.of(finer, "effects-all-contexts.csv") if len(finer) > len(overall) else None,
             left_out=left_out,
             not_estimated=tables.not_estimated(human),
             status_text={kind: text for kind, (text, _) in words.STATUS_TEXT.items()},
@@ -95,8 +115,64 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             provenance={"people": methods.provenance(human)}
             | {words.clean(label): methods.provenance(model) for label, model in models.items()},
             css=Markup(files(__package__).joinpath("report.css").read_text("utf-8")),
+            scripts=[Markup(text) for text in scripts],
+            hashes=[explorer.digest(text) for text in scripts],
         )
     )
+
+
+def sections(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mapping[str, Any]]) -> list[parts.Section]:
+    """Draw everything that stands on the page without a script, in its order."""
+    made = [*effects(human, models), responses.section(human)]
+    at = lattice_picture.strongest(human)
+    if at is not None:
+        made.append(
+            parts.Section(
+                "lattice",
+                "One question, all personas",
+                "",
+                [lattice_picture.figure(human, *at, models)],
+            )
+        )
+    if models:
+        figures = [versus.figure(human, models, comparisons), skills.figure(human, comparisons)]
+        listed = [("Levels and effects compared", comparison_table(comparisons))]
+        fair = skills.equity(human, models, comparisons)
+        if fair is not None:
+            listed.append(("Equity: how far groups are apart, on values asked in every country", fair))
+        made.append(parts.Section("models", "Does the model move the same way?", "", figures, listed))
+    trust = diagnostics.section(human)
+    return [*made, trust] if trust else made
+
+
+def effects(human: xr.Dataset, models: d.Models) -> list[parts.Section]:
+    """Draw forest plots of the values with most evidence, the map of the strongest effect, and the heat map."""
+    scored = [int(v) for v in cells.by_evidence(human, "value") if str(human["scale"].values[v]) != "nominal"]
+    countries = cells.top(human, "country", forest.COUNTRIES)
+    contrasts = cells.top(human, "attribute", forest.CONTRASTS)
+    intro = parts.limits(
+        (len(scored[: forest.VALUES]), len(scored), "value", "values"),
+        (len(countries), human.sizes["country"], "country", "countries"),
+        (len(contrasts), human.sizes["attribute"], "contrast", "contrasts"),
+    )
+    if not scored:
+        intro = "All values of this cube are nominal: their options have no order, so that there is no score to move."
+    figures = [
+        forest.figure(human, v, models, contrasts=contrasts, countries=countries) for v in scored[: forest.VALUES]
+    ]
+    made = [parts.Section("effects", "What moves the answers, and where", intro, figures)]
+    if scored:
+        strongest = int(cells.by_evidence(human, "attribute")[0])
+        shown = world.figure(human, scored[0], strongest)
+        if shown:
+            made.append(parts.Section("world", "On the map", "", [shown]))
+    left_out, figure = heatmap.figure(human)
+    return [*made, parts.Section("map", "All effects at a glance", left_out, [figure])]
+
+
+def _estimated(cube: xr.Dataset, personas: np.ndarray) -> pd.DataFrame:
+    """List the estimated effects in some contexts (a mask), in the cube's order."""
+    return facts.rows(cube, np.nonzero(cells.scored(cube) & personas)).drop(columns="status")
 
 
 _MEASURES: tuple[tuple[str, str, str, int], ...] = (
@@ -119,48 +195,13 @@ _MEASURES: tuple[tuple[str, str, str, int], ...] = (
 )
 
 
-def comparison_table(comparisons: Mapping[str, Mapping[str, Any]]) -> tables.Table | None:
+def comparison_table(comparisons: Mapping[str, Mapping[str, Any]]) -> tables.Table:
     """Set level and effect comparison side by side, one column per model."""
-    if not comparisons:
-        return None
     rows = [
         [text, *(_shown(result[part][name], digits) for result in comparisons.values())]
         for part, name, text, digits in _MEASURES
     ]
     return tables.Table(("measure", *(words.clean(label) for label in comparisons)), rows, 1)
-
-
-def group_tables(comparisons: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, tables.Table]]:
-    """Set the skills of every group side by side: one table per kind of group."""
-    found: dict[str, dict[str, dict[str, Any]]] = {}
-    for label, result in comparisons.items():
-        for group in result.get("groups", []):
-            found.setdefault(str(group["by"]), {}).setdefault(str(group["key"]), {})[label] = group
-    parts = (("level", "skill"), ("effect", "skill"), ("effect", "slope"))
-    heads = [
-        f"{words.clean(label)}: {part} {name}" if name == "skill" else f"{words.clean(label)}: slope"
-        for label in comparisons
-        for part, name in parts
-    ]
-    order = sorted(found, key=lambda by: by != "held_out")
-    made = []
-    for by in order:
-        keys = list(found[by].items())[:60]
-        rows = [
-            [
-                words.clean(key),
-                *(
-                    _shown(by_label[label][part][name], 2) if label in by_label else "–"
-                    for label in comparisons
-                    for part, name in parts
-                ),
-            ]
-            for key, by_label in keys
-        ]
-        left = len(found[by]) - len(keys)
-        note = f"{left} more are in the output of compare --json." if left else ""
-        made.append((by.replace("_", " "), tables.Table((by.replace("_", " "), *heads), rows, 1, note)))
-    return made
 
 
 def _shown(number: Any, digits: int) -> str:

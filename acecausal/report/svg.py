@@ -1,8 +1,8 @@
-"""From an Altair chart to SVG that stands in the page itself: no script, no network, no fonts of its own."""
+"""From a Vega-Lite chart to SVG that stands in the page itself: no script, no network, no fonts of its own."""
 
 from __future__ import annotations
 
-import json
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import altair as alt
@@ -12,12 +12,13 @@ from markupsafe import Markup
 _DROPPED = {"role", "aria-roledescription", "aria-hidden", "aria-label", "font-family", "pointer-events", "class"}
 
 
-def render(chart: alt.TopLevelMixin, alt_text: str) -> Markup:
+def render(spec: dict[str, Any], alt_text: str) -> Markup:
     """Draw a chart.
 
     Parameters
     ----------
-    chart : altair chart
+    spec : dict
+        A Vega-Lite specification.
     alt_text : str
         What the picture shows, for those who cannot see it.
 
@@ -27,16 +28,18 @@ def render(chart: alt.TopLevelMixin, alt_text: str) -> Markup:
         An ``<svg role="img" aria-label=...>`` element. It is parsed and written anew, so whatever a label holds ends as
         escaped text; the fonts are the page's; colours stay CSS variables, so that one drawing serves light and dark.
     """
-    with alt.data_transformers.enable("default", max_rows=None):
-        spec = chart.to_json(validate=False, indent=None)
-    version = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
-    text = vl_convert.vegalite_to_svg(json.loads(spec), vl_version=version, allowed_base_urls=[])
+    text = vl_convert.vegalite_to_svg(spec, vl_version=version(), allowed_base_urls=[])
     root = ET.fromstring(text)
     _strip(root)
     root.attrib.pop("version", None)
     root.set("role", "img")
     root.set("aria-label", alt_text)
     return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def version() -> str:
+    """Name the version of Vega-Lite that Altair writes, as vl-convert wants it."""
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 def _strip(element: ET.Element) -> None:

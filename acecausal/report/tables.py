@@ -1,9 +1,9 @@
-"""The numbers behind the pictures, as tidy tables and as CSV inside the page."""
+"""Tables of the page: what they show, and all their rows as CSV inside the page."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,21 +13,7 @@ import xarray as xr
 from acecausal import schema
 from acecausal.report import cells, words
 
-#: Columns of the table of effects, named as broom does.
-COLUMNS = (
-    "country",
-    "contrast",
-    "value",
-    "context",
-    "estimate",
-    "std_error",
-    "conf_low",
-    "conf_high",
-    "p_value",
-    "q_value",
-    "n_baseline",
-    "n_treated",
-)
+_SIGNED = {"estimate", "conf_low", "conf_high", "effect", "pooled", "prediction_low", "prediction_high"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,59 +41,42 @@ class Table:
     csv_name: str = ""
 
 
-def tidy(cube: xr.Dataset, personas: Sequence[int] | np.ndarray) -> pd.DataFrame:
-    """List the estimated effects in some contexts, one row per cell of the cube.
+def of(frame: pd.DataFrame, csv_name: str, *, limit: int = 200, rename: Mapping[str, str] | None = None) -> Table:
+    """Show a table: at most `limit` rows, if need be those of the smallest q-value; the CSV has all, unrounded.
 
     Parameters
     ----------
-    cube : xarray.Dataset
-        A survey cube.
-    personas : sequence of int
-        Positions of the contexts.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns `COLUMNS`, in the cube's order (country, contrast, value, context); the cube's numbers, unrounded.
+    frame : pandas.DataFrame
+        Columns of words first, then of numbers.
+    csv_name : str
+    limit : int
+    rename : mapping of str to str, optional
+        Other column names, as ``m0`` to a model's label.
     """
-    part = cube.isel(persona=list(personas))
-    at = np.nonzero(cells.scored(part))
-    country, attribute, value, persona = at
-    interval = part["effect_interval"].values
-    columns = {
-        "country": part["country"].values.astype(str)[country],
-        "contrast": part["attribute"].values.astype(str)[attribute],
-        "value": part["value"].values.astype(str)[value],
-        "context": part["persona"].values.astype(str)[persona],
-        "estimate": part["effect"].values[at],
-        "std_error": part["effect_se"].values[at],
-        "conf_low": interval[*at, 0],
-        "conf_high": interval[*at, 1],
-        **{name: part[name].values[at] for name in ("p_value", "q_value", "n_baseline", "n_treated")},
-    }
-    return pd.DataFrame(columns, columns=list(COLUMNS))
-
-
-def effects(frame: pd.DataFrame, limit: int, csv_name: str) -> Table:
-    """Show a table of effects: at most `limit` rows, those of the smallest q first left in; the CSV has all of them."""
-    shown = frame
-    note = ""
+    frame = frame.rename(columns=dict(rename or {}))
+    shown, note = frame, ""
     if len(frame) > limit:
-        keep = np.sort(np.argsort(frame["q_value"].to_numpy(), kind="stable")[:limit])
-        shown = frame.iloc[keep]
-        note = f"Shown: the {limit:,} rows of smallest q-value. Left out here: {len(frame) - limit:,}."
-    rows = [
-        [
-            *(words.clean(text) for text in row[:4]),
-            *(words.signed(number, 3) if i != 1 else words.plain(number, 3) for i, number in enumerate(row[4:8])),
-            words.small(row[8]),
-            words.small(row[9]),
-            f"{row[10]:,}",
-            f"{row[11]:,}",
-        ]
-        for row in shown.itertuples(index=False, name=None)
-    ]
-    return Table(COLUMNS, rows, 4, note, to_uri(frame), csv_name)
+        chosen = np.arange(len(frame))
+        if "q_value" in frame:
+            chosen = np.sort(np.argsort(frame["q_value"].to_numpy(), kind="stable")[:limit])
+        shown = frame.iloc[chosen[:limit]]
+        kept = "rows of smallest q-value" if "q_value" in frame else "first rows"
+        note = f"Shown: the {limit:,} {kept}. Left out here: {len(frame) - limit:,}."
+    columns = [_written(str(name), shown[name]) for name in shown]
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    text = sum(not pd.api.types.is_numeric_dtype(frame[name]) for name in frame)
+    return Table(tuple(words.clean(name) for name in frame), rows, text, note, to_uri(frame), csv_name)
+
+
+def _written(name: str, column: pd.Series) -> list[str]:
+    if not pd.api.types.is_numeric_dtype(column):
+        return ["" if entry is None else words.clean(entry) for entry in column]
+    if pd.api.types.is_integer_dtype(column):
+        return [f"{entry:,}" for entry in column]
+    if name in {"p_value", "q_value", "p"}:
+        return [words.small(entry) for entry in column]
+    write = words.signed if name in _SIGNED else words.plain
+    return [write(entry, 3) for entry in column]
 
 
 def to_uri(frame: pd.DataFrame) -> str:
@@ -121,8 +90,8 @@ def contexts(cube: xr.Dataset, max_rows: int) -> tuple[np.ndarray, int]:
 
     Returns
     -------
-    personas : numpy.ndarray of int
-        Positions of the contexts.
+    chosen : numpy.ndarray of bool
+        Per persona.
     left_out : int
         Rows of the contexts that do not fit.
     """
@@ -134,7 +103,7 @@ def contexts(cube: xr.Dataset, max_rows: int) -> tuple[np.ndarray, int]:
         if level > 0 and per_persona[chosen | here].sum() > max_rows:
             break
         chosen |= here
-    return np.flatnonzero(chosen), int(per_persona[~chosen].sum())
+    return chosen, int(per_persona[~chosen].sum())
 
 
 def not_estimated(cube: xr.Dataset) -> Table:

@@ -1,0 +1,183 @@
+"""Forest plots: one effect country by country, or one country's effects question by question."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from acecausal.pooling import pooled
+from acecausal.report import drawing as d
+from acecausal.report import facts, parts, tables, words
+
+VALUES, COUNTRIES, CONTRASTS = 4, 40, 12
+
+
+def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = None) -> d.Rows:
+    """Lay effects out, one row each, and the pooled effect below them.
+
+    Parameters
+    ----------
+    frame : pandas.DataFrame
+        From `facts.effects`.
+    labels : sequence of str
+        What stands beside each row.
+    total : xarray.Dataset, optional
+        One cell of `pooling.pooled`; left out where fewer than two countries have an estimate.
+
+    Returns
+    -------
+    list of dict
+        The frame's columns, `y`, `label`, `kind` (``one`` or ``pooled``), and `why` where there is no estimate.
+    """
+    made = []
+    for i, (label, row) in enumerate(zip(labels, frame.to_dict("records"), strict=True)):
+        why = "" if row["status"] == "ok" else words.STATUS_TEXT[row["status"]][0]
+        made.append({**row, "y": i, "label": label, "kind": "one", "why": why})
+    if total is not None and np.isfinite(total["effect"].item()) and int(total["k"]) > 1:
+        names = {"estimate": "effect", "conf_low": "lower", "conf_high": "upper"}
+        numbers = {name: total[of].item() for name, of in names.items()}
+        ends = {"further_low": total["prediction_lower"].item(), "further_high": total["prediction_upper"].item()}
+        spread = f"I² {100 * total['i2'].item():.0f} %, tau {words.plain(total['tau2'].item() ** 0.5, 3)}"
+        made.append(
+            {**numbers, **ends, "y": len(made), "label": "pooled", "kind": "pooled", "why": "", "spread": spread}
+        )
+    return made
+
+
+@cache
+def chart(width: int, left: int, models: int = 0) -> d.Spec:
+    """Draw points with intervals, the pooled effect's diamond, and models' diamonds.
+
+    Parameters
+    ----------
+    width, left : int
+        Pixels of the whole, and of the labels at the left; above 500 the numbers are written out at the right.
+    models : int
+        Number of model effects (fields m0, m1, ...); the last one's diamonds are filled.
+
+    Notes
+    -----
+    The axis holds all intervals and 0, but none is drawn further out than three times the largest effect.
+    """
+    wide = width > 500
+    right = 170 if wide else 50
+    ends = ["conf_low", "conf_high", "further_low", "further_high"]
+    largest = " , ".join(["abs(datum.estimate)", *(f"abs(datum.m{i})" for i in range(models))])
+    everything = (
+        d.base()
+        .transform_calculate(size=f"max(0.01, {largest})")
+        .transform_joinaggregate(reach="max(size)")
+        .transform_calculate(
+            **{name: f"clamp(datum.{name}, -3 * datum.reach, 3 * datum.reach)" for name in ends},
+            numbers=(
+                f"{d.THERE} ? format(datum.estimate, '+.2f')"
+                + (
+                    " + '  [' + format(datum.conf_low, '+.2f') + ', ' + format(datum.conf_high, '+.2f') + ']'"
+                    if wide
+                    else ""
+                )
+                + " : ''"
+            ),
+        )
+    )
+    there, own = everything.transform_filter(d.THERE), everything.transform_filter(f"{d.THERE} && datum.kind == 'one'")
+    total = everything.transform_filter("datum.kind == 'pooled'")
+    x = alt.X("estimate:Q").scale(nice=False, zero=True, padding=8)
+    axis = x.axis(labelExpr=d.SIGNED, tickCount=5 if wide else 4, title="effect on the score (0..1)")
+    colour = alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.MUTED))
+    tip = d.tooltip(*d.EFFECT_TIP, *((f"m{i}", f"model {i + 1}") for i in range(models)))
+    layers = [
+        d.line(0, color=d.INK),
+        own.mark_rule(strokeWidth=2.25, strokeCap="round").encode(
+            x=alt.X("conf_low:Q"), x2="conf_high:Q", y=d.y(), stroke=colour, tooltip=tip
+        ),
+        own.mark_point(size=52, opacity=1, strokeWidth=1.75).encode(
+            x=axis,
+            y=d.y(),
+            fill=alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.PAPER)),
+            stroke=colour,
+            tooltip=tip,
+        ),
+        total.mark_rule(strokeWidth=1.25, strokeDash=[4, 3], color=d.ACCENT).encode(
+            x=alt.X("further_low:Q"), x2="further_high:Q", y=d.y()
+        ),
+        total.transform_fold(["conf_low", "estimate", "conf_high"], as_=["corner", "at"])
+        .mark_trail(color=d.ACCENT)
+        .encode(
+            x=alt.X("at:Q"),
+            y=d.y(),
+            size=alt.condition("datum.corner == 'estimate'", alt.value(12), alt.value(0.5)),
+            order=alt.Order("at:Q"),
+        ),
+        *(
+            own.transform_filter(f"isValid(datum.m{i})")
+            .mark_point(shape="diamond", size=58, opacity=1, strokeWidth=1.5, stroke=d.CONTRAST)
+            .encode(
+                x=alt.X(f"m{i}:Q"),
+                y=d.y(),
+                fill=alt.value(d.CONTRAST if i == models - 1 else "transparent"),
+                tooltip=tip,
+            )
+            for i in range(models)
+        ),
+        d.text(0, -10, "label", align="right", limit=left - 12, color=d.INK),
+        d.text(0, 6, "why", where="datum.why != ''", color=d.MUTED),
+        there.mark_text(fontSize=d.SIZE, baseline="middle", align="right", dx=right, clip=False, color=d.INK).encode(
+            x=alt.XValue("width"), y=d.y(), text="numbers:N"
+        ),
+    ]
+    return d.finish(alt.layer(*layers), width, alt.Step(d.ROW), (left, right, 4, 38))
+
+
+def figure(
+    cube: xr.Dataset, value: int, models: d.Models, *, contrasts: np.ndarray, countries: np.ndarray
+) -> parts.Figure:
+    """Show the effects of one value on everybody: a panel per contrast, a row per country, pooled below."""
+    names = words.Names(cube)
+    everyone = [int(np.flatnonzero(cube["persona"].values == "all")[0])]
+    labels = [names.countries[c] for c in countries]
+    level = f"{100 * float(cube.attrs.get('confidence', 0.95)):g} %"
+    means = pooled(cube.isel(value=[value], persona=everyone)) if cube.sizes["country"] > 1 else None
+    panels, shown = [], []
+    for a in contrasts:
+        frame = facts.effects(cube, models, country=countries, attribute=[a], value=[value], persona=everyone)
+        total = None if means is None else means.isel(attribute=int(a), value=0, persona=0)
+        made = rows(frame, labels, total)
+        left = d.side([*labels, "pooled"], d.PANEL)
+        title = names.contrast(int(a))
+        if made[-1]["kind"] == "pooled":
+            title += f" ({made[-1]['spread']})"
+        alt_text = (
+            f"{names.contrast(int(a))}: effects on “{names.questions[value]}” among everyone, with {level} intervals, "
+            f"in {words.count(len(countries), 'country', 'countries')}. The numbers are in the table below."
+        )
+        panels.append(parts.one(title, d.fill(chart(d.PANEL, left, len(models)), rows=made), alt_text))
+        shown.append(frame)
+    options = names.options[value]
+    caption = (
+        f"Each dot is the effect of a contrast on everybody in a country (context all), the line its {level} interval. "
+        f"Right of zero: towards “{options[-1]}”; left: towards “{options[0]}”. An effect of 1 would be a move from "
+        "one end of the scale to the other. The flat diamond spans the interval of the mean over countries, the dashed "
+        "line what to expect of a further country; I² is the share of the spread that sampling noise does not explain."
+    )
+    legend = [
+        ("dot", "accent", 1.0, f"q < {d.Q}"),
+        ("ring", "muted", 1.0, f"q ≥ {d.Q}: noise can explain it"),
+    ]
+    model_names = [words.clean(label) for label in models]
+    if len(model_names) > 1:
+        legend.append(("hollow", "contrast", 1.0, f"model: {words.join(model_names[:-1])}"))
+    if model_names:
+        legend.append(("diamond", "contrast", 1.0, f"model: {model_names[-1]}"))
+    numbers = tables.of(pd.concat(shown), f"effects-{value}.csv", rename=renamed(models))
+    return parts.Figure(names.questions[value], panels, caption, legend, numbers)
+
+
+def renamed(models: d.Models) -> dict[str, str]:
+    """Name the models' columns by their labels."""
+    return {f"m{i}": f"model: {label}" for i, label in enumerate(models)}

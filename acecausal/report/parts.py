@@ -1,0 +1,87 @@
+"""What a page is made of: sections of figures of panels, and how a panel is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from markupsafe import Markup
+
+from acecausal.report import svg, words
+from acecausal.report.drawing import DESK, PHONE, Spec
+from acecausal.report.tables import Table
+
+#: Shape, CSS colour, opacity, text.
+Key = tuple[str, str, float, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One drawing in its two widths.
+
+    Attributes
+    ----------
+    title : str
+    wide, narrow : markupsafe.Markup
+        `narrow` is empty where one drawing serves both.
+    broad : bool
+        It may be broader than its place, and is scrolled there rather than shrunk.
+    """
+
+    title: str
+    wide: Markup
+    narrow: Markup = field(default_factory=Markup)
+    broad: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """Panels that are read together.
+
+    Attributes
+    ----------
+    title : str
+    panels : list of Panel
+    caption : str
+        How to read it.
+    legend : list of (shape, css colour, opacity, text)
+    numbers : Table or None
+        What is drawn, as numbers.
+    """
+
+    title: str
+    panels: list[Panel]
+    caption: str
+    legend: list[Key]
+    numbers: Table | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading, what is left out, figures, and tables that stand by themselves: (summary, table)."""
+
+    key: str
+    title: str
+    intro: str
+    figures: list[Figure]
+    tables: list[tuple[str, Table]] = field(default_factory=list)
+
+
+def both(title: str, make: Callable[[int], Spec], alt_text: str, *, broad: bool = False) -> Panel:
+    """Draw a picture for the desk and for the phone."""
+    return Panel(title, svg.render(make(DESK), alt_text), svg.render(make(PHONE), alt_text), broad)
+
+
+def one(title: str, spec: Spec, alt_text: str, *, broad: bool = False) -> Panel:
+    """Draw a picture that has the same width everywhere."""
+    return Panel(title, svg.render(spec, alt_text), broad=broad)
+
+
+def limits(*of: tuple[int, int, str, str]) -> str:
+    """Say what is shown of how much: (shown, all, singular, plural)."""
+    cut = [f"{shown} of {words.count(n, one, many)}" for shown, n, one, many in of if shown < n]
+    return (
+        f"Shown: {words.join(cut)}, those with the strongest evidence (smallest p-value); the tables have all."
+        if cut
+        else ""
+    )

@@ -1,0 +1,146 @@
+"""Responses: what people answer, persona by persona, as diverging stacked bars."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from acecausal.report import cells, parts, tables, words
+from acecausal.report import drawing as d
+
+VALUES, COUNTRIES, PERSONAS = 4, 6, 24
+
+
+def paint(n_options: int) -> list[tuple[str, float]]:
+    """Colour and opacity per option: from the contrast colour over a neutral middle to the accent colour."""
+    found = []
+    for position in np.linspace(-1, 1, n_options):
+        strength = round(0.2 + 0.75 * abs(float(position)), 3)
+        colour = d.MUTED if abs(position) < 1e-9 else (d.ACCENT if position > 0 else d.CONTRAST)
+        found.append((colour, 0.22 if abs(position) < 1e-9 else strength))
+    return found
+
+
+def table(cube: xr.Dataset, value: int, country: int, personas: np.ndarray | list[int]) -> pd.DataFrame:
+    """List shares: country, value, persona, option_label, option (1..K), share (0..1), n (people who answered)."""
+    k = int(cube["n_options"].values[value])
+    part = cube.isel(value=value, country=country, persona=list(personas))
+    return pd.DataFrame(
+        {
+            "country": str(cube["country"].values[country]),
+            "value": str(cube["value"].values[value]),
+            "persona": np.repeat(part["persona"].values.astype(str), k),
+            "option_label": np.tile(words.Names(cube).options[value], part.sizes["persona"]),
+            "option": np.tile(np.arange(1, k + 1), part.sizes["persona"]),
+            "share": part["response"].values[:, :k].ravel(),
+            "n": np.repeat(part["n"].values, k),
+        }
+    )
+
+
+def rows(frame: pd.DataFrame, labels: list[str], n_options: int, scale: str) -> d.Rows:
+    """Lay shares out as segments: to the left of 0 the lower half of the options, half of a middle one.
+
+    Nominal options have no order: their bars start at 0.
+    """
+    made = []
+    colours = paint(n_options)
+    middle = (n_options - 1) / 2
+    weight = np.clip(middle + 0.5 - np.arange(n_options), 0, 1) if scale != "nominal" else np.zeros(n_options)
+    for y, label in enumerate(labels):
+        bar = frame.iloc[y * n_options : (y + 1) * n_options]
+        share = np.nan_to_num(bar["share"].to_numpy(dtype=float))
+        edges = np.concatenate([[0.0], np.cumsum(share)]) - share @ weight
+        for k, row in enumerate(bar.to_dict("records")):
+            there = row["n"] > 0
+            made.append(
+                {
+                    **row,
+                    **{"y": y, "label": label, "first": k == 0, "low": edges[k] if there else 0.0},
+                    **{"high": edges[k + 1] if there else 0.0, "colour": colours[k][0], "opacity": colours[k][1]},
+                }
+            )
+    return made
+
+
+@cache
+def chart(width: int, left: int) -> d.Spec:
+    """Draw stacked bars, the share in percent where it fits, and the number of people at the right."""
+    right = 44
+    pixels = width - left - right
+    data = d.base().transform_calculate(
+        middle="(datum.low + datum.high) / 2",
+        percent="datum.high - datum.low >= " + str(round(36 / pixels, 3)) + " ? format(100 * datum.share, '.0f') : ''",
+        ink=f"datum.opacity > 0.62 ? '{d.ON_COLOUR}' : '{d.INK}'",
+        people="datum.n > 0 ? format(datum.n, ',') : 'nobody'",
+    )
+    x = alt.X("low:Q").scale(nice=False, zero=True).axis(None)
+    tip = d.tooltip(("label", "who"), ("option_label", "answer"), ("share", "share"), ("n", "people"))
+    first = data.transform_filter("datum.first")
+    layers = [
+        data.mark_rect(stroke=d.PAPER, strokeWidth=1, height={"band": 0.84}).encode(
+            x=x,
+            x2="high:Q",
+            y=d.y(),
+            fill=alt.Fill("colour:N", scale=None),
+            fillOpacity=alt.FillOpacity("opacity:Q", scale=None),
+            tooltip=tip,
+        ),
+        d.line(0, color=d.INK, strokeWidth=0.75, opacity=0.4).encode(x=alt.XDatum(0, type="quantitative").axis(None)),
+        data.mark_text(fontSize=10, baseline="middle").encode(
+            x=alt.X("middle:Q").axis(None), y=d.y(), text="percent:N", color=alt.Color("ink:N", scale=None)
+        ),
+        first.mark_text(
+            fontSize=d.SIZE, baseline="middle", align="right", dx=-8, limit=left - 10, clip=False, color=d.INK
+        ).encode(x=alt.XValue(0), y=d.y(), text="label:N"),
+        first.mark_text(
+            fontSize=d.SIZE, baseline="middle", align="right", dx=right - 2, clip=False, color=d.MUTED
+        ).encode(x=alt.XValue("width"), y=d.y(), text="people:N"),
+    ]
+    return d.finish(alt.layer(*layers), width, alt.Step(d.ROW), (left, right, 2, 2))
+
+
+def section(cube: xr.Dataset) -> parts.Section:
+    """Show the responses of everybody and of each group by one attribute."""
+    names = words.Names(cube)
+    values = [int(v) for v in cells.by_evidence(cube, "value")[:VALUES]]
+    countries = cells.top(cube, "country", COUNTRIES)
+    coarse = np.flatnonzero(cube["granularity"].values <= 1)
+    personas = coarse[:PERSONAS]
+    labels = [names.personas[p] for p in personas]
+    left = d.label_width(labels, 150)
+    made = []
+    for v in values:
+        k, scale = len(names.options[v]), str(cube["scale"].values[v])
+        frames = [table(cube, v, int(c), personas) for c in countries]
+        alt_text = "Responses to “{}” in {}, one bar per persona, percent per option: {}."
+        panels = [
+            parts.one(
+                names.countries[c],
+                d.fill(chart(d.PANEL, left), rows=rows(frame, labels, k, scale)),
+                alt_text.format(names.questions[v], names.countries[c], "; ".join(names.options[v])),
+            )
+            for c, frame in zip(countries, frames, strict=True)
+        ]
+        caption = "Percent of each answer among everyone and among each group; on the right, how many people answered."
+        if v == values[0]:
+            caption += " These are levels: groups differ for many reasons, so two bars that differ are not an effect."
+        numbers = tables.of(pd.concat(frames), f"responses-{v}.csv", limit=400)
+        made.append(parts.Figure(names.questions[v], panels, caption, legend(names.options[v]), numbers))
+    intro = parts.limits(
+        (len(values), cube.sizes["value"], "value", "values"),
+        (len(countries), cube.sizes["country"], "country", "countries"),
+        (len(personas), len(coarse), "persona", "personas"),
+    )
+    return parts.Section("responses", "What people answer", intro, made)
+
+
+def legend(options: list[str]) -> list[parts.Key]:
+    """Give every option its colour."""
+    variables = {d.ACCENT: "accent", d.CONTRAST: "contrast", d.MUTED: "muted"}
+    pairs = zip(paint(len(options)), options, strict=True)
+    return [("square", variables[colour], opacity, label) for (colour, opacity), label in pairs]

@@ -217,6 +217,17 @@ def model(tiny_model, tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """So small a model is slower on two threads, and much slower where others use them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def files(model, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
     """How to make the files, by the words that stand for them in a page."""

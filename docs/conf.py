@@ -17,6 +17,7 @@ html_title = f"{project} {release}"
 html_show_copyright = False
 html_copy_source = False
 
+smartquotes = False  # "--model" must stay what one types
 myst_enable_extensions = ["substitution"]
 myst_heading_anchors = 3
 #: The page of the schema is written from the schema.

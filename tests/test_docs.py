@@ -388,6 +388,7 @@ def test_build__no_mark_was_left_unread(site):
         words = html.unescape(re.sub(r"<pre>.*?</pre>|<code.*?</code>|<[^>]+>", "", article, flags=re.S))
         for mark in ("```", "{{", "}}", ":func:", "](", "{eval-rst}", "\b"):
             assert mark not in words, (path.name, mark)
+        assert not re.search(r"[–—]\w", words), f"{path.name}: -- was made a dash"
 
 
 def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:

@@ -31,7 +31,7 @@ from test_exchange import plant, subpop_rows
 
 import acecausal
 from acecausal import schema
-from acecausal.codebook import load_codebook
+from acecausal.codebook import Codebook, load_codebook
 from acecausal.estimators import ESTIMATORS
 from align.models import fingerprint
 from cli import main
@@ -438,8 +438,14 @@ def test_recipe_page__has_every_choice():
     text = (DOCS / "howto" / "own-recipe.md").read_text(encoding="utf-8")
     for word in (*OBJECTIVES, *SOURCES, *MARKS, *TEMPLATES):
         assert re.search(rf"\b{word}\b", text), word
-    for key in set(Recipe.model_fields) - {"tokens"}:
+    for key in Recipe.model_fields:
         assert re.search(rf"^{key}:|`{key}\b", text, re.M), key
+
+
+def test_survey_page__has_every_key():
+    text = (DOCS / "howto" / "own-survey.md").read_text(encoding="utf-8")
+    for key in Codebook.model_fields:
+        assert re.search(rf"^{key}:|`{key}[:`]", text, re.M), key
 
 
 def test_api_page__has_every_public_name(site):

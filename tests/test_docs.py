@@ -370,6 +370,14 @@ def test_build__every_page_is_reached_from_the_start(site):
         assert f'href="{name}.html"' in start
 
 
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_pages__link_to_files_that_are_there(page):
+    """As they are read in the repository; within the pages Sphinx holds the headings, too."""
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("https://", "#")):
+            assert (page.parent / target.partition("#")[0]).exists(), target
+
+
 def test_build__needs_no_network(site):
     """Nothing that a browser would load by itself comes from elsewhere."""
     found = [path.read_text(encoding="utf-8") for path in site.rglob("*.html")]

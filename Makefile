@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint docs bench clean
 
 install: .venv/installed
 
@@ -26,6 +26,10 @@ lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# The pages under docs/ as HTML, in docs/_build/html; a warning is an error.
+docs: install
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
 # The figures of benchmarks/README.md, more than an hour; each line is one JSON object.
 bench: install
 	$(BIN)/python benchmarks/estimation.py
@@ -37,4 +41,4 @@ bench: install
 	$(BIN)/python benchmarks/recovery.py --quick
 
 clean:
-	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -476,7 +476,7 @@ def test_dr__agrees_with_linear_dml():
 
 
 def test_three_files__one_merge_and_the_command(tmp_path):
-    """As D3CODE is shared: items, raters, ratings. The README's merge, then the command, gives the survey's cube."""
+    """As D3CODE is shared: items, raters, ratings. The how-to's merge, then the command, gives the survey's cube."""
     survey = survey_of()
     wide = pd.DataFrame(survey.attributes | survey.values).assign(
         country=survey.country, rater=survey.psu, item=survey.item

@@ -15,7 +15,7 @@ from acecausal.codebook import load_codebook
 from acecausal.cube import write_cube
 from acecausal.errors import AceError
 from acecausal.estimation import estimate
-from acecausal.report.page import write_report
+from acecausal.report import write_report
 from acecausal.survey import read_survey
 from align.models import convert_gguf
 from align.recipe import load_recipe
@@ -83,7 +83,7 @@ def run(
     gguf = demo_model()
     folder.mkdir(parents=True, exist_ok=True)
     say(f"estimate: {SURVEY}, codebook {CODEBOOK}")
-    human = estimate(read_survey(SURVEY, load_codebook(CODEBOOK)))
+    human = estimate(read_survey(SURVEY, load_codebook(CODEBOOK)), refute=20)
     write_cube(human, folder / "human.zarr", force=True)
     lap("estimate")
     say(f"convert: {gguf.name} (once)")

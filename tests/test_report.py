@@ -29,6 +29,7 @@ from acecausal.report import (
     forest,
     heatmap,
     lattice_picture,
+    output,
     overview,
     page,
     responses,
@@ -334,7 +335,7 @@ def test_write_report__replaces_whole_or_not_at_all(tmp_path, monkeypatch):
     def broken(new, path):
         raise OSError("no room")
 
-    monkeypatch.setattr(page, "replace", broken)
+    monkeypatch.setattr(output, "replace", broken)
     with pytest.raises(OSError, match="no room"):
         write_report(survey_cube(), {}, path)
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]

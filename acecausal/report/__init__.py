@@ -10,7 +10,7 @@ __all__ = ["write_report"]
 def __getattr__(name: str) -> Any:
     """Import the page, and with it the drawing libraries, only when a report is written."""
     if name == "write_report":
-        from acecausal.report.page import write_report
+        from acecausal.report.output import write_report
 
         return write_report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

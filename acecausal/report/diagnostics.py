@@ -86,7 +86,7 @@ def refutations(cube: xr.Dataset) -> parts.Figure | None:
         left = d.label_width([labels[contrast] for contrast in shown], 170)
         counts = ", ".join(f"{n} {verdict}" for verdict, n in here["verdict"].value_counts().items())
         alt_text = f"Verdicts of the refuter {refuter}: {counts}. See the table below."
-        panels.append(parts.one(REFUTERS[str(refuter)], d.fill(_stacked(d.PANEL, left), rows=rows), alt_text))
+        panels.append(parts.Panel(REFUTERS[str(refuter)], alt_text, d.fill(_stacked(d.PANEL, left), rows=rows)))
     caption = (
         "How many estimates each attempt to refute leaves standing (consistent), speaks against (inconsistent), or "
         "cannot judge (undecided). A consistent verdict is no proof: it is one way of being wrong less."
@@ -153,7 +153,7 @@ def balance(cube: xr.Dataset) -> parts.Figure | None:
             f"{names.contrast(a)}: the largest standardised difference is {chosen['before'].max():.2f} before and "
             f"{chosen['after'].max():.2f} after weighting. See the table below."
         )
-        panels.append(parts.one(names.contrast(a), d.fill(_love(d.PANEL, left), rows=rows), alt_text))
+        panels.append(parts.Panel(names.contrast(a), alt_text, d.fill(_love(d.PANEL, left), rows=rows)))
     caption = (
         "How much the people of the two arms differ in what is held fixed, in standard deviations, in the country "
         "where they differ most: as they are, and weighted by the inverse propensity. Beyond the dashed line "

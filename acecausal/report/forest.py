@@ -156,7 +156,7 @@ def figure(
             f"{names.contrast(int(a))}: effects on “{names.questions[value]}” among everyone, with {level} intervals, "
             f"in {words.count(len(countries), 'country', 'countries')}. The numbers are in the table below."
         )
-        panels.append(parts.one(title, d.fill(chart(d.PANEL, left, len(models)), rows=made), alt_text))
+        panels.append(parts.Panel(title, alt_text, d.fill(chart(d.PANEL, left, len(models)), rows=made)))
         shown.append(frame)
     options = names.options[value]
     caption = (

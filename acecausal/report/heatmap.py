@@ -149,7 +149,7 @@ def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
             made = rows(frame[frame["contrast"] == str(cube["attribute"].values[a])], names, cube, across="country")
             picture = d.fill(chart(len(countries), largest, 190, d.PANEL), rows=made)
             alt_text = f"{title}. " + _ALT.format("questions in rows, countries in columns")
-            panels.append(parts.one(title, picture, alt_text, broad=True))
+            panels.append(parts.Panel(title, alt_text, picture, broad=True))
     caption = (
         "The effect of each contrast on the mean score (0..1) of everybody in a country. The stronger the colour, the "
         "larger the effect; pale cells are estimates that noise can explain, cells with a sign were not estimated."

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -15,8 +13,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from acecausal import comparison
-from acecausal.cube import replace
-from acecausal.errors import AceError, CubeError
+from acecausal.errors import CubeError
 from acecausal.report import (
     cells,
     diagnostics,
@@ -31,6 +28,7 @@ from acecausal.report import (
     parts,
     responses,
     skills,
+    svg,
     tables,
     versus,
     words,
@@ -42,53 +40,15 @@ from acecausal.report import drawing as d
 ROWS_IN_CSV = 20_000
 
 
-def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str | Path) -> Path:
-    """Write the effect report: one HTML file that needs no network, and no script to be read.
-
-    Parameters
-    ----------
-    human : xarray.Dataset
-        A survey cube.
-    models : mapping of str to xarray.Dataset
-        Model cubes by the label they get on the page, in the order of the page; may be empty.
-    path : path
-        What stands there is replaced; the page is written beside it first.
-
-    Returns
-    -------
-    pathlib.Path
-
-    Raises
-    ------
-    CubeError
-        If `human` is not a survey cube, one of `models` is not a model cube, or they share nothing.
-    AceError
-        If `path` is a folder.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise AceError("is a folder", param=str(path), expected="the name of an HTML file")
-    page = render(human, models)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        beside.write_bytes(page.encode("utf-8", "replace"))
-        replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-    return path
-
-
 def check(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> None:
-    """Refuse cubes of the wrong kind."""
+    """Refuse cubes of the wrong kind, and models that share nothing with people."""
     for label, cube, kind in [("HUMAN", human, "survey"), *((name, cube, "model") for name, cube in models.items())]:
         if cube.attrs["kind"] != kind:
             raise CubeError("is a cube of another kind", param=label, expected=kind, got=cube.attrs["kind"])
 
 
 def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
-    """Make the page's text; see `write_report`."""
-    check(human, models)
+    """Make the page's text; see `output.write_report`."""
     comparisons = {label: comparison.compare(human, model) for label, model in models.items()}
     chosen, left_out = tables.contexts(human, ROWS_IN_CSV)
     overall, finer = (_estimated(human, which) for which in (human["persona"].values == "all", chosen))
@@ -99,6 +59,7 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
         _environment()
         .get_template("report.html.j2")
         .render(
+            draw=svg.render,
             title=words.clean(human.attrs.get("title") or "Effects on survey answers"),
             attrs={name: words.clean(value) for name, value in human.attrs.items()},
             lead=finding.sentences(human),

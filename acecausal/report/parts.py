@@ -1,13 +1,11 @@
-"""What a page is made of: sections of figures of panels, and how a panel is drawn."""
+"""What a page is made of: sections of figures of panels."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from markupsafe import Markup
-
-from acecausal.report import svg, words
+from acecausal.report import words
 from acecausal.report.drawing import DESK, PHONE, Spec
 from acecausal.report.tables import Table
 
@@ -17,20 +15,23 @@ Key = tuple[str, str, float, str]
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One drawing in its two widths.
+    """One chart in its two widths.
 
     Attributes
     ----------
     title : str
-    wide, narrow : markupsafe.Markup
-        `narrow` is empty where one drawing serves both.
+    alt_text : str
+        What it shows, for those who cannot see it.
+    wide, narrow : dict
+        Vega-Lite; `narrow` is None where one drawing serves both.
     broad : bool
         It may be broader than its place, and is scrolled there rather than shrunk.
     """
 
     title: str
-    wide: Markup
-    narrow: Markup = field(default_factory=Markup)
+    alt_text: str
+    wide: Spec
+    narrow: Spec | None = None
     broad: bool = False
 
 
@@ -68,13 +69,8 @@ class Section:
 
 
 def both(title: str, make: Callable[[int], Spec], alt_text: str, *, broad: bool = False) -> Panel:
-    """Draw a picture for the desk and for the phone."""
-    return Panel(title, svg.render(make(DESK), alt_text), svg.render(make(PHONE), alt_text), broad)
-
-
-def one(title: str, spec: Spec, alt_text: str, *, broad: bool = False) -> Panel:
-    """Draw a picture that has the same width everywhere."""
-    return Panel(title, svg.render(spec, alt_text), broad=broad)
+    """Make a panel for the desk and for the phone."""
+    return Panel(title, alt_text, make(DESK), make(PHONE), broad)
 
 
 def limits(*of: tuple[int, int, str, str]) -> str:

@@ -119,10 +119,10 @@ def section(cube: xr.Dataset) -> parts.Section:
         frames = [table(cube, v, int(c), personas) for c in countries]
         alt_text = "Responses to “{}” in {}, one bar per persona, percent per option: {}."
         panels = [
-            parts.one(
+            parts.Panel(
                 names.countries[c],
-                d.fill(chart(d.PANEL, left), rows=rows(frame, labels, k, scale)),
                 alt_text.format(names.questions[v], names.countries[c], "; ".join(names.options[v])),
+                d.fill(chart(d.PANEL, left), rows=rows(frame, labels, k, scale)),
             )
             for c, frame in zip(countries, frames, strict=True)
         ]

@@ -99,7 +99,7 @@ def figure(human: xr.Dataset, comparisons: Comparisons) -> parts.Figure:
                 rows.append(row)
             alt_text = f"{what}: {title} of {words.join(words.clean(m) for m in comparisons)}. See the table below."
             drawn = d.fill(chart(d.PANEL, left, len(comparisons), title), rows=rows)
-            panels.append(parts.one(what, drawn, alt_text))
+            panels.append(parts.Panel(what, alt_text, drawn))
     model_names = [words.clean(label) for label in comparisons]
     legend: list[parts.Key] = []
     if len(model_names) > 1:

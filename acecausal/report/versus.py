@@ -117,13 +117,12 @@ def figure(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mappin
             f"slope {words.plain(slope)}, correlation {words.plain(effect['correlation'])}."
         )
         dense, points = min(len(frame), POINTS) > 400, frame[:POINTS].to_dict("records")
-        drawn = [
+        wide, narrow = (
             d.fill(chart(width, reach, dense=dense), rows=points, lines=lines(slope, -reach, reach))
             for width in (480, d.PHONE)
-        ]
+        )
         title = f"{words.clean(label)}: slope {words.plain(slope)}, skill {words.plain(effect['skill'])}"
-        wide, narrow = (parts.one("", picture, alt_text).wide for picture in drawn)
-        panels.append(parts.Panel(title, wide, narrow))
+        panels.append(parts.Panel(title, alt_text, wide, narrow))
     caption = (
         "Each dot is one edge of the lattice (a contrast within a context, for one value in one country): across, the "
         "effect in people with its interval; up, the effect in the model. On the dashed diagonal the model moves as "

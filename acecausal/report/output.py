@@ -1,0 +1,64 @@
+"""Writing reports: the page, or what papers need, each in place only when it is whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import xarray as xr
+
+from acecausal.cube import remove, replace
+from acecausal.errors import AceError, unknown
+from acecausal.report import page, paper
+from acecausal.report.formats import Format
+
+
+def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str | Path, kind: Format = "html") -> Path:
+    """Write the effect report.
+
+    Parameters
+    ----------
+    human : xarray.Dataset
+        A survey cube.
+    models : mapping of str to xarray.Dataset
+        Model cubes by the label they get, in the order of the report; may be empty.
+    path : path
+        What stands there is replaced; the new one is written beside it first.
+    kind : {'html', 'md', 'tex', 'csv', 'svg', 'png'}
+        One HTML page that needs no network, and no script to be read; tables and methods as Markdown or LaTeX; every
+        effect as CSV; or a folder with every picture and ``captions.md``.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    CubeError
+        If `human` is not a survey cube, one of `models` is not a model cube, or they share nothing.
+    AceError
+        If `kind` is unknown, or `path` is a folder and should be a file, or the other way round.
+    """
+    path = Path(path)
+    if kind not in get_args(Format):
+        raise unknown("kind", kind, get_args(Format))
+    drawn = kind in ("svg", "png")
+    if path.exists() and path.is_dir() != drawn:
+        got, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
+        raise AceError(f"is {got}", param=str(path), expected=f"the name of {wanted}")
+    page.check(human, models)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if drawn:
+            beside.mkdir()
+            paper.write_pictures(human, models, beside, kind)
+        else:
+            text = page.render(human, models) if kind == "html" else paper.TEXTS[kind](human, models)
+            beside.write_bytes(text.encode("utf-8", "replace"))
+        replace(beside, path)
+    finally:
+        remove(beside)
+    return path

@@ -1,0 +1,214 @@
+"""For papers: tables and methods as Markdown or LaTeX, all effects as CSV, every picture as SVG or PNG."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import vl_convert
+import xarray as xr
+
+from acecausal import comparison
+from acecausal.pooling import pooled
+from acecausal.report import cells, facts, finding, forest, methods, notebook, overview, page, parts, svg, words
+from acecausal.report import drawing as d
+
+#: Dots per inch of PNG pictures.
+PPI = 300
+_WORDS = {"Country", "Contrast", "Question", "Attribute", "Measure"}
+_COLOURS = {"accent": "blue", "contrast": "orange", "muted": "grey", "ink": "black"}
+_TEX = {
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+    **{"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"},
+    **{"−": "$-$", "→": r"$\rightarrow$", "²": "$^2$", "≥": r"$\geq$", "·": r"$\cdot$", "<": "$<$", ">": "$>$"},
+    **{"\u2068": "", "\u2069": ""},
+}
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+
+def effects(human: xr.Dataset, models: d.Models) -> pd.DataFrame:
+    """Tabulate the estimated effects on everybody for readers: texts, numbers rounded to three digits."""
+    names = words.Names(human)
+    where = np.nonzero(cells.scored(human) & (human["persona"].values == "all"))
+    frame = facts.rows(human, where, models)
+    level = f"{100 * float(human.attrs.get('confidence', 0.95)):g} % interval"
+    interval = zip(frame["conf_low"], frame["conf_high"], strict=True)
+    columns: dict[str, Any] = {
+        "Country": [names.countries[c] for c in where[0]],
+        "Contrast": [names.contrast(int(a)) for a in where[1]],
+        "Question": [names.questions[v] for v in where[2]],
+        "Effect": [words.signed(x, 3) for x in frame["estimate"]],
+        level: [f"[{words.signed(low, 3)}, {words.signed(high, 3)}]" for low, high in interval],
+        "q": [words.small(q) for q in frame["q_value"]],
+        "n": [f"{n:,}" for n in frame["n_baseline"] + frame["n_treated"]],
+    }
+    for i, label in enumerate(models):
+        columns[f"Model {words.clean(label)}"] = [words.signed(x, 3) for x in frame[f"m{i}"]]
+    return pd.DataFrame(columns)
+
+
+def means(human: xr.Dataset) -> pd.DataFrame | None:
+    """Tabulate the effects pooled over countries; None if no effect has two of them."""
+    if human.sizes["country"] < 2:
+        return None
+    names = words.Names(human)
+    found = pooled(human.sel(persona=["all"])).isel(persona=0)
+    at = np.nonzero((found["k"].values > 1) & np.isfinite(found["effect"].values))
+    if not len(at[0]):
+        return None
+    low, high = found["lower"].values[at], found["upper"].values[at]
+    return pd.DataFrame(
+        {
+            "Contrast": [names.contrast(int(a)) for a in at[0]],
+            "Question": [names.questions[v] for v in at[1]],
+            "Mean effect": [words.signed(x, 3) for x in found["effect"].values[at]],
+            "Interval": [f"[{words.signed(a, 3)}, {words.signed(b, 3)}]" for a, b in zip(low, high, strict=True)],
+            "I²": [f"{100 * x:.0f} %" for x in found["i2"].values[at]],
+            "tau": [words.plain(x**0.5, 3) for x in found["tau2"].values[at]],
+            "Countries": [str(int(k)) for k in found["k"].values[at]],
+        }
+    )
+
+
+def note(human: xr.Dataset) -> str:
+    """Say under a table what its numbers are: estimand, estimator, design, family of q, n."""
+    attrs = {str(name): methods.decode(value) for name, value in human.attrs.items()}
+    said = ["Effects are changes of the mean score (0..1) among everybody in a country"]
+    said += [f"{name} {attrs[name]}" for name in ("estimand", "estimator", "weights") if attrs.get(name)]
+    design = attrs.get("design")
+    if isinstance(design, dict):
+        said += [f"{name} {design[name]}" for name in ("stratum", "psu", "standard_errors") if name in design]
+    if "q_family" in attrs:
+        said.append(f"q: Benjamini-Hochberg over {attrs['q_family']}")
+    return "; ".join([*said, "n: people in both arms"]).replace("_", " ") + "."
+
+
+def _tables(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, pd.DataFrame, str]]:
+    """Give title, table and note of everything that is tabulated."""
+    only = f": {words.Names(human).questions[0]}" if human.sizes["value"] == 1 else ""  # said once, not in every row
+    unsaid = ["Question"] if only else []
+    yield f"Effects by country{only}", effects(human, models).drop(columns=unsaid), note(human)
+    overall = means(human)
+    if overall is not None:
+        text = "Random effects; tau: standard deviation of true effects."
+        yield f"Effects pooled over countries{only}", overall.drop(columns=unsaid), text
+    sizes = overview.table(human, models)
+    if len(sizes):
+        labels = words.Names(human).attributes
+        shown = sizes.assign(attribute=[labels[name] for name in sizes["attribute"]])
+        for name in shown.columns[2:-1]:
+            shown[name] = [words.plain(x, 3) for x in shown[name]]
+        text = "Root mean square effect on everybody, sampling noise taken off; a model's is people's times its slope."
+        yield "Typical size of effects", shown.rename(columns=forest.renamed(models)).astype(str), text
+    if models:
+        compared = page.comparison_table({label: comparison.compare(human, model) for label, model in models.items()})
+        frame = pd.DataFrame(compared.rows, columns=list(compared.columns))
+        yield "Model against people", frame, "Skill: 1 − (distance − ceiling) / (null − ceiling)."
+
+
+def markdown(human: xr.Dataset, models: d.Models) -> str:
+    """Write findings, tables and methods as Markdown (pipe tables)."""
+    lines = [f"# {words.clean(human.attrs.get('title') or 'Effects on survey answers')}", ""]
+    compared = {label: comparison.compare(human, model) for label, model in models.items()}
+    lines += [_md(text) + "\n" for text in [*finding.sentences(human), *finding.verdicts(compared)]]
+    for title, frame, text in _tables(human, models):
+        lines += [f"## {_md(title)}", "", _md_table(frame), "", _md(text), ""]
+    lines += ["## Methods", "", *(_md(text) + "\n" for text in methods.paragraphs(human))]
+    return "\n".join(lines)
+
+
+def _md(text: str) -> str:
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", words.clean(text))
+
+
+def _md_table(frame: pd.DataFrame) -> str:
+    rows = [list(frame.columns), *frame.to_numpy(dtype=object).tolist()]
+    lines = ["| " + " | ".join(_md(str(entry)) for entry in row) + " |" for row in rows]
+    return "\n".join([lines[0], "|" + " --- |" * len(frame.columns), *lines[1:]])
+
+
+def latex(human: xr.Dataset, models: d.Models) -> str:
+    """Write tables and methods as LaTeX to be included: packages booktabs and longtable."""
+    lines = [r"% \usepackage{booktabs,longtable}; other scripts than Latin need LuaLaTeX or XeLaTeX"]
+    for title, frame, text in _tables(human, models):
+        words_left = sum(str(name).capitalize() in _WORDS for name in frame)
+        kinds = ["p{0.22\\linewidth}" if name == "Question" else "l" for name in frame.columns[:words_left]]
+        head = " & ".join(_tex(str(name)) for name in frame.columns) + r" \\"
+        lines += [
+            f"\\begin{{longtable}}{{{''.join(kinds) + 'r' * (len(frame.columns) - words_left)}}}",
+            f"\\caption{{{_tex(title)}. {_tex(text)}}} \\\\",
+            *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
+            *(r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"),
+            *(" & ".join(_tex(str(entry)) for entry in row) + r" \\" for row in frame.to_numpy(dtype=object)),
+            *(r"\end{longtable}", ""),
+        ]
+    return "\n".join([*lines, r"\paragraph{Methods.}", *(_tex(text) + "\n" for text in methods.paragraphs(human))])
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(char, char) for char in words.clean(text))
+
+
+def table(human: xr.Dataset, models: d.Models) -> str:
+    """Write every estimated effect as CSV: broom's names, unrounded, with models, estimand, estimator and design."""
+    frame = facts.rows(human, np.nonzero(cells.scored(human)), models).rename(columns=forest.renamed(models))
+    for name in ("estimand", "estimator", "weights", "design"):
+        frame[name] = str(human.attrs.get(name, ""))
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+# --- pictures ---------------------------------------------------------------------------------------------------------
+
+
+def pictures(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, parts.Figure, parts.Panel]]:
+    """Give the pictures of the page one by one with a name for each: section, figure, panel."""
+    compared = {label: comparison.compare(human, model) for label, model in models.items()}
+    first = overview.figure(human, models)
+    groups = {"overview": [first] if first else []}
+    groups |= {section.key: section.figures for section in page.sections(human, models, compared)}
+    for key, figures in groups.items():
+        for i, figure in enumerate(figures, 1):
+            for j, panel in enumerate(figure.panels, 1):
+                yield f"{key}-{i}" + (f"-{j}" if len(figure.panels) > 1 else ""), figure, panel
+
+
+def write_pictures(human: xr.Dataset, models: d.Models, folder: Path, kind: str) -> None:
+    """Write every picture of the page, and ``captions.md`` with its title, caption and legend.
+
+    Parameters
+    ----------
+    human, models
+        Cubes.
+    folder : pathlib.Path
+        An empty folder.
+    kind : {'svg', 'png'}
+    """
+    lines = []
+    for name, figure, panel in pictures(human, models):
+        spec = json.loads(notebook.titled(panel.wide, [figure.title, panel.title]).to_json(validate=False))
+        path = folder / f"{name}.{kind}"
+        if kind == "svg":
+            path.write_text(vl_convert.vegalite_to_svg(spec, vl_version=svg.version(), allowed_base_urls=[]), "utf-8")
+        else:
+            path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=svg.version(), ppi=PPI, allowed_base_urls=[]))
+        legend = "; ".join(_legend(key) for key in figure.legend)
+        title = ": ".join(text for text in (figure.title, panel.title) if text)
+        lines += [f"## {path.name}", "", _md(title), "", _md(f"{figure.caption} Legend: {legend}."), ""]
+    (folder / "captions.md").write_text("\n".join(lines), "utf-8")
+
+
+def _legend(key: parts.Key) -> str:
+    shape, colour, _, text = key
+    return f"{colour} {text}" if shape == "sign" else f"{_COLOURS[colour]} {shape}: {text}"
+
+
+#: Text formats by suffix.
+TEXTS: Mapping[str, Any] = {"md": markdown, "tex": latex, "csv": table}

@@ -165,17 +165,19 @@ def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset
                 hint="elicit the model with --like HUMAN",
             )
     human, model = human.sel(labels), model.sel(labels)
-    for value in labels["value"]:
-        mine, theirs = (
-            [str(t) for t in cube.option_label.sel(value=value).values[: int(cube.n_options.sel(value=value))]]
-            for cube in (human, model)
-        )
+    for value, mine, theirs in zip(labels["value"], _options(human), _options(model), strict=True):
         if mine != theirs:
             raise CubeError("the options differ", param=f"MODEL, value {value}", expected=mine, got=theirs)
     if human.sizes["option"] != model.sizes["option"]:
         width = int(human.n_options.max())
         human, model = human.isel(option=slice(width)), model.isel(option=slice(width))
     return human, model
+
+
+def _options(cube: xr.Dataset) -> list[list[str]]:
+    """List every value's option labels."""
+    pairs = zip(cube["option_label"].transpose("value", "option").values, cube["n_options"].values, strict=True)
+    return [[str(label) for label in labels[:k]] for labels, k in pairs]
 
 
 # --- cells ------------------------------------------------------------------------------------------------------------

@@ -121,13 +121,18 @@ def figure(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mappin
             d.fill(chart(width, reach, dense=dense), rows=points, lines=lines(slope, -reach, reach))
             for width in (480, d.PHONE)
         )
-        title = f"{words.clean(label)}: slope {words.plain(slope)}, skill {words.plain(effect['skill'])}"
+        found = [words.plain(effect[name], 3) for name in ("distance", "null", "ceiling")]
+        title = (
+            f"{words.clean(label)}: slope {words.plain(slope)}, skill {words.plain(effect['skill'])} "
+            f"(distance {found[0]}; null {found[1]}, ceiling {found[2]})"
+        )
         panels.append(parts.Panel(title, alt_text, wide, narrow))
     caption = (
         "Each dot is one edge of the lattice (a contrast within a context, for one value in one country): across, the "
         "effect in people with its interval; up, the effect in the model. On the dashed diagonal the model moves as "
         "people do; on the flat line through zero, the null, it ignores the persona. The solid line has the slope "
-        "corrected for the sampling error of people's effects."
+        "corrected for the sampling error of people's effects. The distance is the mean one of model's and people's "
+        "shifts, the null that of a model without effects, the ceiling what sampling noise leaves to a perfect one."
     )
     most = max((len(frame) for frame in frames.values()), default=0)
     if most > POINTS:

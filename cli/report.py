@@ -48,6 +48,7 @@ def report(
     Example: acecausal report human.zarr before.zarr after.zarr -o report.html
     """
     from acecausal.cube import check_output, open_cube
+    from acecausal.errors import AceError
     from acecausal.report import write_report
 
     kinds = get_args(Format)
@@ -56,7 +57,13 @@ def report(
     check_output(output, suffixes=suffixes, force=force)
     people = open_cube(human)
     if countries or attributes or values:
-        people = select(people, countries=countries, attributes=attributes, values=values, contexts=[])
+        part = select(people, countries=countries, attributes=attributes, values=values, contexts=[])
+        cut = {"countries": "country", "contrasts": "attribute", "values": "value"}
+        people = part.assign_attrs(
+            selection=", ".join(f"{part.sizes[dim]} of {people.sizes[dim]} {name}" for name, dim in cut.items())
+        )
+    if len({path.resolve() for path in models}) < len(models):
+        raise AceError("is given twice", param="MODELS", got=", ".join(map(str, models)))
     stems = [path.stem for path in models]
     labelled = {path.stem if stems.count(path.stem) == 1 else str(path): open_cube(path) for path in models}
     write_report(people, labelled, output, cast(Format, kind or output.suffix[1:]))

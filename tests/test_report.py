@@ -320,6 +320,10 @@ def test_write_report__refuses(tmp_path):
         write_report(model_cube(human, 0.5), {}, tmp_path / "r.html")
     with pytest.raises(CubeError, match="another kind"):
         write_report(human, {"m": human}, tmp_path / "r.html")
+    with pytest.raises(CubeError, match="persona all: missing"):
+        write_report(human.isel(persona=[1, 2]), {}, tmp_path / "r.html")
+    with pytest.raises(CubeError, match="no values"):
+        write_report(human.isel(value=[]), {}, tmp_path / "r.html")
     with pytest.raises(AceError, match="is a folder"):
         write_report(human, {}, tmp_path)
     assert list(tmp_path.iterdir()) == []
@@ -357,6 +361,70 @@ def test_sentences__largest_effect(sign):
     assert f"by {words.signed(float(cell['effect']))} (95 % interval {low} to {high})" in said
     n_sure, n_all = int((part["q_value"] < 0.05).sum()), int(part["effect"].notnull().sum())
     assert f"{n_sure} of {n_all} estimated effects" in said
+
+
+@pytest.mark.parametrize(
+    ("skill", "slope", "interval", "said"),
+    [
+        (0.9, 0.9, [0.7, 1.1], "moves much as people do"),
+        (0.3, 0.5, [0.2, 0.8], "moves as people do in part"),
+        (0.0004, -0.12, [-0.26, 0.01], "does not move as people do"),
+        (0.2, -0.1, None, "does not move as people do"),
+        (0.6, 1.5, [1.2, 1.8], "moves the same way as people, but further"),
+        (3.8, 3.82, None, "cannot be judged well"),
+        (0.5, None, None, "cannot be judged well"),
+        (None, None, None, "cannot be judged"),
+    ],
+)
+def test_verdicts__agree_with_their_numbers(skill, slope, interval, said):
+    result = {"effect": {"skill": skill, "slope": slope, "slope_interval": interval}, "level": {"skill": 0.1}}
+    (sentence,) = finding.verdicts({"name": result})
+    assert sentence.startswith(f"Model “name” {said}")
+
+
+def test_association__is_never_told_as_causal(tmp_path):
+    human = survey_cube(2).assign_attrs(estimand="association")
+    text = write_report(human, {}, tmp_path / "r.html").read_text("utf-8")
+    shown = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    for phrase in ("causal only", "moves the mean", "moves answers", "move answers", "What moves", "typically moves"):
+        assert phrase not in shown, phrase
+    assert "adjusted for nothing: not causal" in shown
+    causal = write_report(survey_cube(2), {}, tmp_path / "c.html").read_text("utf-8")
+    assert "causal only under the graph" in causal
+
+
+def test_distinct__what_is_read_differs():
+    stem = "Does this country spend too much, too little or about the right amount on "
+    texts = [f"{stem}{what}?" for what in ("the environment", "the military", "science")] + [
+        "Are you happy?",
+        "Are you happy?",
+    ]
+    made = words.distinct(texts, list("abcde"))
+    assert made == ["…the environment?", "…the military?", "…science?", "d: Are you happy?", "e: Are you happy?"]
+    assert words.distinct(["How are you?", "How old are you?"], ["a", "b"]) == ["How are you?", "How old are you?"]
+    assert words.distinct([stem, stem + "x"], ["a", "b"])[0] == stem
+
+
+def test_forest__panels_of_a_figure_share_their_axis():
+    human = survey_cube(3)
+    figure = forest.figure(human, 0, {}, contrasts=np.arange(3), countries=np.arange(3))
+    domains = {
+        json.dumps(layer["encoding"]["x"].get("scale"))
+        for panel in figure.panels
+        for layer in panel.wide["layer"]
+        if "scale" in layer["encoding"].get("x", {}) and "domain" in layer["encoding"]["x"]["scale"]
+    }
+    assert len(domains) == 1
+    pooled_rows = [row for row in figure.numbers.rows if row[0] == "pooled"]
+    assert len(pooled_rows) == 3
+
+
+def test_overview__only_what_is_sure_is_coloured():
+    human = survey_cube(2)
+    human["q_value"] = human["q_value"].where(human["q_value"].isnull(), 0.5)
+    rows = overview.figure(human, {}).panels[0].wide["datasets"]["rows"]
+    assert {row["first"] for row in rows} == {False}
+    assert {row["sure"] for row in rows} == {0}
 
 
 def test_typical_effects__takes_the_noise_off():
@@ -595,8 +663,8 @@ def test_explorer__arrays_are_the_cubes(refuted):
         np.testing.assert_array_equal(unpacked(name), part[variable].values.astype("f4"))
     for name in ("n_baseline", "n_treated"):
         np.testing.assert_array_equal(unpacked(name), part[name].values)
-    half = np.diff(part["effect_interval"].values)[..., 0] / 2
-    np.testing.assert_allclose(unpacked("half"), half, rtol=1e-6)
+    ends = np.stack([unpacked("conf_low"), unpacked("conf_high")], -1)
+    np.testing.assert_array_equal(ends, part["effect_interval"].values.astype("f4"))
     np.testing.assert_array_equal(unpacked("m0"), model["effect"].sel(persona=contexts).values.astype("f4"))
     assert explorer.content(survey_cube(2, [make_value(0, scale="nominal")]), {}) is None
 

@@ -166,6 +166,29 @@ def test_report__choosing_changes_picture_and_address(opened, human):
     assert page.locator('[data-choose="context"] option:disabled').count() == 3
 
 
+def test_report__says_what_the_address_asks_in_vain(opened, human):
+    page = opened(human, view="#country=SWE&context=nosuch")
+    assert page.locator("[data-lost]").text_content() == "This page does not hold context nosuch."
+    assert page.locator('[data-choose="country"] option:checked').text_content() == "Country 1"
+
+
+def test_report__the_phones_lattice_is_whole(opened, human):
+    page = opened(human, size=PHONE)
+    outside = page.evaluate(
+        """() => {
+            const svg = document.querySelector('[data-picture="lattice"] svg'), frame = svg.getBoundingClientRect();
+            const texts = Array.from(svg.querySelectorAll("text"));
+            const out = texts.filter((text) => {
+                const box = text.getBoundingClientRect();
+                return box.bottom > frame.bottom + 2 || box.top < frame.top - 2 || box.right > frame.right + 2;
+            });
+            return [texts.map((text) => text.textContent), out.length];
+        }"""
+    )
+    assert outside[1] == 0
+    assert any(text.startswith("everyone") for text in outside[0])
+
+
 def test_report__clicking_a_disc_chooses_its_country(opened, human):
     page = opened(human, view="#country=NOR")
     discs = page.locator('[data-picture="world"] svg .mark-symbol path')

@@ -191,7 +191,6 @@ def section(cube: xr.Dataset) -> parts.Section | None:
     )
     if not figures and not listed:
         return None
-    intro = (
-        "Effects are causal only under the graph in the methods below. These checks can speak against it, not prove it."
-    )
+    graph = "Effects are causal only under the graph in the methods below. These checks cannot prove it."
+    intro = words.causal(cube, graph)
     return parts.Section("trust", "Can these numbers be trusted?", intro, figures, listed)

@@ -26,7 +26,7 @@ from acecausal.report import drawing as d
 
 #: Most bytes of effects that the page carries, before they grow by a third as text.
 BYTES = 5_000_000
-_POOLED = ("effect", "lower", "upper", "prediction_lower", "prediction_upper", "tau2", "i2", "k")
+_POOLED = ("effect", "lower", "upper", "prediction_lower", "prediction_upper", "i2", "k")
 
 
 def content(human: xr.Dataset, models: d.Models) -> Markup | None:
@@ -36,7 +36,7 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
     """
     if not cells.scored(human).any():
         return None
-    contexts = chosen_contexts(human, BYTES // (17 + 4 * len(models)))
+    contexts = chosen_contexts(human, BYTES // (21 + 4 * len(models)))
     cube = human.isel(persona=contexts)
     at = lattice_picture.places(human, min(2, int(human["granularity"].values[contexts].max()) + 1))
     scored = human["scale"].values != "nominal"
@@ -47,13 +47,38 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
         "status": [words.STATUS_TEXT.get(name, ("", ""))[0] for name in (*schema.STATUS, "no_score")],
         "arrays": _arrays(cube, models) | _answers(human, at),
         "pooled": _pooled(cube) if human.sizes["country"] > 1 else None,
-        "lattice": _lattice(human, at, contexts),
+        "lattice": {
+            "wide": _lattice(human, at, contexts),
+            "narrow": _lattice(human, lattice_picture.places(human, 1), contexts),
+        },
         "paint": {int(k): responses.paint(int(k)) for k in set(human["n_options"].values)},
         "scored": scored.tolist(),
         "land": world.land(),
         "specs": _specs(human, names, models, at),
     }
     return Markup(json.dumps(text, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+
+
+def captions(human: xr.Dataset, models: d.Models) -> dict[str, str]:
+    """Say under each picture how to read it, and of nothing that is not there."""
+    forest_says = f"Dots: effects with their intervals, filled where q < {d.Q}."
+    if models:
+        last = ", the last one filled" if len(models) > 1 else ""
+        forest_says += f" Diamonds: the models{last}."
+    total = (
+        " The flat diamond: the mean over countries; I²: the share of the spread that sampling noise does not explain; "
+        "dashed: what to expect of a further country (cut where it goes further than the picture)."
+    )
+    towards = "Blue: towards the last answer; orange: towards the first."
+    return {
+        "countries": forest_says + (total if human.sizes["country"] > 1 else ""),
+        "world": f"The larger a disc, the larger the effect. {towards} Filled ones are more than noise, grey ones "
+        "were not estimated.",
+        "values": "The same contrast on other questions, as in the first picture.",
+        "responses": "Percent of each answer; at the right, how many people answered. These are levels, not effects.",
+        "lattice": "Dots are personas with their mean score; an arc is the effect of the attribute in which two "
+        f"of them differ. {towards} Pale ones noise can explain.",
+    }
 
 
 def chosen_contexts(cube: xr.Dataset, most: int) -> np.ndarray:
@@ -81,6 +106,7 @@ def _labels(cube: xr.Dataset, names: words.Names, contexts: np.ndarray, at: latt
         "persona": [[str(cube["persona"].values[p]), names.personas[p]] for p in at.personas],
         "coarse": coarse.tolist(),
         "options": names.options,
+        "short": names.short,
         "place": places,
     }
 
@@ -100,10 +126,10 @@ def _start(cube: xr.Dataset) -> list[int]:
 def _arrays(cube: xr.Dataset, models: d.Models) -> dict[str, Any]:
     status = cube["status"].values.astype(np.uint8)
     status[(status == schema.OK) & ~np.isfinite(cube["effect"].values)] = len(schema.STATUS)
-    half = (cube["effect_interval"].values[..., 1] - cube["effect_interval"].values[..., 0]) / 2
     packed = {
         "estimate": _packed(cube["effect"].values),
-        "half": _packed(half),
+        "conf_low": _packed(cube["effect_interval"].values[..., 0]),
+        "conf_high": _packed(cube["effect_interval"].values[..., 1]),
         "q_value": _packed(cube["q_value"].values),
         "n_baseline": _packed(cube["n_baseline"].values, whole=True),
         "n_treated": _packed(cube["n_treated"].values, whole=True),
@@ -156,7 +182,7 @@ def _specs(human: xr.Dataset, names: words.Names, models: d.Models, at: lattice_
         shown = at if width > 500 else phone
         charts: dict[str, d.Spec] = {
             "countries": forest.chart(width, d.side([*names.countries, "pooled"], width), len(models)),
-            "values": forest.chart(width, d.side(names.questions, width), len(models)),
+            "values": forest.chart(width, d.side(names.short, width), len(models)),
             "world": world.chart(width),
             "responses": responses.chart(width, d.side(who, width)),
             "lattice": lattice_picture.chart(shown, width, largest),

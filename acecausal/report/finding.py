@@ -42,6 +42,11 @@ def sentences(cube: xr.Dataset) -> list[str]:
         why = cells.reasons(part)
         counts = {k: int((why == k).sum()) for k in words.STATUS_TEXT if (why == k).any()}
         listed = words.join(f"{words.STATUS_TEXT[kind][0]} ({number:,})" for kind, number in counts.items())
+        if (why[why != "not_asked"] == "no_score").all():
+            return [
+                "These questions have no order, so there is no score to move; what people answer is below.",
+                f"By cells: {listed}.",
+            ]
         return [
             "Nothing can be said about the whole population of any country: no effect could be estimated.",
             f"Why, by cells: {listed}.",
@@ -65,7 +70,7 @@ def _most(cube: xr.Dataset, names: words.Names, *, causal: bool, any_sure: bool)
     sizes = typical_effects(cube)
     first, *rest = sorted(sizes, key=lambda name: -sizes[name])
     if not any_sure or sizes[first] < 0.005:
-        return [] if any_sure else ["No attribute moves the answers by more than sampling noise would."]
+        return [] if any_sure else [f"No effect stands out from sampling noise once all are counted (q < {Q})."]
     largest = f"{sizes[first]:.2f}"
     firsts = [first, *(name for name in rest if f"{sizes[name]:.2f}" == largest)]
     others = [f"{names.attributes[name]} {sizes[name]:.2f}" for name in rest if name not in firsts]
@@ -87,12 +92,21 @@ def _largest(part: xr.Dataset, names: words.Names, at: tuple[Any, ...], *, sure:
     level = 100 * float(part.attrs.get("confidence", 0.95))
     treated, baseline = names.contrasts[attribute]
     options = names.options[value]
-    towards = options[-1] if effect > 0 else options[0]
-    head = "The largest effect that is more than noise" if sure else "The largest estimate, which noise can explain,"
+    towards = f", towards “{words.excerpt(options[-1 if effect > 0 else 0], 60)}”" if effect else ""
+    moves = (
+        "goes with a mean score that is different"
+        if part.attrs.get("estimand") == "association"
+        else "moves the mean score"
+    )
+    head = (
+        "The largest effect that is more than noise"
+        if sure
+        else "The largest estimate, which noise can explain among so many,"
+    )
     return (
-        f"{head} is in {names.countries[country]}: “{treated}” instead of “{baseline}” moves the mean score by "
-        f"{words.signed(effect)} ({level:.0f} % interval {low} to {high}), towards “{words.excerpt(towards, 60)}”, on "
-        f"“{words.excerpt(names.questions[value])}”"
+        f"{head} is in {names.countries[country]}: “{treated}” instead of “{baseline}” {moves} by "
+        f"{words.signed(effect)} ({level:.0f} % interval {low} to {high}){towards}, on "
+        f"“{words.excerpt(names.questions[value], 160)}”"
     )
 
 
@@ -103,23 +117,24 @@ def verdicts(comparisons: Mapping[str, Mapping[str, Any]]) -> list[str]:
         effect, level = result["effect"], result["level"]
         slope, skill = effect["slope"], effect["skill"]
         if slope is None and skill is None:
-            said.append(
-                f"{words.clean(label)}: its effects cannot be judged against people's; these are lost in noise."
-            )
+            said.append(f"Model “{words.clean(label)}” cannot be judged: people's effects are lost in noise.")
             continue
         parts = []
+        interval = effect["slope_interval"]
         if slope is not None:
-            interval = effect["slope_interval"]
             around = f" ({words.plain(interval[0])} to {words.plain(interval[1])})" if interval else ""
             parts.append(f"its effects are {words.plain(slope)} times people's{around}")
         parts.append(f"skill on effects {words.plain(skill)}, on levels {words.plain(level['skill'])}")
-        follows = "" if skill is None else f" {_follows(skill)}"
-        said.append(f"{words.clean(label)}{follows}: {'; '.join(parts)}.")
+        said.append(f"Model “{words.clean(label)}” {_follows(skill, slope, interval)}: {'; '.join(parts)}.")
     return said
 
 
-def _follows(skill: float) -> str:
-    """Put a skill on effects into words."""
-    if skill <= 0:
+def _follows(skill: float | None, slope: float | None, interval: list[float] | None) -> str:
+    """Put skill and slope of a model's effects into words; a skill far above 1 comes of noise, not of a good model."""
+    if skill is None or slope is None or skill > 1.25:
+        return "cannot be judged well, since people's effects here are little more than noise"
+    if round(skill, 2) <= 0 or slope <= 0:
         return "does not move as people do"
+    if interval and interval[0] > 1:
+        return "moves the same way as people, but further"
     return "moves as people do in part" if skill < 0.5 else "moves much as people do"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import altair as alt
 import numpy as np
@@ -50,7 +51,7 @@ def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = 
 
 
 @cache
-def chart(width: int, left: int, models: int = 0) -> d.Spec:
+def chart(width: int, left: int, models: int = 0, domain: tuple[float, float] | None = None) -> d.Spec:
     """Draw points with intervals, the pooled effect's diamond, and models' diamonds.
 
     Parameters
@@ -59,6 +60,8 @@ def chart(width: int, left: int, models: int = 0) -> d.Spec:
         Pixels of the whole, and of the labels at the left; above 500 the numbers are written out at the right.
     models : int
         Number of model effects (fields m0, m1, ...); the last one's diamonds are filled.
+    domain : tuple of float, optional
+        Range of the axis, so that charts side by side can be compared; by default that of the rows.
 
     Notes
     -----
@@ -87,8 +90,10 @@ def chart(width: int, left: int, models: int = 0) -> d.Spec:
     )
     there, own = everything.transform_filter(d.THERE), everything.transform_filter(f"{d.THERE} && datum.kind == 'one'")
     total = everything.transform_filter("datum.kind == 'pooled'")
-    x = alt.X("estimate:Q").scale(nice=False, zero=True, padding=8)
-    axis = x.axis(labelExpr=d.SIGNED, tickCount=5 if wide else 4, title="effect on the score (0..1)")
+    scale: dict[str, Any] = {"nice": False, "zero": True, "padding": 8}
+    scale |= {"domain": list(domain)} if domain else {}
+    x = alt.X("estimate:Q").scale(**scale)
+    axis = x.axis(labelExpr=d.SIGNED, labelOverlap=True, tickCount=5 if wide else 3, title="effect on the score (0..1)")
     colour = alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.MUTED))
     tip = d.tooltip(*d.EFFECT_TIP, *((f"m{i}", f"model {i + 1}") for i in range(models)))
     layers = [
@@ -143,12 +148,20 @@ def figure(
     labels = [names.countries[c] for c in countries]
     level = f"{100 * float(cube.attrs.get('confidence', 0.95)):g} %"
     means = pooled(cube.isel(value=[value], persona=everyone)) if cube.sizes["country"] > 1 else None
-    panels, shown = [], []
+    laid, shown = [], []
     for a in contrasts:
         frame = facts.effects(cube, models, country=countries, attribute=[a], value=[value], persona=everyone)
-        total = None if means is None else means.isel(attribute=int(a), value=0, persona=0)
-        made = rows(frame, labels, total)
-        left = d.side([*labels, "pooled"], d.PANEL)
+        made = rows(frame, labels, None if means is None else means.isel(attribute=int(a), value=0, persona=0))
+        laid.append(made)
+        shown.append(frame)
+        if made[-1]["kind"] == "pooled":
+            names_of = {name: frame[name].iloc[0] for name in ("contrast", "value", "context")}
+            mean = {name: made[-1][name] for name in ("estimate", "conf_low", "conf_high")}
+            shown.append(pd.DataFrame([{"country": "pooled", **names_of, **mean, "status": made[-1]["spread"]}]))
+    left = d.side([*labels, "pooled"], d.PANEL)
+    drawn = chart(d.PANEL, left, len(models), reach(laid, len(models)))
+    panels = []
+    for a, made in zip(contrasts, laid, strict=True):
         title = names.contrast(int(a))
         if made[-1]["kind"] == "pooled":
             title += f" ({made[-1]['spread']})"
@@ -156,15 +169,19 @@ def figure(
             f"{names.contrast(int(a))}: effects on “{names.questions[value]}” among everyone, with {level} intervals, "
             f"in {words.count(len(countries), 'country', 'countries')}. The numbers are in the table below."
         )
-        panels.append(parts.Panel(title, alt_text, d.fill(chart(d.PANEL, left, len(models)), rows=made)))
-        shown.append(frame)
+        panels.append(parts.Panel(title, alt_text, d.fill(drawn, rows=made)))
     options = names.options[value]
     caption = (
         f"Each dot is the effect of a contrast on everybody in a country (context all), the line its {level} interval. "
         f"Right of zero: towards “{options[-1]}”; left: towards “{options[0]}”. An effect of 1 would be a move from "
-        "one end of the scale to the other. The flat diamond spans the interval of the mean over countries, the dashed "
-        "line what to expect of a further country; I² is the share of the spread that sampling noise does not explain."
+        "one end of the scale to the other."
     )
+    if means is not None:
+        caption += (
+            " The flat diamond spans the interval of the mean over countries, the dashed line what to expect of a "
+            "further country (cut where it goes further than the picture); I² is the share of the spread that sampling "
+            "noise does not explain, tau the standard deviation of the true effects."
+        )
     legend = [
         ("dot", "accent", 1.0, f"q < {d.Q}"),
         ("ring", "muted", 1.0, f"q ≥ {d.Q}: noise can explain it"),
@@ -174,8 +191,23 @@ def figure(
         legend.append(("hollow", "contrast", 1.0, f"model: {words.join(model_names[:-1])}"))
     if model_names:
         legend.append(("diamond", "contrast", 1.0, f"model: {model_names[-1]}"))
-    numbers = tables.of(pd.concat(shown), f"effects-{value}.csv", rename=renamed(models))
+    listed = pd.concat(shown, ignore_index=True)
+    whole = dict.fromkeys(("n_baseline", "n_treated"), "Int64")  # pooled rows have none
+    numbers = tables.of(listed.astype(whole), f"effects-{value}.csv", rename=renamed(models))
     return parts.Figure(names.questions[value], panels, caption, legend, numbers)
+
+
+def reach(laid: Sequence[d.Rows], models: int) -> tuple[float, float]:
+    """Find one axis for several charts: all intervals and 0, none further out than three times the largest effect."""
+    everything = [row for made in laid for row in made]
+    names = ["estimate", *(f"m{i}" for i in range(models))]
+    points = np.array([row.get(name, np.nan) for row in everything for name in names], dtype=float)
+    ends = np.array([row.get(name, np.nan) for row in everything for name in ("conf_low", "conf_high")], dtype=float)
+    most = 3 * max(float(np.nanmax(np.abs(points), initial=0.0)), 0.01)
+    ends = np.clip(np.concatenate([ends, points, [0.0]]), -most, most)
+    low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+    pad = 0.04 * max(high - low, 0.02)
+    return low - pad, high + pad
 
 
 def renamed(models: d.Models) -> dict[str, str]:

@@ -32,7 +32,7 @@ def rows(frame: pd.DataFrame, names: words.Names, cube: xr.Dataset, *, across: s
     """
     labels = {
         "country": dict(zip(cube["country"].values.astype(str), names.countries, strict=True)),
-        "value": dict(zip(cube["value"].values.astype(str), names.questions, strict=True)),
+        "value": dict(zip(cube["value"].values.astype(str), names.short, strict=True)),
         "contrast": {
             str(label): [treated, f"vs {baseline}"]
             for label, (treated, baseline) in zip(cube["attribute"].values, names.contrasts, strict=True)

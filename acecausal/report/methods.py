@@ -49,6 +49,11 @@ def _data(cube: xr.Dataset, attrs: Mapping[str, Any]) -> Iterator[str]:
     )
     people = f"{attrs['respondents']:,} respondents; " if isinstance(attrs.get("respondents"), int) else ""
     yield f"Data: {people}{sizes}."
+    if attrs.get("selection"):
+        yield (
+            f"This is a part of a cube ({attrs['selection']}); respondents, adjustment, degrees of freedom and the "
+            "family of q are those of the whole cube."
+        )
     if attrs.get("source"):
         yield f"Source: {str(attrs['source']).rstrip('.')}."
     if isinstance(attrs.get("rows"), dict) and attrs["rows"]:

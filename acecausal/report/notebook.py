@@ -41,7 +41,7 @@ def heatmap(part: xr.Dataset, width: int) -> alt.LayerChart:
     effect = np.abs(part["effect"].values[np.isfinite(part["effect"].values)])
     largest = float(np.quantile(effect, 0.98)) if effect.size else 0.0
     rows = heatmaps.rows(facts.effects(part), names, part, across="country")
-    spec = heatmaps.chart(part.sizes["country"], largest, d.side(names.questions, width), width)
+    spec = heatmaps.chart(part.sizes["country"], largest, d.side(names.short, width), width)
     return titled(d.fill(spec, rows=rows), [f"{names.contrast(0)}, among {names.personas[0]}"])
 
 

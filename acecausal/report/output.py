@@ -48,6 +48,11 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
     if path.exists() and path.is_dir() != drawn:
         got, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
         raise AceError(f"is {got}", param=str(path), expected=f"the name of {wanted}")
+    if drawn and path.exists():
+        held = [entry.name for entry in path.iterdir()]
+        foreign = [name for name in held if name != "captions.md" and Path(name).suffix not in (".svg", ".png")]
+        if foreign or (held and "captions.md" not in held):
+            raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
     page.check(human, models)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)

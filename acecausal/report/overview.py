@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal.report import cells, facts, parts, tables, words
+from acecausal.report import cells, facts, finding, parts, tables, words
 from acecausal.report import drawing as d
 
 COUNTRIES, ATTRIBUTES = 20, 6
@@ -30,7 +30,7 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
         country, attribute; people: root of the mean of (effect^2 - se^2) over the attribute's contrasts and all values,
         in context ``all``, at least 0, on the 0..1 score; m0, m1, ...: people's size times the slope of the model's
         effects on people's, sum(model people) / sum(people^2 - se^2) over the cells that both have, missing where the
-        latter is not above 0; effects: how many.
+        latter is not above 0; effects: how many; sure: how many of them have a q-value below 0.05.
     """
     part = cube.sel(persona=["all"])
     there = cells.scored(part)
@@ -52,8 +52,9 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
                 room = float((effect[both] ** 2 - noise[both]).sum())
                 slope = float((effect[both] * model[both]).sum()) / room if room > 0 else np.nan
                 row[f"m{i}"] = slope * size if size > 0 else np.nan
-            made.append(row | {"effects": int(chosen.sum())})
-    columns = ["country", "attribute", "people", *(f"m{i}" for i in range(len(others))), "effects"]
+            sure = int((chosen & (part["q_value"].values < d.Q)).sum())
+            made.append(row | {"effects": int(chosen.sum()), "sure": sure})
+    columns = ["country", "attribute", "people", *(f"m{i}" for i in range(len(others))), "effects", "sure"]
     return pd.DataFrame(made, columns=columns)
 
 
@@ -83,6 +84,7 @@ def chart(n_columns: int, width: int, left: int, models: int, reach: tuple[float
     data = d.base().transform_calculate(
         zero=at("0"),
         end=at("datum.people"),
+        strength="datum.first ? 0.9 : datum.sure > 0 ? 0.42 : 0.16",
         paint=f"datum.first ? '{d.ACCENT}' : '{d.MUTED}'",
         number="format(datum.people, '.2f')",
     )
@@ -98,7 +100,7 @@ def chart(n_columns: int, width: int, left: int, models: int, reach: tuple[float
         x2="end:Q",
         y=d.y(),
         fill=alt.Fill("paint:N", scale=None),
-        opacity=alt.condition("datum.first", alt.value(0.9), alt.value(0.42)),
+        opacity=alt.Opacity("strength:Q", scale=None),
         tooltip=tip,
     )
     zero = data.mark_tick(color=d.LINE, thickness=1, orient="vertical", size=d.ROW + 3).encode(x=x, y=d.y())
@@ -155,8 +157,8 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     names = words.Names(cube)
     label = dict(zip(cube["country"].values.astype(str), names.countries, strict=True))
     countries = [str(cube["country"].values[c]) for c in cells.top(cube, "country", COUNTRIES)]
-    sizes = frame.groupby("attribute", sort=False)["people"].mean().sort_values(ascending=False, kind="stable")
-    attributes = list(sizes.index)
+    sizes = finding.typical_effects(cube)
+    attributes = sorted(sizes, key=lambda name: -sizes[name])
     marks = frame[[f"m{i}" for i in range(len(models))]].to_numpy(dtype=float)
     high = max(float(frame["people"].max()), 0.02)
     found = marks[np.isfinite(marks)]
@@ -178,7 +180,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
                     "label": label[country],
                     "name": words.wrap(names.attributes[row["attribute"]], em, 2),
                 }
-                made.append({**row, **extra, "first": 0 < largest == row["people"], "last": i == 0})
+                made.append({**row, **extra, "first": 0 < largest == row["people"] and row["sure"] > 0, "last": i == 0})
         seen: set[int] = set()
         for row in made:
             row["head"] = row["x"] not in seen
@@ -191,14 +193,19 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
         left = d.side([row["label"] for row in made], width)
         return d.fill(chart(most, width, left, len(models), (low, high)), rows=made)
 
-    first = sizes.index[0]
+    first = attributes[0]
     alt_text = (
         f"Typical size of each attribute's effects by country; over all countries {names.attributes[first]} has the "
-        f"largest, {sizes.iloc[0]:.2f} on average. The numbers are in the table below."
+        f"largest, {sizes[first]:.2f}. The numbers are in the table below."
+    )
+    moves = words.causal(
+        cube,
+        "an attribute typically moves the answers of everybody",
+        "the answers of an attribute's groups typically differ",
     )
     caption = (
-        "The length of a bar says how far an attribute typically moves the answers of everybody in a country, on the "
-        "0..1 score, sampling noise taken off; coloured: the one that matters most there."
+        f"The length of a bar says how far {moves} in a country, on the 0..1 score, sampling noise taken off; "
+        "coloured: the one that matters most there, if it is more than noise; pale: noise can explain it."
     )
     legend: list[parts.Key] = [
         ("square", "accent", 0.9, "people: the strongest attribute"),
@@ -208,7 +215,8 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     if models:
         caption += (
             " A diamond at the bar's end: the model moves as far as people and the same way; at the bar's start: not "
-            "at all; left of it: the other way."
+            "at all; left of it: the other way. No diamond: people's effects there are noise, so there is nothing to "
+            "follow. Diamonds further out than the axis stand at its ends."
         )
         if len(model_names) > 1:
             legend.append(("hollow", "contrast", 1.0, f"model: {words.join(model_names[:-1])}"))

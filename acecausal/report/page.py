@@ -42,6 +42,12 @@ ROWS_IN_CSV = 20_000
 
 def check(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> None:
     """Refuse cubes of the wrong kind, and models that share nothing with people."""
+    if "all" not in human["persona"].values:
+        raise CubeError(
+            "missing", param="persona all", hint="report a cube with all its personas, or select by --value"
+        )
+    if not human.sizes["value"]:
+        raise CubeError("the cube has no values", param="HUMAN")
     for label, cube, kind in [("HUMAN", human, "survey"), *((name, cube, "model") for name, cube in models.items())]:
         if cube.attrs["kind"] != kind:
             raise CubeError("is a cube of another kind", param=label, expected=kind, got=cube.attrs["kind"])
@@ -66,11 +72,13 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             verdicts=finding.verdicts(comparisons),
             first=overview.figure(human, models),
             explore=explore,
+            captions=explorer.captions(human, models),
             sections=sections(human, models, comparisons),
             effects=tables.of(overall, "effects.csv"),
             all_contexts=tables.of(finer, "effects-all-contexts.csv") if len(finer) > len(overall) else None,
             left_out=left_out,
             not_estimated=tables.not_estimated(human),
+            terms=words.causal(human, "It is causal only under the graph above."),
             status_text={kind: text for kind, (text, _) in words.STATUS_TEXT.items()},
             methods=methods.paragraphs(human),
             provenance={"people": methods.provenance(human)}
@@ -121,7 +129,8 @@ def effects(human: xr.Dataset, models: d.Models) -> list[parts.Section]:
     figures = [
         forest.figure(human, v, models, contrasts=contrasts, countries=countries) for v in scored[: forest.VALUES]
     ]
-    made = [parts.Section("effects", "What moves the answers, and where", intro, figures)]
+    title = words.causal(human, "What moves the answers, and where", "What goes with differences in answers, and where")
+    made = [parts.Section("effects", title, intro, figures)]
     if scored:
         strongest = int(cells.by_evidence(human, "attribute")[0])
         shown = world.figure(human, scored[0], strongest)

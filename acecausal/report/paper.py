@@ -103,7 +103,7 @@ def _tables(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, pd.DataF
     if len(sizes):
         labels = words.Names(human).attributes
         shown = sizes.assign(attribute=[labels[name] for name in sizes["attribute"]])
-        for name in shown.columns[2:-1]:
+        for name in shown.columns[2:-2]:
             shown[name] = [words.plain(x, 3) for x in shown[name]]
         text = "Root mean square effect on everybody, sampling noise taken off; a model's is people's times its slope."
         yield "Typical size of effects", shown.rename(columns=forest.renamed(models)).astype(str), text
@@ -137,19 +137,36 @@ def _md_table(frame: pd.DataFrame) -> str:
 def latex(human: xr.Dataset, models: d.Models) -> str:
     """Write tables and methods as LaTeX to be included: packages booktabs and longtable."""
     lines = [r"% \usepackage{booktabs,longtable}; other scripts than Latin need LuaLaTeX or XeLaTeX"]
+    lines += [r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTleft}{0pt}"]
     for title, frame, text in _tables(human, models):
-        words_left = sum(str(name).capitalize() in _WORDS for name in frame)
-        kinds = ["p{0.22\\linewidth}" if name == "Question" else "l" for name in frame.columns[:words_left]]
-        head = " & ".join(_tex(str(name)) for name in frame.columns) + r" \\"
+        questions = frame["Question"].to_numpy() if "Question" in frame else np.full(len(frame), "")
+        order = np.argsort(pd.factorize(questions)[0], kind="stable")  # a question stands once, above its rows
+        body = frame.drop(columns="Question", errors="ignore")
+        n_words = sum(str(name).capitalize() in _WORDS for name in body)
+        head = " & ".join(_tex(str(name)) for name in body.columns) + r" \tabularnewline"
         lines += [
-            f"\\begin{{longtable}}{{{''.join(kinds) + 'r' * (len(frame.columns) - words_left)}}}",
-            f"\\caption{{{_tex(title)}. {_tex(text)}}} \\\\",
+            f"\\begin{{longtable}}{{{'l' * n_words + 'r' * (len(body.columns) - n_words)}}}",
+            f"\\caption{{{_tex(title)}}}\\tabularnewline",
             *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
             *(r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"),
-            *(" & ".join(_tex(str(entry)) for entry in row) + r" \\" for row in frame.to_numpy(dtype=object)),
-            *(r"\end{longtable}", ""),
         ]
-    return "\n".join([*lines, r"\paragraph{Methods.}", *(_tex(text) + "\n" for text in methods.paragraphs(human))])
+        last = ""
+        for question, row in zip(questions[order], body.to_numpy(dtype=object)[order], strict=True):
+            if question != last:
+                width = f"{{{len(body.columns)}}}{{p{{0.95\\linewidth}}}}"
+                lines.append(f"\\multicolumn{width}{{\\emph{{{_tex(question)}}}}} \\tabularnewline")
+                last = question
+            lines.append(" & ".join(_tex(str(entry)) for entry in row) + r" \tabularnewline")
+        lines += [r"\end{longtable}", r"\noindent " + _tex(text), ""]
+    lines.append(r"\endgroup")
+    return "\n".join(
+        [*lines, r"\paragraph{Methods.}", *(_tex(_brief(text)) + "\n" for text in methods.paragraphs(human))]
+    )
+
+
+def _brief(text: str) -> str:
+    """Shorten hashes, which no line of a paper can hold."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1...", text)
 
 
 def _tex(text: str) -> str:

@@ -82,12 +82,12 @@
   /** One cell of the cube as a row, under the names of the page's tables. */
   function cell({ country, contrast, value, context }) {
     const at = [country, contrast, value, context];
-    const estimate = arrays.estimate(...at), half = arrays.half(...at), status = arrays.status(...at);
+    const estimate = arrays.estimate(...at), status = arrays.status(...at);
     const row = {
       country: labels.country[country][0], contrast: labels.contrast[contrast][0],
       value: labels.value[value][0], context: labels.context[context][0],
       estimate, q_value: arrays.q_value(...at),
-      conf_low: half === null ? null : estimate - half, conf_high: half === null ? null : estimate + half,
+      conf_low: arrays.conf_low(...at), conf_high: arrays.conf_high(...at),
       n_baseline: arrays.n_baseline(...at), n_treated: arrays.n_treated(...at),
       kind: "one", why: status === OK ? "" : data.status[status],
     };
@@ -95,6 +95,8 @@
     return row;
   }
 
+  const boxOf = (name) => document.querySelector(`#explore [data-picture="${name}"]`);
+  const widthOf = (name) => (boxOf(name).clientWidth < 620 ? "narrow" : "wide");
   const numbered = (rows) => rows.map((row, y) => ({ ...row, y }));
 
   function overCountries(chosen) {
@@ -102,7 +104,8 @@
     const at = [chosen.contrast, chosen.value, chosen.context];
     if (pooled && pooled.k(...at) > 1 && pooled.effect(...at) !== null) {
       rows.push({
-        label: "pooled", kind: "pooled", why: "", estimate: pooled.effect(...at),
+        country: "pooled", contrast: rows[0].contrast, value: rows[0].value, context: rows[0].context,
+        label: `pooled, I² ${(100 * pooled.i2(...at)).toFixed(0)} %`, kind: "pooled", why: "", estimate: pooled.effect(...at),
         conf_low: pooled.lower(...at), conf_high: pooled.upper(...at),
         further_low: pooled.prediction_lower(...at), further_high: pooled.prediction_upper(...at),
       });
@@ -111,7 +114,7 @@
   }
 
   function overValues(chosen) {
-    const rows = labels.value.map(([, label], value) => ({ ...cell({ ...chosen, value }), label, position: value }));
+    const rows = labels.short.map((label, value) => ({ ...cell({ ...chosen, value }), label, position: value }));
     const scored = rows.filter((row) => data.scored[row.position]);
     const strength = (row) => (row.estimate === null ? -1 : Math.abs(row.estimate) / (row.conf_high - row.estimate || 1e-9));
     const kept = scored.slice().sort((a, b) => strength(b) - strength(a)).slice(0, MOST);
@@ -148,11 +151,12 @@
   }
 
   function lattice({ country, value }) {
-    const dots = data.lattice.dots.map((dot, i) => ({
+    const own = data.lattice[widthOf("lattice")];
+    const dots = own.dots.map((dot, i) => ({ // coarser personas come first, so the phone's are the first of the desk's
       ...dot, mean: arrays.mean(country, value, i), n: arrays.n(country, value, i),
     }));
-    const arcs = data.lattice.arcs.map((arc, i) => {
-      const [contrast, context] = data.lattice.at[i];
+    const arcs = own.arcs.map((arc, i) => {
+      const [contrast, context] = own.at[i];
       return { ...cell({ country, contrast, value, context }), ...arc };
     });
     return [dots, arcs];
@@ -163,9 +167,8 @@
   const drawn = {};
 
   async function draw(name, sets, says) {
-    const box = document.querySelector(`#explore [data-picture="${name}"]`);
-    const width = box.clientWidth < 620 ? "narrow" : "wide";
-    const spec = structuredClone(data.specs[width][name]);
+    const box = boxOf(name);
+    const spec = structuredClone(data.specs[widthOf(name)][name]);
     spec.datasets = sets;
     const ticket = (drawn[name] = { ticket: (drawn[name]?.ticket ?? 0) + 1, view: drawn[name]?.view }).ticket;
     const place = document.createElement("div");
@@ -245,20 +248,25 @@
     const row = cell(chosen), [, who] = labels.context[chosen.context], [, where] = labels.country[chosen.country];
     const head = `${labels.contrast[chosen.contrast][1]}, among ${who} in ${where}: `;
     if (row.estimate === null) return `${head}not estimated, ${row.why || "not part of the lattice"}.`;
-    const options = labels.options[chosen.value], towards = row.estimate > 0 ? options[options.length - 1] : options[0];
-    const noise = row.q_value < 0.05 ? "" : " Noise can explain it.";
+    const options = labels.options[chosen.value], end = row.estimate > 0 ? options[options.length - 1] : options[0];
+    const towards = row.estimate === 0 ? "" : `, towards “${end}”`;
+    const noise = row.q_value < 0.05 ? "" : " Among so many effects noise can explain it.";
     const models = labels.models
       .map((label, i) => (row[`m${i}`] === null ? null : `${label} ${signed(row[`m${i}`])}`))
       .filter(Boolean);
     const followed = models.length ? ` Models: ${models.join(", ")}.` : "";
-    return `${head}effect ${signed(row.estimate)} (${signed(row.conf_low)} to ${signed(row.conf_high)}) on the 0..1 score, ` +
-      `towards “${towards}”; q ${row.q_value < 0.001 ? "below 0.001" : row.q_value.toFixed(3)}, ` +
+    return `${head}effect ${signed(row.estimate)} (${signed(row.conf_low)} to ${signed(row.conf_high)}) on the 0..1 score${towards}; q ` +
+      `${row.q_value < 0.001 ? "below 0.001" : row.q_value.toFixed(3)}, ` +
       `${row.n_treated.toLocaleString("en")} against ${row.n_baseline.toLocaleString("en")} people.${noise}${followed}`;
   }
 
   const selects = Object.fromEntries(dims.map((dim) => [dim, document.querySelector(`#explore [data-choose="${dim}"]`)]));
   for (const [dim, select] of Object.entries(selects)) {
-    labels[dim].forEach(([, label], i) => select.add(new Option(label, i)));
+    labels[dim].forEach(([, label], i) => {
+      const option = new Option(dim === "value" ? labels.short[i] : label, i);
+      option.title = label;
+      select.add(option);
+    });
     select.addEventListener("change", () => set({ [dim]: Number(select.value) }));
   }
 
@@ -325,11 +333,14 @@
   }
 
   function fromAddress() {
-    const asked = new URLSearchParams(location.hash.slice(1)), change = {};
+    const asked = new URLSearchParams(location.hash.slice(1)), change = {}, lost = [];
     for (const dim of dims) {
+      if (!asked.has(dim)) continue;
       const position = labels[dim].findIndex(([key]) => key === asked.get(dim));
       if (position >= 0) change[dim] = position;
+      else lost.push(`${dim} ${asked.get(dim)}`);
     }
+    document.querySelector("#explore [data-lost]").textContent = lost.length ? `This page does not hold ${lost.join(", ")}.` : "";
     return change;
   }
 
@@ -339,10 +350,10 @@
     const change = fromAddress();
     if (Object.keys(change).length) set(change, { remember: false });
   });
-  let last = innerWidth;
+  let last = widthOf("countries");
   window.addEventListener("resize", () => {
-    if ((last < 760) !== (innerWidth < 760)) show();
-    last = innerWidth;
+    if (widthOf("countries") !== last) show();
+    last = widthOf("countries");
   });
   set(fromAddress(), { remember: false });
 })();

@@ -80,13 +80,17 @@ def figure(human: xr.Dataset, comparisons: Comparisons) -> parts.Figure:
     """Show skill by kind of group, levels and effects apart."""
     frame = table(comparisons)
     names = words.Names(human)
-    shown = dict(zip(human["country"].values.astype(str), names.countries, strict=True)) | names.attributes | _KEYS
+    shown = {
+        "country": dict(zip(human["country"].values.astype(str), names.countries, strict=True)),
+        "attribute": names.attributes,
+        "held_out": _KEYS,
+    }
     panels = []
     for by, what in KINDS.items():
         keys = list(dict.fromkeys(frame.loc[frame["by"] == by, "key"]))[:24]
         if len(keys) < 2:
             continue
-        labels = [words.clean(shown.get(key, key)) for key in keys]
+        labels = [words.clean(shown.get(by, {}).get(key, key)) for key in keys]
         left = d.label_width(labels, 130)
         for part, title in (("level", "skill on levels"), ("effect", "skill on effects")):
             here = frame[(frame["by"] == by) & (frame["part"] == part)]
@@ -112,7 +116,7 @@ def figure(human: xr.Dataset, comparisons: Comparisons) -> parts.Figure:
     caption = (
         "Skill is 1 − (distance − ceiling) / (null − ceiling). The null of levels is the country's average answer, "
         f"that of effects no effect at all. Skills below {words.plain(_LOWEST, 0)} stand at the left edge; where "
-        "nothing is drawn the data cannot tell."
+        "nothing is drawn the data cannot tell, or a model was not trained."
     )
     return parts.Figure("Skill by group", panels, caption, legend, tables.of(frame, "skill.csv"))
 

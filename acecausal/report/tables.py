@@ -72,7 +72,7 @@ def _written(name: str, column: pd.Series) -> list[str]:
     if not pd.api.types.is_numeric_dtype(column):
         return ["" if entry is None else words.clean(entry) for entry in column]
     if pd.api.types.is_integer_dtype(column):
-        return [f"{entry:,}" for entry in column]
+        return ["–" if pd.isna(entry) else f"{entry:,}" for entry in column]
     if name in {"p_value", "q_value", "p"}:
         return [words.small(entry) for entry in column]
     write = words.signed if name in _SIGNED else words.plain

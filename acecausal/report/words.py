@@ -7,6 +7,7 @@ import textwrap
 import unicodedata
 from collections.abc import Iterable
 from functools import cached_property
+from itertools import takewhile
 
 import xarray as xr
 
@@ -89,6 +90,31 @@ def excerpt(text: str, characters: int = 90) -> str:
     return head.rstrip(" ,.;:") + "…"
 
 
+def distinct(texts: Iterable[str], keys: Iterable[str], stem: int = 30) -> list[str]:
+    """Cut off what texts have in common at their beginning, by whole words, so that they differ where they are read.
+
+    Parameters
+    ----------
+    texts, keys : iterable of str
+        Texts, and what names each; the key comes first where texts are equal.
+    stem : int
+        Shorter beginnings in common are left.
+    """
+    texts, keys = [str(text) for text in texts], [str(key) for key in keys]
+    families: dict[str, list[int]] = {}
+    for i, text in enumerate(texts):
+        families.setdefault(text[:stem], []).append(i)
+    made = list(texts)
+    for members in families.values():
+        pairs = zip(min(texts[i] for i in members), max(texts[i] for i in members), strict=False)
+        shared = "".join(a for a, _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+        cut = shared.rfind(" ") + 1
+        if len(members) > 1 and cut > stem:
+            for i in members:
+                made[i] = "…" + texts[i][cut:] if texts[i][cut:] else texts[i]
+    return [f"{key}: {text}" if made.count(text) > 1 else text for key, text in zip(keys, made, strict=True)]
+
+
 def signed(number: float, digits: int = 2) -> str:
     """Write a number with its sign and a real minus: +0.08, −0.12, 0.00."""
     if not math.isfinite(number):
@@ -110,6 +136,13 @@ def small(p: float) -> str:
     if not math.isfinite(p):
         return "–"
     return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def causal(cube: xr.Dataset, said: str, otherwise: str = "") -> str:
+    """Say something that is true of causal effects only; otherwise that these are differences between groups."""
+    if cube.attrs.get("estimand") != "association":
+        return said
+    return otherwise or "These are differences between groups, adjusted for nothing: not causal."
 
 
 def join(words: Iterable[str]) -> str:
@@ -157,6 +190,11 @@ class Names:
     @cached_property
     def questions(self) -> list[str]:
         return [clean(text) for text in self._cube["question"].values]
+
+    @cached_property
+    def short(self) -> list[str]:
+        """Questions for places where only their beginning can be read: a stem that several share is cut off."""
+        return [clean(text) for text in distinct(self._cube["question"].values, self._cube["value"].values)]
 
     @cached_property
     def contrasts(self) -> list[tuple[str, str]]:

@@ -665,6 +665,11 @@ def test_explorer__arrays_are_the_cubes(refuted):
         np.testing.assert_array_equal(unpacked(name), part[name].values)
     ends = np.stack([unpacked("conf_low"), unpacked("conf_high")], -1)
     np.testing.assert_array_equal(ends, part["effect_interval"].values.astype("f4"))
+    drawn = human.sel(persona=[key for key, _ in data["labels"]["persona"]])
+    for v, k in enumerate(human["n_options"].values):
+        mean = drawn["response"].values[:, v, :, :k] @ schema.scores(int(k))
+        np.testing.assert_allclose(unpacked("mean")[:, v], mean, rtol=1e-6)
+    np.testing.assert_array_equal(unpacked("n"), drawn["n"].values)
     np.testing.assert_array_equal(unpacked("m0"), model["effect"].sel(persona=contexts).values.astype("f4"))
     assert explorer.content(survey_cube(2, [make_value(0, scale="nominal")]), {}) is None
 

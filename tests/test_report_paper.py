@@ -33,7 +33,7 @@ def rows_of(text: str, title: str) -> list[list[str]]:
 def test_markdown__numbers_are_the_cubes(human):
     model = model_cube(human, 0.5)
     head, _, *rows = rows_of(paper.markdown(human, {"m": model}), "Effects by country")
-    assert head[-1] == "Model m"
+    assert head[-1] == "m"
     part, other = human.sel(persona="all"), model["effect"].sel(persona="all")
     assert len(rows) == int(np.isfinite(part["effect"]).sum())
     names = words.Names(human)

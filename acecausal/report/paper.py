@@ -20,7 +20,8 @@ from acecausal.report import drawing as d
 
 #: Dots per inch of PNG pictures.
 PPI = 300
-_WORDS = {"Country", "Contrast", "Question", "Attribute", "Measure"}
+#: Columns of words, and their widths in LaTeX as shares of the line.
+_WORDS = {"Country": 0.14, "Contrast": 0.19, "Question": 0.95, "Attribute": 0.2, "Measure": 0.42}
 _COLOURS = {"accent": "blue", "contrast": "orange", "muted": "grey", "ink": "black"}
 _TEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -50,7 +51,7 @@ def effects(human: xr.Dataset, models: d.Models) -> pd.DataFrame:
         "n": [f"{n:,}" for n in frame["n_baseline"] + frame["n_treated"]],
     }
     for i, label in enumerate(models):
-        columns[f"Model {words.clean(label)}"] = [words.signed(x, 3) for x in frame[f"m{i}"]]
+        columns[words.clean(label)] = [words.signed(x, 3) for x in frame[f"m{i}"]]
     return pd.DataFrame(columns)
 
 
@@ -77,7 +78,7 @@ def means(human: xr.Dataset) -> pd.DataFrame | None:
     )
 
 
-def note(human: xr.Dataset) -> str:
+def note(human: xr.Dataset, models: d.Models) -> str:
     """Say under a table what its numbers are: estimand, estimator, design, family of q, n."""
     attrs = {str(name): methods.decode(value) for name, value in human.attrs.items()}
     said = ["Effects are changes of the mean score (0..1) among everybody in a country"]
@@ -87,14 +88,15 @@ def note(human: xr.Dataset) -> str:
         said += [f"{name} {design[name]}" for name in ("stratum", "psu", "standard_errors") if name in design]
     if "q_family" in attrs:
         said.append(f"q: Benjamini-Hochberg over {attrs['q_family']}")
-    return "; ".join([*said, "n: people in both arms"]).replace("_", " ") + "."
+    said += ["n: people in both arms", *(f"{words.clean(label)}: effects of that model" for label in models)]
+    return "; ".join(said).replace("_", " ") + "."
 
 
 def _tables(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, pd.DataFrame, str]]:
     """Give title, table and note of everything that is tabulated."""
     only = f": {words.Names(human).questions[0]}" if human.sizes["value"] == 1 else ""  # said once, not in every row
     unsaid = ["Question"] if only else []
-    yield f"Effects by country{only}", effects(human, models).drop(columns=unsaid), note(human)
+    yield f"Effects by country{only}", effects(human, models).drop(columns=unsaid), note(human, models)
     overall = means(human)
     if overall is not None:
         text = "Random effects; tau: standard deviation of true effects."
@@ -143,9 +145,10 @@ def latex(human: xr.Dataset, models: d.Models) -> str:
         order = np.argsort(pd.factorize(questions)[0], kind="stable")  # a question stands once, above its rows
         body = frame.drop(columns="Question", errors="ignore")
         n_words = sum(str(name).capitalize() in _WORDS for name in body)
+        widths = "".join(f"p{{{_WORDS[str(name).capitalize()]}\\linewidth}}" for name in body.columns[:n_words])
         head = " & ".join(_tex(str(name)) for name in body.columns) + r" \tabularnewline"
         lines += [
-            f"\\begin{{longtable}}{{{'l' * n_words + 'r' * (len(body.columns) - n_words)}}}",
+            f"\\begin{{longtable}}{{{widths + 'r' * (len(body.columns) - n_words)}}}",
             f"\\caption{{{_tex(title)}}}\\tabularnewline",
             *(r"\toprule", head, r"\midrule", r"\endfirsthead"),
             *(r"\toprule", head, r"\midrule", r"\endhead", r"\bottomrule", r"\endfoot"),

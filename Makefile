@@ -36,6 +36,7 @@ bench: install
 	$(BIN)/python benchmarks/coverage.py
 	$(BIN)/python benchmarks/shrinkage.py
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/alignment.py
 	$(BIN)/python benchmarks/elicitation.py
 	$(BIN)/python benchmarks/recovery.py --quick

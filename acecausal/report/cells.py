@@ -13,6 +13,11 @@ def everyone(cube: xr.Dataset) -> xr.Dataset:
     return cube.sel(persona="all")
 
 
+def context_all(cube: xr.Dataset) -> list[int]:
+    """Find the context ``all``: its position along persona, as a list of one."""
+    return [int(np.flatnonzero(cube["persona"].values == "all")[0])]
+
+
 def scored(cube: xr.Dataset) -> np.ndarray:
     """Say where there is an effect: estimated, and of a value that has a score. Shape of `effect`."""
     return np.isfinite(cube["effect"].values) & (cube["status"].values == schema.OK)

@@ -12,8 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from acecausal.pooling import pooled
+from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
-from acecausal.report import facts, parts, tables, words
 
 VALUES, COUNTRIES, CONTRASTS = 4, 40, 12
 
@@ -144,7 +144,7 @@ def figure(
 ) -> parts.Figure:
     """Show the effects of one value on everybody: a panel per contrast, a row per country, pooled below."""
     names = words.Names(cube)
-    everyone = [int(np.flatnonzero(cube["persona"].values == "all")[0])]
+    everyone = cells.context_all(cube)
     labels = [names.countries[c] for c in countries]
     level = f"{100 * float(cube.attrs.get('confidence', 0.95)):g} %"
     means = pooled(cube.isel(value=[value], persona=everyone)) if cube.sizes["country"] > 1 else None
@@ -182,15 +182,11 @@ def figure(
             "further country (cut where it goes further than the picture); I² is the share of the spread that sampling "
             "noise does not explain, tau the standard deviation of the true effects."
         )
-    legend = [
+    legend: list[parts.Key] = [
         ("dot", "accent", 1.0, f"q < {d.Q}"),
         ("ring", "muted", 1.0, f"q ≥ {d.Q}: noise can explain it"),
     ]
-    model_names = [words.clean(label) for label in models]
-    if len(model_names) > 1:
-        legend.append(("hollow", "contrast", 1.0, f"model: {words.join(model_names[:-1])}"))
-    if model_names:
-        legend.append(("diamond", "contrast", 1.0, f"model: {model_names[-1]}"))
+    legend += parts.model_legend(models)
     listed = pd.concat(shown, ignore_index=True)
     whole = dict.fromkeys(("n_baseline", "n_treated"), "Int64")  # pooled rows have none
     numbers = tables.of(listed.astype(whole), f"effects-{value}.csv", rename=renamed(models))

@@ -121,7 +121,7 @@ def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
     """Show the effects on everybody at a glance; what is left out in words, and the figure."""
     names = words.Names(cube)
     part = cells.everyone(cube)
-    everyone = [int(np.flatnonzero(cube["persona"].values == "all")[0])]
+    everyone = cells.context_all(cube)
     effect = np.abs(part["effect"].values[cells.scored(part)])
     largest = float(np.quantile(effect, 0.98)) if effect.size else 0.0
     contrasts = cells.top(cube, "attribute", CONTRASTS)

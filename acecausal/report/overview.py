@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal.report import cells, facts, finding, parts, tables, words
+from acecausal.report import cells, facts, finding, forest, parts, tables, words
 from acecausal.report import drawing as d
 
 COUNTRIES, ATTRIBUTES = 20, 6
@@ -211,21 +211,16 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
         ("square", "accent", 0.9, "people: the strongest attribute"),
         ("square", "muted", 0.42, "the others"),
     ]
-    model_names = [words.clean(text) for text in models]
     if models:
         caption += (
             " A diamond at the bar's end: the model moves as far as people and the same way; at the bar's start: not "
             "at all; left of it: the other way. No diamond: people's effects there are noise, so there is nothing to "
             "follow. Diamonds further out than the axis stand at its ends."
         )
-        if len(model_names) > 1:
-            legend.append(("hollow", "contrast", 1.0, f"model: {words.join(model_names[:-1])}"))
-        legend.append(("diamond", "contrast", 1.0, f"model: {model_names[-1]}"))
+        legend += parts.model_legend(models)
     left_out = len(set(frame["country"])) - len(countries)
     if left_out > 0:
         caption += f" {words.count(left_out, 'country', 'countries')} more are in the table."
-    numbers = tables.of(
-        frame, "typical-effects.csv", rename={f"m{i}": f"model: {text}" for i, text in enumerate(models)}
-    )
+    numbers = tables.of(frame, "typical-effects.csv", rename=forest.renamed(models))
     panel = parts.both("", picture, alt_text)
     return parts.Figure("", [panel], caption, legend, numbers)

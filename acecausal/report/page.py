@@ -41,7 +41,7 @@ ROWS_IN_CSV = 20_000
 
 
 def check(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> None:
-    """Refuse cubes of the wrong kind, and models that share nothing with people."""
+    """Refuse cubes of the wrong kind, and people's without the context ``all`` or any value."""
     if "all" not in human["persona"].values:
         raise CubeError(
             "missing", param="persona all", hint="report a cube with all its personas, or select by --value"
@@ -53,9 +53,14 @@ def check(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> None:
             raise CubeError("is a cube of another kind", param=label, expected=kind, got=cube.attrs["kind"])
 
 
+def compared(human: xr.Dataset, models: d.Models) -> dict[str, dict[str, Any]]:
+    """Compare every model with people."""
+    return {label: comparison.compare(human, model) for label, model in models.items()}
+
+
 def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
     """Make the page's text; see `output.write_report`."""
-    comparisons = {label: comparison.compare(human, model) for label, model in models.items()}
+    comparisons = compared(human, models)
     chosen, left_out = tables.contexts(human, ROWS_IN_CSV)
     overall, finer = (_estimated(human, which) for which in (human["persona"].values == "all", chosen))
     script = files(__package__).joinpath("report.js").read_text("utf-8")

@@ -13,7 +13,6 @@ import pandas as pd
 import vl_convert
 import xarray as xr
 
-from acecausal import comparison
 from acecausal.pooling import pooled
 from acecausal.report import cells, facts, finding, forest, methods, notebook, overview, page, parts, svg, words
 from acecausal.report import drawing as d
@@ -92,7 +91,9 @@ def note(human: xr.Dataset, models: d.Models) -> str:
     return "; ".join(said).replace("_", " ") + "."
 
 
-def _tables(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, pd.DataFrame, str]]:
+def _tables(
+    human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Any]
+) -> Iterator[tuple[str, pd.DataFrame, str]]:
     """Give title, table and note of everything that is tabulated."""
     only = f": {words.Names(human).questions[0]}" if human.sizes["value"] == 1 else ""  # said once, not in every row
     unsaid = ["Question"] if only else []
@@ -110,7 +111,7 @@ def _tables(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, pd.DataF
         text = "Root mean square effect on everybody, sampling noise taken off; a model's is people's times its slope."
         yield "Typical size of effects", shown.rename(columns=forest.renamed(models)).astype(str), text
     if models:
-        compared = page.comparison_table({label: comparison.compare(human, model) for label, model in models.items()})
+        compared = page.comparison_table(comparisons)
         frame = pd.DataFrame(compared.rows, columns=list(compared.columns))
         yield "Model against people", frame, "Skill: 1 − (distance − ceiling) / (null − ceiling)."
 
@@ -118,9 +119,9 @@ def _tables(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, pd.DataF
 def markdown(human: xr.Dataset, models: d.Models) -> str:
     """Write findings, tables and methods as Markdown (pipe tables)."""
     lines = [f"# {words.clean(human.attrs.get('title') or 'Effects on survey answers')}", ""]
-    compared = {label: comparison.compare(human, model) for label, model in models.items()}
+    compared = page.compared(human, models)
     lines += [_md(text) + "\n" for text in [*finding.sentences(human), *finding.verdicts(compared)]]
-    for title, frame, text in _tables(human, models):
+    for title, frame, text in _tables(human, models, compared):
         lines += [f"## {_md(title)}", "", _md_table(frame), "", _md(text), ""]
     lines += ["## Methods", "", *(_md(text) + "\n" for text in methods.paragraphs(human))]
     return "\n".join(lines)
@@ -140,7 +141,7 @@ def latex(human: xr.Dataset, models: d.Models) -> str:
     """Write tables and methods as LaTeX to be included: packages booktabs and longtable."""
     lines = [r"% \usepackage{booktabs,longtable}; other scripts than Latin need LuaLaTeX or XeLaTeX"]
     lines += [r"\begingroup\footnotesize\setlength{\tabcolsep}{3pt}\setlength{\LTleft}{0pt}"]
-    for title, frame, text in _tables(human, models):
+    for title, frame, text in _tables(human, models, page.compared(human, models)):
         questions = frame["Question"].to_numpy() if "Question" in frame else np.full(len(frame), "")
         order = np.argsort(pd.factorize(questions)[0], kind="stable")  # a question stands once, above its rows
         body = frame.drop(columns="Question", errors="ignore")
@@ -190,7 +191,7 @@ def table(human: xr.Dataset, models: d.Models) -> str:
 
 def pictures(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, parts.Figure, parts.Panel]]:
     """Give the pictures of the page one by one with a name for each: section, figure, panel."""
-    compared = {label: comparison.compare(human, model) for label, model in models.items()}
+    compared = page.compared(human, models)
     first = overview.figure(human, models)
     groups = {"overview": [first] if first else []}
     groups |= {section.key: section.figures for section in page.sections(human, models, compared)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from acecausal.report import words
@@ -71,6 +71,13 @@ class Section:
 def both(title: str, make: Callable[[int], Spec], alt_text: str, *, broad: bool = False) -> Panel:
     """Make a panel for the desk and for the phone."""
     return Panel(title, alt_text, make(DESK), make(PHONE), broad)
+
+
+def model_legend(labels: Iterable[str]) -> list[Key]:
+    """Explain the models' diamonds: the last one's is filled, the others' are hollow."""
+    *before, last = [words.clean(label) for label in labels] or [""]
+    hollow: list[Key] = [("hollow", "contrast", 1.0, f"model: {words.join(before)}")] if before else []
+    return [*hollow, ("diamond", "contrast", 1.0, f"model: {last}")] if last else []
 
 
 def limits(*of: tuple[int, int, str, str]) -> str:

@@ -104,12 +104,8 @@ def figure(human: xr.Dataset, comparisons: Comparisons) -> parts.Figure:
             alt_text = f"{what}: {title} of {words.join(words.clean(m) for m in comparisons)}. See the table below."
             drawn = d.fill(chart(d.PANEL, left, len(comparisons), title), rows=rows)
             panels.append(parts.Panel(what, alt_text, drawn))
-    model_names = [words.clean(label) for label in comparisons]
-    legend: list[parts.Key] = []
-    if len(model_names) > 1:
-        legend.append(("hollow", "contrast", 1.0, words.join(model_names[:-1])))
-    legend += [
-        ("diamond", "contrast", 1.0, model_names[-1]),
+    legend: list[parts.Key] = [
+        *parts.model_legend(comparisons),
         ("line", "ink", 1.0, "0: no better than the null"),
         ("dash", "muted", 1.0, "1: as good as the survey's noise allows"),
     ]

@@ -8,13 +8,12 @@ from importlib.resources import files
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 import xarray as xr
 
 from acecausal.countries import place
+from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
-from acecausal.report import facts, parts, tables, words
 
 _TIP = (("label", "country"), *d.EFFECT_TIP[1:])
 
@@ -67,7 +66,7 @@ def chart(width: int) -> d.Spec:
 def figure(cube: xr.Dataset, value: int, contrast: int) -> parts.Figure | None:
     """Show one contrast's effect on one value among everyone; None if no country of the cube has a place."""
     names = words.Names(cube)
-    everyone = [int(np.flatnonzero(cube["persona"].values == "all")[0])]
+    everyone = cells.context_all(cube)
     frame = facts.effects(cube, attribute=[contrast], value=[value], persona=everyone)
     made, lost = rows(frame, cube, names.countries)
     if not made:

@@ -149,7 +149,7 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "confidence": plan.confidence,
         "min_arm": plan.min_arm,
         "q_family": "all estimated effects"
-        + (f" of one combination of {', '.join(plan.family)}" if plan.family else " together"),
+        + (f" within each {' and '.join(plan.family)}" if plan.family else " together"),
         "refute_draws": plan.refute,
         "seed": plan.seed,
         "versions": {name: version(name) for name in ("acecausal", "econml", "dowhy", "numpy", "scikit-learn")},

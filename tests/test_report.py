@@ -10,6 +10,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -32,6 +33,7 @@ from acecausal.report import (
     output,
     overview,
     page,
+    parts,
     responses,
     skills,
     svg,
@@ -419,6 +421,21 @@ def test_forest__panels_of_a_figure_share_their_axis():
     assert len(pooled_rows) == 3
 
 
+def test_forest__by_question_draws_one_contrast_country_by_country():
+    human = survey_cube(3, [make_value(i) for i in range(3)])
+    model = model_cube(human, 0.5)
+    order = np.array([2, 0])
+    figure = forest.by_question(human, 1, {"m": model}, values=order, countries=np.array([0, 2]))
+    for panel, country in zip(figure.panels, ("C0", "C2"), strict=True):
+        for row, value in zip(panel.wide["datasets"]["rows"], ("v2", "v0"), strict=True):
+            cell = {"country": country, "value": value, "persona": "all", "attribute": human["attribute"].values[1]}
+            assert (row["country"], row["value"]) == (country, value)
+            assert row["m0"] == model["effect"].sel(cell).item()
+            effect = human["effect"].sel(cell).item()
+            assert row["estimate"] == effect or (row["estimate"] is None and np.isnan(effect))
+    assert "Shown: 2 of 3 countries" in figure.caption
+
+
 def test_overview__only_what_is_sure_is_coloured():
     human = survey_cube(2)
     human["q_value"] = human["q_value"].where(human["q_value"].isnull(), 0.5)
@@ -564,6 +581,41 @@ def test_lattice__arcs_join_what_the_lattice_joins():
     np.testing.assert_allclose([dot["mean"] for dot in dots], score, atol=1e-12)
 
 
+def test_lattice__numbers_beside_the_arcs_stay_clear_of_each_other():
+    """No two of a column closer than ROOM, and none moved that had room: school's two arcs share their first end."""
+    at = lattice_picture.places(survey_cube(2))
+    column = at.column[at.edges[:, 2]]
+    for one in np.unique(column):
+        assert np.diff(np.sort(at.beside[column == one])).min() >= lattice_picture.ROOM - 1e-9
+    np.testing.assert_allclose(lattice_picture._apart(np.zeros(3), np.array([5.0, 1.0, 3.0])), [5, 1, 3])
+    room = lattice_picture.ROOM
+    np.testing.assert_allclose(lattice_picture._apart(np.zeros(2), np.array([1.0, 1.0])), [1 - room / 2, 1 + room / 2])
+    np.testing.assert_allclose(lattice_picture._apart(np.arange(2), np.array([1.0, 1.0])), [1, 1])
+
+
+def table_of(table) -> pd.DataFrame:
+    """Read the CSV behind a table of the page."""
+    return pd.read_csv(io.BytesIO(base64.b64decode(table.csv.split(",")[1])))
+
+
+def test_lattice__its_tables_hold_arcs_and_dots_of_people_and_models():
+    human = survey_cube(2)
+    model = model_cube(human, 0.5)
+    figure = lattice_picture.figure(human, 0, 1, {"m": model})
+    arcs = table_of(figure.numbers)
+    assert len(figure.panels) == 2
+    for row in arcs.itertuples(index=False):
+        cell = {"country": row.country, "attribute": row.contrast, "value": row.value, "persona": row.context}
+        found = [human["effect"].sel(cell).item(), model["effect"].sel(cell).item()]
+        np.testing.assert_allclose([row.estimate, row[-1]], found, rtol=1e-14)
+    ((_, dots),) = figure.more
+    dots = table_of(dots)
+    for cube, column in ((human, "mean score"), (model, "model: m")):
+        score = cube["response"].values[1, 0] @ schema.scores(4)
+        np.testing.assert_allclose(dots[column], score, rtol=1e-12)
+    assert dots["persona"].tolist() == human["persona"].values.tolist()
+
+
 def test_lattice__large_ones_are_cut_at_whole_granularities():
     many = Lattice.over(
         [Attribute(f"a{i}", f"a{i}", (Level("0", "no", ""), Level("1", "yes", "")), "0") for i in range(6)], 3
@@ -591,6 +643,30 @@ def test_overview__sizes_and_slopes_by_hand():
                 assert row["m0"] == pytest.approx(slope * row["people"], rel=1e-12)
             else:
                 assert np.isnan(row["m0"])
+            assert row["r0"] == pytest.approx(np.sqrt((m[there] ** 2).mean()), rel=1e-12)
+
+
+def test_overview__a_pale_mark_where_people_give_nothing_to_follow():
+    human = survey_cube(2)
+    human["effect_se"] = human["effect_se"].where(human["treatment"] != "gender", 9.0)
+    figure = overview.figure(human, {"a": model_cube(human, 0.5), "b": model_cube(human, 0.2)})
+    drawn = figure.panels[0].wide
+    rows = [row for row in drawn["datasets"]["rows"] if row["attribute"] == "gender"]
+    assert all(row["m0"] is None and row["r0"] > row["r1"] > 0 for row in rows)
+    marks = [layer["mark"]["opacity"] for layer in drawn["layer"] if layer["mark"].get("shape")]
+    assert marks == [0.4, 0.4, 1, 1]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 6])
+def test_models__can_be_told_apart(n):
+    """Marks differ in shape or filling, and the legend shows each of them."""
+    shapes = [key[0] for key in parts.model_legend([f"m{i}" for i in range(n)])]
+    assert len(set(shapes)) == n
+    spec = forest.chart(700, 100, tuple(f"m{i}" for i in range(n)))
+    marks = [layer for layer in spec["layer"] if layer["encoding"].get("x", {}).get("field", "").startswith("m")]
+    drawn = [(layer["mark"]["shape"], layer["encoding"]["fill"]["value"] == d.PAPER) for layer in marks]
+    assert drawn == [(shape.removeprefix("hollow "), shape.startswith("hollow")) for shape in shapes]
+    assert [tip["title"] for tip in marks[0]["encoding"]["tooltip"][-n:]] == [f"model m{i}" for i in range(n)]
 
 
 def test_world__countries_by_code_and_name():
@@ -646,6 +722,12 @@ def test_diagnostics__count_what_the_cube_says(refuted):
     assert diagnostics.section(survey_cube().drop_vars("overlap")) is None
 
 
+def unpacked(data, name):
+    packed = data["arrays"][name]
+    raw = base64.b64decode(packed["data"])
+    return np.frombuffer(raw, dtype=f"<{packed['type']}").reshape(packed["shape"])
+
+
 def test_explorer__arrays_are_the_cubes(refuted):
     """Every number in single precision, exactly; statuses and numbers of people as they are."""
     human = survey_cube(3)
@@ -653,25 +735,27 @@ def test_explorer__arrays_are_the_cubes(refuted):
     data = json.loads(str(explorer.content(human, {"m": model})))
     contexts = [key for key, _ in data["labels"]["context"]]
     part = human.sel(persona=contexts)
-
-    def unpacked(name):
-        packed = data["arrays"][name]
-        raw = base64.b64decode(packed["data"])
-        return np.frombuffer(raw, dtype=f"<{packed['type']}").reshape(packed["shape"])
-
     for name, variable in (("estimate", "effect"), ("q_value", "q_value")):
-        np.testing.assert_array_equal(unpacked(name), part[variable].values.astype("f4"))
+        np.testing.assert_array_equal(unpacked(data, name), part[variable].values.astype("f4"))
     for name in ("n_baseline", "n_treated"):
-        np.testing.assert_array_equal(unpacked(name), part[name].values)
-    ends = np.stack([unpacked("conf_low"), unpacked("conf_high")], -1)
+        np.testing.assert_array_equal(unpacked(data, name), part[name].values)
+    ends = np.stack([unpacked(data, "conf_low"), unpacked(data, "conf_high")], -1)
     np.testing.assert_array_equal(ends, part["effect_interval"].values.astype("f4"))
     drawn = human.sel(persona=[key for key, _ in data["labels"]["persona"]])
     for v, k in enumerate(human["n_options"].values):
         mean = drawn["response"].values[:, v, :, :k] @ schema.scores(int(k))
-        np.testing.assert_allclose(unpacked("mean")[:, v], mean, rtol=1e-6)
-    np.testing.assert_array_equal(unpacked("n"), drawn["n"].values)
-    np.testing.assert_array_equal(unpacked("m0"), model["effect"].sel(persona=contexts).values.astype("f4"))
-    assert explorer.content(survey_cube(2, [make_value(0, scale="nominal")]), {}) is None
+        np.testing.assert_allclose(unpacked(data, "mean")[:, v], mean, rtol=1e-6)
+    np.testing.assert_array_equal(unpacked(data, "n"), drawn["n"].values)
+    np.testing.assert_array_equal(unpacked(data, "m0"), model["effect"].sel(persona=contexts).values.astype("f4"))
+
+
+def test_explorer__shows_answers_where_there_is_no_score():
+    """Only where nobody answered anything is there nothing to look at."""
+    nominal = survey_cube(2, [make_value(0, scale="nominal")])
+    data = json.loads(explorer.content(nominal, {}))
+    assert data["scored"] == [False]
+    assert set(np.unique(unpacked(data, "status"))) == {schema.NOT_APPLICABLE, schema.TOO_FEW, len(schema.STATUS)}
+    assert explorer.content(nominal.assign(response=nominal["response"] * np.nan), {}) is None
 
 
 def test_explorer__few_contexts_if_there_are_many_cells():

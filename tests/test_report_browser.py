@@ -271,6 +271,30 @@ def test_report__odd_cubes(opened, cube, size):
     assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
+def test_report__answers_without_effects(opened):
+    page = opened(survey_cube(2, [make_value(0, scale="nominal"), make_value(1, scale="nominal")]))
+    assert page.locator("#explore figure:visible").count() == 1
+    assert page.locator('[data-picture="responses"] svg').is_visible()
+    assert page.locator("[data-choose]:visible").count() == 2
+    assert page.locator("[data-says]").text_content().startswith("The options have no order")
+    mixed = opened(survey_cube(2, [make_value(0, scale="nominal"), make_value(1)]), view="#value=v0")
+    shown = mixed.locator("#explore figure:visible").evaluate_all("all => all.map((f) => f.dataset.figure)")
+    assert shown == ["values", "responses"]
+    choose(mixed, value="Question 1: how much do you agree?")
+    assert mixed.locator("#explore figure:visible").count() > 2
+
+
+def test_report__hovering_speaks_the_readers_language(opened, human):
+    page = opened(human, {"before": model_cube(human, 0.2), "after": model_cube(human, 0.8)})
+    page.locator('[data-picture="countries"] svg .mark-symbol path').first.hover()
+    said = page.locator("#vg-tooltip-element.visible").text_content()
+    assert "against" in said
+    assert "everyone" in said
+    assert "model before" in said
+    assert "gender:" not in said
+    assert "school:" not in said
+
+
 def test_report__dark_and_print(opened, human):
     page = opened(human, color_scheme="dark")
     colours = page.evaluate(

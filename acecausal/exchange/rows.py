@@ -181,7 +181,7 @@ def to_cube(
         "design": {"standard_errors": "independent multinomial samples at both ends of an edge"},
         "confidence": choices.confidence,
         "min_arm": choices.min_arm,
-        "q_family": "all estimated effects of one combination of country",
+        "q_family": "all estimated effects within each country",
         "passed_over": [str(error) for error in log.problems],
     }
     return cubes.build("survey", groups.countries, groups.values, lattice, arrays, attrs)

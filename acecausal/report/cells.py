@@ -7,6 +7,9 @@ import xarray as xr
 
 from acecausal import schema
 
+#: What can become of a cell: a status of the schema, or ``no_score`` (nominal values have no effect).
+OUTCOMES = (*schema.STATUS, "no_score")
+
 
 def everyone(cube: xr.Dataset) -> xr.Dataset:
     """Take the context ``all``: dims (country, attribute, value)."""
@@ -23,11 +26,14 @@ def scored(cube: xr.Dataset) -> np.ndarray:
     return np.isfinite(cube["effect"].values) & (cube["status"].values == schema.OK)
 
 
+def outcomes(status: np.ndarray, effect: np.ndarray) -> np.ndarray:
+    """Say what became of cells, as positions in `OUTCOMES`; both arguments and the result have the same shape."""
+    return np.where((status == schema.OK) & ~np.isfinite(effect), len(schema.STATUS), status).astype(np.uint8)
+
+
 def reasons(cube: xr.Dataset) -> np.ndarray:
-    """Say per cell why it has no effect: a status, ``no_score`` for nominal values, ``ok``. Shape of `status`."""
-    names = np.array(schema.STATUS, dtype=object)[cube["status"].values]
-    names[(names == "ok") & ~np.isfinite(cube["effect"].values)] = "no_score"
-    return names
+    """Name what became of every cell of a cube, one of `OUTCOMES`. Shape of `status`."""
+    return np.array(OUTCOMES, dtype=object)[outcomes(cube["status"].values, cube["effect"].values)]
 
 
 def by_evidence(cube: xr.Dataset, dim: str) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -29,6 +29,8 @@ ON_COLOUR = "var(--on-colour, #ffffff)"
 PAPER = "var(--paper, #ffffff)"
 
 DESK, PHONE, PANEL = 720, 350, 340
+#: Of the marks of models but the last.
+SHAPES = ("diamond", "square", "triangle-up", "triangle-down", "triangle-right")
 #: What texts are measured and set in; the page's style sheet names the same.
 FONTS = "Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
@@ -101,10 +103,52 @@ def tooltip(*fields: tuple[str, str]) -> list[alt.Tooltip]:
 
 #: What hovering says of an effect.
 EFFECT_TIP = (
-    *(("label", "of"), ("contrast", "contrast"), ("context", "among"), ("estimate", "effect")),
+    *(("label", "of"), ("contrast_label", "contrast"), ("context_label", "among"), ("estimate", "effect")),
     *(("conf_low", "interval from"), ("conf_high", "to"), ("q_value", "q")),
     *(("n_baseline", "people at baseline"), ("n_treated", "people at the other level")),
 )
+
+
+def model_tip(models: Sequence[str]) -> list[tuple[str, str]]:
+    """Say what the models' fields m0, m1, ... are called on hovering."""
+    return [(f"m{i}", f"model {words.clean(label)}") for i, label in enumerate(models)]
+
+
+def shape_of(position: int, models: int) -> str:
+    """Give a model's mark: the last one's is a diamond (filled), those before differ in shape (and are hollow)."""
+    return "diamond" if position == models - 1 else SHAPES[position % len(SHAPES)]
+
+
+def marks(
+    data: alt.Chart,
+    models: Sequence[str],
+    x: Callable[[str], alt.X],
+    tip: list[alt.Tooltip],
+    *,
+    at: str = "m",
+    opacity: float = 1,
+) -> list[alt.Chart]:
+    """Draw a mark per model, where it has a number.
+
+    Parameters
+    ----------
+    data : altair.Chart
+        Rows with a number per model: fields m0, m1, ...
+    models : sequence of str
+        Labels.
+    x : callable
+        Makes the place across of a field.
+    tip : list of altair.Tooltip
+    at : str
+        Another letter than m of the fields.
+    opacity : float
+    """
+    return [
+        data.transform_filter(f"isValid(datum.{at}{i})")
+        .mark_point(shape=shape_of(i, len(models)), size=56, opacity=opacity, strokeWidth=1.5, stroke=CONTRAST)
+        .encode(x=x(f"{at}{i}:Q"), y=y(), fill=alt.value(CONTRAST if i == len(models) - 1 else PAPER), tooltip=tip)
+        for i in range(len(models))
+    ]
 
 
 def finish(

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from acecausal import schema
 from acecausal.countries import place
 from acecausal.pooling import pooled
-from acecausal.report import cells, facts, forest, lattice_picture, responses, svg, words, world
+from acecausal.report import cells, facts, forest, lattice_picture, parts, responses, svg, words, world
 from acecausal.report import drawing as d
 
 #: Most bytes of effects that the page carries, before they grow by a third as text.
@@ -30,11 +30,11 @@ _POOLED = ("effect", "lower", "upper", "prediction_lower", "prediction_upper", "
 
 
 def content(human: xr.Dataset, models: d.Models) -> Markup | None:
-    """Put together what the script needs, as JSON text; None if no effect could be estimated.
+    """Put together what the script needs, as JSON text; None if nobody answered anything.
 
     Contexts are carried by whole granularities, the coarsest first, as many as fit into `BYTES`.
     """
-    if not cells.scored(human).any():
+    if not np.isfinite(human["response"].values).any():
         return None
     contexts = chosen_contexts(human, BYTES // (21 + 4 * len(models)))
     cube = human.isel(persona=contexts)
@@ -44,7 +44,7 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
     text = {
         "labels": _labels(human, names, contexts, at) | {"models": [words.clean(label) for label in models]},
         "start": _start(cube),
-        "status": [words.STATUS_TEXT.get(name, ("", ""))[0] for name in (*schema.STATUS, "no_score")],
+        "status": [words.why(name) for name in cells.OUTCOMES],
         "arrays": _arrays(cube, models) | _answers(human, at),
         "pooled": _pooled(cube) if human.sizes["country"] > 1 else None,
         "lattice": {
@@ -59,18 +59,18 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
     return Markup(json.dumps(text, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
-def captions(human: xr.Dataset, models: d.Models) -> dict[str, str]:
-    """Say under each picture how to read it, and of nothing that is not there."""
+def pictures(human: xr.Dataset, models: d.Models) -> dict[str, tuple[str, list[parts.Key]]]:
+    """Say of each picture how to read it, and of nothing that is not there: caption and legend."""
     forest_says = f"Dots: effects with their intervals, filled where q < {d.Q}."
     if models:
-        last = ", the last one filled" if len(models) > 1 else ""
-        forest_says += f" Diamonds: the models{last}."
+        forest_says += " The other marks: the models."
     total = (
         " The flat diamond: the mean over countries; I²: the share of the spread that sampling noise does not explain; "
         "dashed: what to expect of a further country (cut where it goes further than the picture)."
     )
     towards = "Blue: towards the last answer; orange: towards the first."
-    return {
+    own = parts.model_legend(models)
+    captions = {
         "countries": forest_says + (total if human.sizes["country"] > 1 else ""),
         "world": f"The larger a disc, the larger the effect. {towards} Filled ones are more than noise, grey ones "
         "were not estimated.",
@@ -79,6 +79,7 @@ def captions(human: xr.Dataset, models: d.Models) -> dict[str, str]:
         "lattice": "Dots are personas with their mean score; an arc is the effect of the attribute in which two "
         f"of them differ. {towards} Pale ones noise can explain.",
     }
+    return {name: (caption, own if name in ("countries", "values") else []) for name, caption in captions.items()}
 
 
 def chosen_contexts(cube: xr.Dataset, most: int) -> np.ndarray:
@@ -112,11 +113,12 @@ def _labels(cube: xr.Dataset, names: words.Names, contexts: np.ndarray, at: latt
 
 
 def _start(cube: xr.Dataset) -> list[int]:
-    """Choose the first view: country, contrast, value, context of the effect that is surest."""
+    """Choose the first view: country, contrast, value, context of the surest effect; without any, of most people."""
     part = cells.everyone(cube)
     p = np.where(cells.scored(part), part["p_value"].values, np.inf)
     if not np.isfinite(p).any():
-        return [0, 0, 0, 0]
+        country, value = np.unravel_index(int(part["n"].values.argmax()), part["n"].shape)
+        return [int(country), 0, int(value), 0]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.where(p == p.min(), np.abs(part["effect"].values / part["effect_se"].values), -np.inf)
     country, contrast, value = np.unravel_index(int(np.nanargmax(ratio)), p.shape)
@@ -124,8 +126,6 @@ def _start(cube: xr.Dataset) -> list[int]:
 
 
 def _arrays(cube: xr.Dataset, models: d.Models) -> dict[str, Any]:
-    status = cube["status"].values.astype(np.uint8)
-    status[(status == schema.OK) & ~np.isfinite(cube["effect"].values)] = len(schema.STATUS)
     packed = {
         "estimate": _packed(cube["effect"].values),
         "conf_low": _packed(cube["effect_interval"].values[..., 0]),
@@ -133,7 +133,7 @@ def _arrays(cube: xr.Dataset, models: d.Models) -> dict[str, Any]:
         "q_value": _packed(cube["q_value"].values),
         "n_baseline": _packed(cube["n_baseline"].values, whole=True),
         "n_treated": _packed(cube["n_treated"].values, whole=True),
-        "status": _packed(status, whole=True),
+        "status": _packed(cells.outcomes(cube["status"].values, cube["effect"].values), whole=True),
     }
     return packed | {f"m{i}": _packed(facts.like(model, cube)) for i, model in enumerate(models.values())}
 
@@ -181,8 +181,8 @@ def _specs(human: xr.Dataset, names: words.Names, models: d.Models, at: lattice_
     def of(width: int) -> dict[str, Any]:
         shown = at if width > 500 else phone
         charts: dict[str, d.Spec] = {
-            "countries": forest.chart(width, d.side([*names.countries, "pooled"], width), len(models)),
-            "values": forest.chart(width, d.side(names.short, width), len(models)),
+            "countries": forest.chart(width, d.side([*names.countries, "pooled"], width), tuple(models)),
+            "values": forest.chart(width, d.side(names.short, width), tuple(models)),
             "world": world.chart(width),
             "responses": responses.chart(width, d.side(who, width)),
             "lattice": lattice_picture.chart(shown, width, largest),

@@ -9,6 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from acecausal import schema
+from acecausal.report import cells
 
 #: Columns of a table of effects, named as broom does.
 COLUMNS = (
@@ -71,7 +72,7 @@ def rows(
     -------
     pandas.DataFrame
         Columns `COLUMNS`, then ``m0``, ``m1``, ... with the models' effects; the cube's numbers, unrounded. `status` is
-        one of the schema's, or ``no_score`` for nominal values; where it is not ``ok`` the estimates are missing.
+        one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are missing.
     """
     names = dict(zip(("country", "contrast", "value", "context"), schema.EDGE, strict=True))
     columns: dict[str, np.ndarray] = {
@@ -80,8 +81,7 @@ def rows(
     columns |= {name: cube[of].values[where] for name, of in _ARRAYS.items()}
     interval = cube["effect_interval"].values[where]
     columns |= {"conf_low": interval[:, 0], "conf_high": interval[:, 1]}
-    status = np.array(schema.STATUS, dtype=object)[cube["status"].values[where]]
-    status[(status == "ok") & ~np.isfinite(columns["estimate"])] = "no_score"
+    status = np.array(cells.OUTCOMES, dtype=object)[cells.outcomes(cube["status"].values[where], columns["estimate"])]
     frame = pd.DataFrame(columns | {"status": status}, columns=list(COLUMNS))
     for i, model in enumerate((models or {}).values()):
         frame[f"m{i}"] = _of(model, cube, where)

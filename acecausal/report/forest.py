@@ -16,6 +16,8 @@ from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
 
 VALUES, COUNTRIES, CONTRASTS = 4, 40, 12
+#: Rows, and panels, of the pictures of one contrast on many questions.
+QUESTIONS, PANELS = 14, 6
 
 
 def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = None) -> d.Rows:
@@ -37,8 +39,7 @@ def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = 
     """
     made = []
     for i, (label, row) in enumerate(zip(labels, frame.to_dict("records"), strict=True)):
-        why = "" if row["status"] == "ok" else words.STATUS_TEXT[row["status"]][0]
-        made.append({**row, "y": i, "label": label, "kind": "one", "why": why})
+        made.append({**row, "y": i, "label": label, "kind": "one", "why": words.why(row["status"])})
     if total is not None and np.isfinite(total["effect"].item()) and int(total["k"]) > 1:
         names = {"estimate": "effect", "conf_low": "lower", "conf_high": "upper"}
         numbers = {name: total[of].item() for name, of in names.items()}
@@ -51,15 +52,15 @@ def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = 
 
 
 @cache
-def chart(width: int, left: int, models: int = 0, domain: tuple[float, float] | None = None) -> d.Spec:
+def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[float, float] | None = None) -> d.Spec:
     """Draw points with intervals, the pooled effect's diamond, and models' diamonds.
 
     Parameters
     ----------
     width, left : int
         Pixels of the whole, and of the labels at the left; above 500 the numbers are written out at the right.
-    models : int
-        Number of model effects (fields m0, m1, ...); the last one's diamonds are filled.
+    models : tuple of str
+        Labels of the models, whose effects are the fields m0, m1, ...
     domain : tuple of float, optional
         Range of the axis, so that charts side by side can be compared; by default that of the rows.
 
@@ -70,7 +71,7 @@ def chart(width: int, left: int, models: int = 0, domain: tuple[float, float] | 
     wide = width > 500
     right = 170 if wide else 50
     ends = ["conf_low", "conf_high", "further_low", "further_high"]
-    largest = " , ".join(["abs(datum.estimate)", *(f"abs(datum.m{i})" for i in range(models))])
+    largest = " , ".join(["abs(datum.estimate)", *(f"abs(datum.m{i})" for i in range(len(models)))])
     everything = (
         d.base()
         .transform_calculate(size=f"max(0.01, {largest})")
@@ -95,7 +96,7 @@ def chart(width: int, left: int, models: int = 0, domain: tuple[float, float] | 
     x = alt.X("estimate:Q").scale(**scale)
     axis = x.axis(labelExpr=d.SIGNED, labelOverlap=True, tickCount=5 if wide else 3, title="effect on the score (0..1)")
     colour = alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.MUTED))
-    tip = d.tooltip(*d.EFFECT_TIP, *((f"m{i}", f"model {i + 1}") for i in range(models)))
+    tip = d.tooltip(*d.EFFECT_TIP, *d.model_tip(models))
     layers = [
         d.line(0, color=d.INK),
         own.mark_rule(strokeWidth=2.25, strokeCap="round").encode(
@@ -119,17 +120,7 @@ def chart(width: int, left: int, models: int = 0, domain: tuple[float, float] | 
             size=alt.condition("datum.corner == 'estimate'", alt.value(12), alt.value(0.5)),
             order=alt.Order("at:Q"),
         ),
-        *(
-            own.transform_filter(f"isValid(datum.m{i})")
-            .mark_point(shape="diamond", size=58, opacity=1, strokeWidth=1.5, stroke=d.CONTRAST)
-            .encode(
-                x=alt.X(f"m{i}:Q"),
-                y=d.y(),
-                fill=alt.value(d.CONTRAST if i == models - 1 else "transparent"),
-                tooltip=tip,
-            )
-            for i in range(models)
-        ),
+        *d.marks(own, models, alt.X, tip),
         d.text(0, -10, "label", align="right", limit=left - 12, color=d.INK),
         d.text(0, 6, "why", where="datum.why != ''", color=d.MUTED),
         there.mark_text(fontSize=d.SIZE, baseline="middle", align="right", dx=right, clip=False, color=d.INK).encode(
@@ -151,7 +142,8 @@ def figure(
     laid, shown = [], []
     for a in contrasts:
         frame = facts.effects(cube, models, country=countries, attribute=[a], value=[value], persona=everyone)
-        made = rows(frame, labels, None if means is None else means.isel(attribute=int(a), value=0, persona=0))
+        total = None if means is None else means.isel(attribute=int(a), value=0, persona=0)
+        made = rows(names.labelled(frame), labels, total)
         laid.append(made)
         shown.append(frame)
         if made[-1]["kind"] == "pooled":
@@ -159,7 +151,7 @@ def figure(
             mean = {name: made[-1][name] for name in ("estimate", "conf_low", "conf_high")}
             shown.append(pd.DataFrame([{"country": "pooled", **names_of, **mean, "status": made[-1]["spread"]}]))
     left = d.side([*labels, "pooled"], d.PANEL)
-    drawn = chart(d.PANEL, left, len(models), reach(laid, len(models)))
+    drawn = chart(d.PANEL, left, tuple(models), reach(laid, len(models)))
     panels = []
     for a, made in zip(contrasts, laid, strict=True):
         title = names.contrast(int(a))
@@ -182,15 +174,49 @@ def figure(
             "further country (cut where it goes further than the picture); I² is the share of the spread that sampling "
             "noise does not explain, tau the standard deviation of the true effects."
         )
-    legend: list[parts.Key] = [
-        ("dot", "accent", 1.0, f"q < {d.Q}"),
-        ("ring", "muted", 1.0, f"q ≥ {d.Q}: noise can explain it"),
-    ]
-    legend += parts.model_legend(models)
     listed = pd.concat(shown, ignore_index=True)
     whole = dict.fromkeys(("n_baseline", "n_treated"), "Int64")  # pooled rows have none
     numbers = tables.of(listed.astype(whole), f"effects-{value}.csv", rename=renamed(models))
-    return parts.Figure(names.questions[value], panels, caption, legend, numbers)
+    return parts.Figure(names.questions[value], panels, caption, _legend(models), numbers)
+
+
+def by_question(
+    cube: xr.Dataset, contrast: int, models: d.Models, *, values: np.ndarray, countries: np.ndarray
+) -> parts.Figure:
+    """Show one contrast on everybody: a panel per country, a row per value."""
+    names = words.Names(cube)
+    labels = [names.short[v] for v in values]
+    frames = [
+        facts.effects(cube, models, country=[c], attribute=[contrast], value=values, persona=cells.context_all(cube))
+        for c in countries
+    ]
+    laid = [rows(names.labelled(frame), labels) for frame in frames]
+    drawn = chart(d.PANEL, d.side(labels, d.PANEL), tuple(models), reach(laid, len(models)))
+    level = f"{100 * float(cube.attrs.get('confidence', 0.95)):g} %"
+    panels = [
+        parts.Panel(
+            names.countries[c],
+            f"{names.contrast(contrast)}: effects among everyone in {names.countries[c]}, with {level} intervals, on "
+            f"{words.count(len(labels), 'question')}. The numbers are in the table below.",
+            d.fill(drawn, rows=made),
+        )
+        for c, made in zip(countries, laid, strict=True)
+    ]
+    caption = (
+        f"One contrast, question by question: each dot is its effect on everybody in a country, the line its {level} "
+        "interval. Right of zero: towards the question's last answer; left: towards its first."
+    )
+    cut = parts.limits((len(panels), cube.sizes["country"], "country", "countries"))
+    numbers = tables.of(pd.concat(frames, ignore_index=True), "effects-by-question.csv", rename=renamed(models))
+    return parts.Figure(names.contrast(contrast), panels, f"{caption} {cut}".strip(), _legend(models), numbers)
+
+
+def _legend(models: d.Models) -> list[parts.Key]:
+    return [
+        ("dot", "accent", 1.0, f"q < {d.Q}"),
+        ("ring", "muted", 1.0, f"q ≥ {d.Q}: noise can explain it"),
+        *parts.model_legend(models),
+    ]
 
 
 def reach(laid: Sequence[d.Rows], models: int) -> tuple[float, float]:

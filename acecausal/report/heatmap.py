@@ -14,7 +14,10 @@ from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
 
 VALUES, COUNTRIES, CONTRASTS = 30, 30, 9
-_TIP = (*(("country", "country"), ("contrast", "contrast"), ("value", "question")), *d.EFFECT_TIP[3:])
+_TIP = (
+    *(("country_label", "country"), ("contrast_label", "contrast"), ("question", "question")),
+    *d.EFFECT_TIP[3:],
+)
 
 
 def rows(frame: pd.DataFrame, names: words.Names, cube: xr.Dataset, *, across: str) -> d.Rows:
@@ -45,7 +48,7 @@ def rows(frame: pd.DataFrame, names: words.Names, cube: xr.Dataset, *, across: s
         | {"x": places[across][row[across]], "y": places[down][row[down]]}
         | {"label": labels[down][row[down]], "head": labels[across][row[across]]}
         | {"sign": "" if row["status"] == "ok" else words.STATUS_TEXT[row["status"]][1]}
-        for row in frame.to_dict("records")
+        for row in names.labelled(frame).to_dict("records")
     ]
 
 
@@ -160,7 +163,8 @@ def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
         (len(contrasts), cube.sizes["attribute"], "contrast", "contrasts"),
     )
     legend = _legend(cells.reasons(part), largest)
-    return intro, parts.Figure("", panels, caption, legend, tables.of(frame, "effects-at-a-glance.csv"))
+    title = names.questions[values[0]] if len(values) == 1 else ""
+    return intro, parts.Figure(title, panels, caption, legend, tables.of(frame, "effects-at-a-glance.csv"))
 
 
 _ALT = "Heat map of effects among everyone: {}. The numbers are in the table below."

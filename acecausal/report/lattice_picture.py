@@ -8,13 +8,16 @@ import altair as alt
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.optimize import isotonic_regression
 
 from acecausal.cube import lattice_of
-from acecausal.report import cells, facts, parts, tables, words
+from acecausal.report import cells, facts, forest, parts, tables, words
 from acecausal.report import drawing as d
 
 #: Most personas that are drawn; finer ones are left to the table.
 PERSONAS = 44
+#: Rows between two numbers, the height of their letters.
+ROOM = 0.68
 _TIP = (("label", "who"), ("mean", "mean score"), ("n", "people"))
 
 
@@ -30,6 +33,8 @@ class Places:
         Granularity, and place from the top in rows, of each of them.
     edges : numpy.ndarray, shape (edges, 4), int
         Contrast and context (positions in the cube), and the two personas' places in `personas`.
+    beside : numpy.ndarray, shape (edges,)
+        In rows, where the number of an arc is written: near its middle, clear of the others of its column.
     depth, height : int
         Largest granularity, and rows.
     """
@@ -38,6 +43,7 @@ class Places:
     column: np.ndarray
     row: np.ndarray
     edges: np.ndarray
+    beside: np.ndarray
     depth: int
     height: int
 
@@ -63,7 +69,21 @@ def places(cube: xr.Dataset, most_depth: int = 3) -> Places:
         names = (lattice.contrast_labels[a], lattice.personas[s], lattice.personas[low], lattice.personas[high])
         if names[2] in label and names[3] in label and names[0] in contrast and names[1] in context:
             edges.append((contrast[names[0]], context[names[1]], label[names[2]], label[names[3]]))
-    return Places(chosen, columns, row, np.array(edges, dtype=int).reshape(-1, 4), depth, height)
+    found = np.array(edges, dtype=int).reshape(-1, 4)
+    return Places(
+        chosen, columns, row, found, _apart(columns[found[:, 2]], row[found[:, 2:]].mean(axis=1)), depth, height
+    )
+
+
+def _apart(column: np.ndarray, middle: np.ndarray) -> np.ndarray:
+    """Move the arcs' middles (in rows) no further than needed for `ROOM` between any two of a column."""
+    placed = middle.astype(float)
+    for one in np.unique(column):
+        here = np.flatnonzero(column == one)
+        here = here[np.argsort(middle[here], kind="stable")]
+        steps = ROOM * np.arange(len(here))
+        placed[here] = isotonic_regression(middle[here] - steps).x + steps  # the closest that keeps the order
+    return placed
 
 
 def geometry(cube: xr.Dataset, at: Places) -> tuple[d.Rows, d.Rows]:
@@ -73,42 +93,43 @@ def geometry(cube: xr.Dataset, at: Places) -> tuple[d.Rows, d.Rows]:
         {"persona": str(cube["persona"].values[p]), "label": names.personas[p], "column": int(c), "row": float(r)}
         for p, c, r in zip(at.personas, at.column, at.row, strict=True)
     ]
-    arcs = []
-    for number, (a, s, low, high) in enumerate(at.edges):
-        arcs.append(
-            {
-                **{
-                    "edge": number,
-                    "column": int(at.column[low]),
-                    "from": float(at.row[low]),
-                    "to": float(at.row[high]),
-                },
-                **{"contrast": str(cube["attribute"].values[a]), "context": str(cube["persona"].values[s])},
-                **{"label": f"{names.contrast(int(a))}, among {names.personas[s]}"},
-            }
-        )
+    arcs = [
+        {
+            "edge": number,
+            "column": int(at.column[low]),
+            "from": float(at.row[low]),
+            "to": float(at.row[high]),
+            "beside": round(float(at.beside[number]), 3),
+            "contrast": str(cube["attribute"].values[a]),
+            "context": str(cube["persona"].values[s]),
+            "label": f"{names.contrast(int(a))}, among {names.personas[s]}",
+        }
+        for number, (a, s, low, high) in enumerate(at.edges)
+    ]
     return dots, arcs
 
 
-def numbers(cube: xr.Dataset, at: Places, value: int, country: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """Give the personas' mean scores (NaN for nominal values or nobody), and the edges' effects in their order."""
+def means(cube: xr.Dataset, at: Places, value: int, country: int) -> np.ndarray:
+    """Give the personas' mean scores; NaN for nominal values or nobody."""
     k = int(cube["n_options"].values[value])
     share = cube["response"].values[country, value][at.personas, :k]
-    mean = (
-        share @ np.linspace(0, 1, k) if str(cube["scale"].values[value]) != "nominal" else np.full(len(share), np.nan)
-    )
+    nominal = str(cube["scale"].values[value]) == "nominal"
+    return np.full(len(share), np.nan) if nominal else np.asarray(share @ np.linspace(0, 1, k))
+
+
+def effects(cube: xr.Dataset, at: Places, value: int, country: int, models: d.Models | None = None) -> pd.DataFrame:
+    """List the edges' effects in their order, see `facts.rows`; of a model's cube `estimate` and `q_value` (0) only."""
+    here = (np.full(len(at.edges), country), at.edges[:, 0], np.full(len(at.edges), value), at.edges[:, 1])
     if cube.attrs["kind"] == "survey":
-        frame = facts.effects(cube, country=[country], value=[value])
-        n_personas = cube.sizes["persona"]
-        return mean, frame.iloc[at.edges[:, 0] * n_personas + at.edges[:, 1]].reset_index(drop=True)
-    effect = cube["effect"].values[country, :, value][at.edges[:, 0], at.edges[:, 1]]
-    return mean, pd.DataFrame({"estimate": effect, "q_value": np.where(np.isfinite(effect), 0.0, np.nan)})
+        return facts.rows(cube, here, models)
+    effect = cube["effect"].values[here]
+    return pd.DataFrame({"estimate": effect, "q_value": np.where(np.isfinite(effect), 0.0, np.nan)})
 
 
 def rows(cube: xr.Dataset, at: Places, value: int, country: int) -> tuple[d.Rows, d.Rows]:
     """Give dots with mean scores and arcs with effects."""
     dots, arcs = geometry(cube, at)
-    mean, frame = numbers(cube, at, value, country)
+    mean, frame = means(cube, at, value, country), effects(cube, at, value, country)
     n = cube["n"].values[country, value][at.personas]
     dots = [dot | {"mean": m, "n": int(k)} for dot, m, k in zip(dots, mean, n, strict=True)]
     return dots, [arc | row for arc, row in zip(arcs, frame.to_dict("records"), strict=True)]
@@ -169,7 +190,7 @@ def chart(at: Places, width: int, largest: float) -> d.Spec:
     )
     written = shown.mark_text(fontSize=10, align="left", baseline="middle").encode(
         x=alt.X("px:Q", scale=scale_x).axis(None),
-        y=alt.Y("middle:Q", scale=scale_y).axis(None),
+        y=alt.Y("beside:Q", scale=scale_y).axis(None),
         text=alt.Text("estimate:Q", format="+.2f"),
         color=alt.condition(d.SURE, alt.value(d.INK), alt.value(d.MUTED)),
     )
@@ -191,7 +212,7 @@ def figure(cube: xr.Dataset, value: int, country: int, models: d.Models) -> part
     names = words.Names(cube)
     at, phone = places(cube, 2), places(cube, 1)
     _, arcs = rows(cube, at, value, country)
-    _, frame = numbers(cube, at, value, country)
+    frame = effects(cube, at, value, country, models)
     effect = frame["estimate"].to_numpy(dtype=float)
     largest = float(np.nanmax(np.abs(effect))) if np.isfinite(effect).any() else 0.0
 
@@ -209,11 +230,19 @@ def figure(cube: xr.Dataset, value: int, country: int, models: d.Models) -> part
         return parts.both(title, picture, alt_text)
 
     panels = [panel("people", cube, value, country, "people")]
+    dots = pd.DataFrame(
+        {
+            "persona": cube["persona"].values[at.personas].astype(str),
+            "people": cube["n"].values[country, value][at.personas],
+            "mean score": means(cube, at, value, country),
+        }
+    )
     for label, model in models.items():
         sub = _same(model, cube, value, country)
         if sub is not None:
             text = words.clean(label)
             panels.append(panel(f"model: {text}", sub, 0, 0, f"model {text}"))
+            dots[f"model: {label}"] = means(sub, at, 0, 0)
     caption = (
         "Dots are personas with the mean score of their answers (0..1), a column per number of attributes; on a phone "
         "the first two. An arc joins two personas that differ in one attribute: it is the effect of that attribute "
@@ -226,7 +255,9 @@ def figure(cube: xr.Dataset, value: int, country: int, models: d.Models) -> part
         ("line", "muted", 0.3, f"pale: q ≥ {d.Q}"),
     ]
     title = f"{names.questions[value]} ({names.countries[country]})"
-    return parts.Figure(title, panels, caption, legend, tables.of(frame, "effects-in-the-lattice.csv"))
+    arcs_table = tables.of(frame, "effects-in-the-lattice.csv", rename=forest.renamed(models))
+    dots_table = ("Mean scores of the personas", tables.of(dots, "means-in-the-lattice.csv"))
+    return parts.Figure(title, panels, caption, legend, arcs_table, [dots_table])
 
 
 def _same(model: xr.Dataset, cube: xr.Dataset, value: int, country: int) -> xr.Dataset | None:

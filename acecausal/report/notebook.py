@@ -28,7 +28,7 @@ def forest(part: xr.Dataset, width: int) -> alt.LayerChart:
     """Draw the only effect of `part` (one value, contrast and context) per country, and its pooled mean."""
     names = words.Names(part)
     total = pooled(part).isel(attribute=0, value=0, persona=0) if part.sizes["country"] > 1 else None
-    rows = forests.rows(facts.effects(part), names.countries, total)
+    rows = forests.rows(names.labelled(facts.effects(part)), names.countries, total)
     left = d.side([row["label"] for row in rows], width)
     spread = rows[-1]["spread"] if rows[-1]["kind"] == "pooled" else ""
     title = [f"{names.contrast(0)}, among {names.personas[0]}", names.questions[0], spread]
@@ -62,7 +62,7 @@ def versus(human: xr.Dataset, model: xr.Dataset, width: int) -> alt.LayerChart:
     frame = scatter.pairs(human, model)[: scatter.POINTS]
     reach = scatter.reach_of([frame])
     spec = scatter.chart(width, reach, dense=len(frame) > 400)
-    rows = frame.to_dict("records")
+    rows = words.Names(human).labelled(frame).to_dict("records")
     filled = d.fill(spec, rows=rows, lines=scatter.lines(effect["slope"], -reach, reach))
     text = f"slope {words.plain(effect['slope'])}, correlation {words.plain(effect['correlation'])}"
     return titled(filled, [f"{text}, skill {words.plain(effect['skill'])}"])

@@ -30,7 +30,8 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
         country, attribute; people: root of the mean of (effect^2 - se^2) over the attribute's contrasts and all values,
         in context ``all``, at least 0, on the 0..1 score; m0, m1, ...: people's size times the slope of the model's
         effects on people's, sum(model people) / sum(people^2 - se^2) over the cells that both have, missing where the
-        latter is not above 0; effects: how many; sure: how many of them have a q-value below 0.05.
+        latter is not above 0; r0, r1, ...: root mean square of the model's effects, whichever way they go; effects: how
+        many; sure: how many of them have a q-value below 0.05.
     """
     part = cube.sel(persona=["all"])
     there = cells.scored(part)
@@ -52,75 +53,72 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
                 room = float((effect[both] ** 2 - noise[both]).sum())
                 slope = float((effect[both] * model[both]).sum()) / room if room > 0 else np.nan
                 row[f"m{i}"] = slope * size if size > 0 else np.nan
+                row[f"r{i}"] = float(np.sqrt((model[both] ** 2).mean())) if both.any() else np.nan
             sure = int((chosen & (part["q_value"].values < d.Q)).sum())
             made.append(row | {"effects": int(chosen.sum()), "sure": sure})
-    columns = ["country", "attribute", "people", *(f"m{i}" for i in range(len(others))), "effects", "sure"]
+    letters = [f"{letter}{i}" for letter in "mr" for i in range(len(others))]
+    columns = ["country", "attribute", "people", *letters, "effects", "sure"]
     return pd.DataFrame(made, columns=columns)
 
 
+def renamed(models: d.Models) -> dict[str, str]:
+    """Name the models' columns of `table`."""
+    return forest.renamed(models) | {f"r{i}": f"size of its effects: {label}" for i, label in enumerate(models)}
+
+
 @cache
-def chart(n_columns: int, width: int, left: int, models: int, reach: tuple[float, float]) -> d.Spec:
-    """Draw a bar per country and attribute, and a diamond where the model would put its end.
+def chart(n_columns: int, width: int, left: int, models: tuple[str, ...], reach: tuple[float, float]) -> d.Spec:
+    """Draw a bar per country and attribute, and a mark where the model would put its end.
 
     Parameters
     ----------
     n_columns : int
     width, left : int
         Pixels of the whole and of the labels at the left.
-    models : int
-        Number of models (fields m0, m1, ...).
+    models : tuple of str
+        Labels of the models (fields m0, m1, ..., and r0, r1, ...).
     reach : tuple of float
         Range of each column's axis; it holds 0.
     """
     low, high = reach
+    wide = width > 500
     plot = width - left - 8
     step = plot / n_columns
-    room = step - (34 if width > 500 else 10)
+    room = step - (46 if wide else 12)
     scale = alt.Scale(domain=[0, plot], nice=False, zero=False)
 
     def at(number: str) -> str:
         return f"{step:.2f} * datum.x + {room:.2f} * (clamp({number}, {low}, {high}) - {low}) / {high - low}"
 
+    def x(field: str) -> alt.X:
+        return alt.X(field, scale=scale).axis(None)
+
+    count = range(len(models))
     data = d.base().transform_calculate(
+        left=f"{step:.2f} * datum.x - 5",
+        right=f"{step:.2f} * datum.x + {room + 5:.2f}",
         zero=at("0"),
         end=at("datum.people"),
         strength="datum.first ? 0.9 : datum.sure > 0 ? 0.42 : 0.16",
         paint=f"datum.first ? '{d.ACCENT}' : '{d.MUTED}'",
         number="format(datum.people, '.2f')",
+        **{f"p{i}": f"isValid(datum.m{i}) ? {at(f'datum.m{i}')} : null" for i in count},
+        **{f"o{i}": f"!isValid(datum.m{i}) && isValid(datum.r{i}) ? {at(f'datum.r{i}')} : null" for i in count},
     )
-    tip = d.tooltip(
-        ("label", "country"),
-        ("attribute", "attribute"),
-        ("people", "people"),
-        *((f"m{i}", f"model {i + 1}") for i in range(models)),
-    )
-    x = alt.X("zero:Q", scale=scale).axis(None)
+    tip = d.tooltip(("label", "country"), ("attribute", "attribute"), ("people", "people"), *d.model_tip(models))
+    ground = data.mark_bar(height={"band": 0.84}, fill=d.SOFT).encode(x=x("left:Q"), x2="right:Q", y=d.y())
     bars = data.mark_bar(height={"band": 0.62}, cornerRadiusEnd=2).encode(
-        x=x,
+        x=x("zero:Q"),
         x2="end:Q",
         y=d.y(),
         fill=alt.Fill("paint:N", scale=None),
         opacity=alt.Opacity("strength:Q", scale=None),
         tooltip=tip,
     )
-    zero = data.mark_tick(color=d.LINE, thickness=1, orient="vertical", size=d.ROW + 3).encode(x=x, y=d.y())
-    marks = [
-        data.transform_filter(f"isValid(datum.m{i})")
-        .transform_calculate(m=at(f"datum.m{i}"))
-        .mark_point(shape="diamond", size=46, opacity=1, strokeWidth=1.5, stroke=d.CONTRAST)
-        .encode(
-            x=alt.X("m:Q", scale=scale).axis(None),
-            y=d.y(),
-            tooltip=tip,
-            fill=alt.value(d.CONTRAST if i == models - 1 else "transparent"),
-        )
-        for i in range(models)
-    ]
-    numbers = data.transform_calculate(
-        far=f"min({step:.2f} * (datum.x + 1) - 32, max(datum.end, "
-        + ", ".join(["datum.end", *(f"isValid(datum.m{i}) ? {at(f'datum.m{i}')} : 0" for i in range(models))])
-        + "))"
-    ).mark_text(fontSize=10, align="left", baseline="middle", dx=7, color=d.MUTED)
+    zero = data.mark_tick(color=d.MUTED, thickness=1, orient="vertical", size=d.ROW + 3).encode(x=x("zero:Q"), y=d.y())
+    numbers = data.mark_text(fontSize=10, align="left", baseline="middle", dx=4, color=d.MUTED).encode(
+        x=x("right:Q"), y=d.y(), text="number:N"
+    )
     heads = (
         data.transform_filter("datum.head")
         .mark_text(
@@ -130,19 +128,21 @@ def chart(n_columns: int, width: int, left: int, models: int, reach: tuple[float
             fontWeight=600,
             limit=step - 4,
             lineHeight=12,
-            dy=-12 if width < 500 else 0,
+            dy=0 if wide else -12,
             color=d.INK,
         )
-        .encode(x=x, y=alt.YValue(-5), text="name:N")
+        .encode(x=x("left:Q"), y=alt.YValue(-5), text="name:N")
     )
     labels = data.transform_filter("datum.last").mark_text(
-        fontSize=d.SIZE, align="right", baseline="middle", dx=-8, limit=left - 10, clip=False, color=d.INK
+        fontSize=d.SIZE, align="right", baseline="middle", dx=-10, limit=left - 12, clip=False, color=d.INK
     )
     layers = [
+        ground,
         zero,
         bars,
-        *marks,
-        *([numbers.encode(x=alt.X("far:Q", scale=scale).axis(None), y=d.y(), text="number:N")] if width > 500 else []),
+        *d.marks(data, models, x, tip, at="o", opacity=0.4),
+        *d.marks(data, models, x, tip, at="p"),
+        *([numbers] if wide else []),
         heads,
         labels.encode(x=alt.XValue(0), y=d.y(), text="label:N"),
     ]
@@ -159,7 +159,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     countries = [str(cube["country"].values[c]) for c in cells.top(cube, "country", COUNTRIES)]
     sizes = finding.typical_effects(cube)
     attributes = sorted(sizes, key=lambda name: -sizes[name])
-    marks = frame[[f"m{i}" for i in range(len(models))]].to_numpy(dtype=float)
+    marks = frame[[f"{letter}{i}" for letter in "mr" for i in range(len(models))]].to_numpy(dtype=float)
     high = max(float(frame["people"].max()), 0.02)
     found = marks[np.isfinite(marks)]
     if found.size:
@@ -191,7 +191,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
         most = min(len(attributes), ATTRIBUTES if width > 500 else 4)
         made = rows(most, (width - 110) / most / d.SIZE)
         left = d.side([row["label"] for row in made], width)
-        return d.fill(chart(most, width, left, len(models), (low, high)), rows=made)
+        return d.fill(chart(most, width, left, tuple(models), (low, high)), rows=made)
 
     first = attributes[0]
     alt_text = (
@@ -213,14 +213,15 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     ]
     if models:
         caption += (
-            " A diamond at the bar's end: the model moves as far as people and the same way; at the bar's start: not "
-            "at all; left of it: the other way. No diamond: people's effects there are noise, so there is nothing to "
-            "follow. Diamonds further out than the axis stand at its ends."
+            " A model's mark at the bar's end: it moves as far as people and the same way; at the bar's start: not "
+            "at all; left of it: the other way. A pale mark: people's effects there are noise, so there is nothing to "
+            "follow; it stands at the typical size of the model's own effects, whichever way they go. Marks further "
+            "out than the axis stand at its ends."
         )
         legend += parts.model_legend(models)
     left_out = len(set(frame["country"])) - len(countries)
     if left_out > 0:
         caption += f" {words.count(left_out, 'country', 'countries')} more are in the table."
-    numbers = tables.of(frame, "typical-effects.csv", rename=forest.renamed(models))
+    numbers = tables.of(frame, "typical-effects.csv", rename=renamed(models))
     panel = parts.both("", picture, alt_text)
     return parts.Figure("", [panel], caption, legend, numbers)

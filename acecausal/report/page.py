@@ -77,7 +77,7 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             verdicts=finding.verdicts(comparisons),
             first=overview.figure(human, models),
             explore=explore,
-            captions=explorer.captions(human, models),
+            pictures=explorer.pictures(human, models),
             sections=sections(human, models, comparisons),
             effects=tables.of(overall, "effects.csv"),
             all_contexts=tables.of(finer, "effects-all-contexts.csv") if len(finer) > len(overall) else None,
@@ -134,6 +134,16 @@ def effects(human: xr.Dataset, models: d.Models) -> list[parts.Section]:
     figures = [
         forest.figure(human, v, models, contrasts=contrasts, countries=countries) for v in scored[: forest.VALUES]
     ]
+    if len(scored) > 1:
+        figures.append(
+            forest.by_question(
+                human,
+                int(cells.by_evidence(human, "attribute")[0]),
+                models,
+                values=np.array(scored[: forest.QUESTIONS]),
+                countries=cells.top(human, "country", forest.PANELS),
+            )
+        )
     title = words.causal(human, "What moves the answers, and where", "What goes with differences in answers, and where")
     made = [parts.Section("effects", title, intro, figures)]
     if scored:

@@ -108,8 +108,11 @@ def _tables(
         shown = sizes.assign(attribute=[labels[name] for name in sizes["attribute"]])
         for name in shown.columns[2:-2]:
             shown[name] = [words.plain(x, 3) for x in shown[name]]
-        text = "Root mean square effect on everybody, sampling noise taken off; a model's is people's times its slope."
-        yield "Typical size of effects", shown.rename(columns=forest.renamed(models)).astype(str), text
+        text = (
+            "Root mean square effect on everybody, sampling noise taken off; a model's is people's times its slope, "
+            "the size of its effects their own root mean square."
+        )
+        yield "Typical size of effects", shown.rename(columns=overview.renamed(models)).astype(str), text
     if models:
         compared = page.comparison_table(comparisons)
         frame = pd.DataFrame(compared.rows, columns=list(compared.columns))
@@ -221,9 +224,13 @@ def write_pictures(human: xr.Dataset, models: d.Models, folder: Path, kind: str)
         else:
             path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=svg.version(), ppi=PPI, allowed_base_urls=[]))
         legend = "; ".join(_legend(key) for key in figure.legend)
-        title = ": ".join(text for text in (figure.title, panel.title) if text)
+        title = ": ".join(text for text in (figure.title, panel.title) if text) or _FIRST
         lines += [f"## {path.name}", "", _md(title), "", _md(f"{figure.caption} Legend: {legend}."), ""]
     (folder / "captions.md").write_text("\n".join(lines), "utf-8")
+
+
+#: Title of the only picture that has none on the page, where it stands below the finding.
+_FIRST = "Typical size of each attribute's effects, by country"
 
 
 def _legend(key: parts.Key) -> str:

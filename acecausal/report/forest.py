@@ -66,18 +66,19 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
 
     Notes
     -----
-    The axis holds all intervals and 0, but none is drawn further out than three times the largest effect.
+    By default the axis holds all intervals and 0, but none is drawn further out than three times the largest effect.
     """
     wide = width > 500
     right = 170 if wide else 50
     ends = ["conf_low", "conf_high", "further_low", "further_high"]
+    lowest, highest = domain or ("-3 * datum.reach", "3 * datum.reach")
     largest = " , ".join(["abs(datum.estimate)", *(f"abs(datum.m{i})" for i in range(len(models)))])
     everything = (
         d.base()
         .transform_calculate(size=f"max(0.01, {largest})")
         .transform_joinaggregate(reach="max(size)")
         .transform_calculate(
-            **{name: f"clamp(datum.{name}, -3 * datum.reach, 3 * datum.reach)" for name in ends},
+            **{name: f"clamp(datum.{name}, {lowest}, {highest})" for name in ends},
             numbers=(
                 f"{d.THERE} ? format(datum.estimate, '+.2f')"
                 + (

@@ -172,6 +172,20 @@ def test_report__says_what_the_address_asks_in_vain(opened, human):
     assert page.locator('[data-choose="country"] option:checked').text_content() == "Country 1"
 
 
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
+def test_report__no_text_leaves_its_picture(opened, size):
+    """Long questions and personas are cut where their room ends, in whatever face the browser has."""
+    values = [make_value(i, question=f"Question {i}: {'how much do you agree with this? ' * 4}") for i in range(3)]
+    page = opened(survey_cube(3, values), size=size)
+    outside = page.evaluate(
+        """() => Array.from(document.querySelectorAll("svg text")).filter((text) => {
+            const [box, svg] = [text, text.ownerSVGElement].map((element) => element.getBoundingClientRect());
+            return svg.width && (box.left < svg.left - 2 || box.right > svg.right + 2);
+        }).map((text) => text.textContent)"""
+    )
+    assert outside == []
+
+
 def test_report__the_phones_lattice_is_whole(opened, human):
     page = opened(human, size=PHONE)
     outside = page.evaluate(

@@ -147,9 +147,10 @@ def chart(at: Places, width: int, largest: float) -> d.Spec:
         Absolute effect of the widest arc.
     """
     depth = at.depth
-    first = 84
-    step = (width - first - 90) / max(depth, 1)
-    room = {0: first - 8.0} | dict.fromkeys(range(1, depth + 1), step - 70)
+    first = 100
+    step = min((width - first - 90) / max(depth, 1), 300)
+    # beside the dots of column 1 are no arcs: everybody is one persona
+    room = {0: first - 8.0, 1: step - 16} | dict.fromkeys(range(2, depth + 1), step - 70)
     place = f"{first} + {step:.1f} * datum.column"
     scale_x = alt.Scale(domain=[0, width], nice=False, zero=False)
     scale_y = alt.Scale(domain=[-1.2, at.height - 0.4], reverse=True, nice=False, zero=False)

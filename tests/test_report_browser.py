@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from playwright.sync_api import sync_playwright
-from test_report import EVIL, lattice, make_value, model_cube, survey_cube
+from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
 
 from acecausal import schema
 from acecausal.pooling import pooled

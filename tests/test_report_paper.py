@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from test_report import EVIL, lattice, make_value, model_cube, survey_cube
+from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
 
 from acecausal.cube import write_cube
 from acecausal.errors import AceError

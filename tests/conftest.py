@@ -1,4 +1,4 @@
-"""Real surveys, one estimated cube, and a tiny model with a tokenizer of its own."""
+"""Real surveys, estimated cubes, a tree of another program's files, and a tiny model with a tokenizer of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import xarray as xr
 
 from acecausal.codebook import load_codebook
 from acecausal.estimation import estimate
+from acecausal.exchange import import_cube
+from acecausal.exchange.choices import Imported
+from acecausal.simulate import World, simulate
 from acecausal.survey import Survey, read_survey
 
 
@@ -43,6 +46,31 @@ def human(wvs: Survey) -> xr.Dataset:
 @pytest.fixture(scope="session")
 def ess_cube(ess: Survey) -> xr.Dataset:
     return estimate(ess)
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory) -> Path:
+    """A folder in the layout that ACE-Align published."""
+    from exchange_files import plant
+
+    return plant(tmp_path_factory.mktemp("published") / "eval")
+
+
+@pytest.fixture(scope="session")
+def imported(tree: Path) -> Imported:
+    """What comes of importing the tree."""
+    return import_cube("ace-align", tree)
+
+
+@pytest.fixture(scope="session")
+def plain() -> xr.Dataset:
+    """Associations from microdata without weights or clusters, where nobody's attributes are missing."""
+    survey, _ = simulate(
+        World.make(countries=2, attributes=2, levels=(2, 3), values=3, options=(2, 5, 4)),
+        respondents=700,
+        nonresponse=0.05,
+    )
+    return estimate(survey, estimand="association")
 
 
 @pytest.fixture(scope="session")

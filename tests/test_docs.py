@@ -26,8 +26,8 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from completion_server import NAME, CompletionServer, leaning
+from exchange_files import plant, subpop_rows
 from survey_files import draw, write_survey
-from test_exchange import plant, subpop_rows
 
 import acecausal
 from acecausal import schema

@@ -77,3 +77,16 @@ def test_lattice__large_ones_are_cut_at_whole_granularities():
     )
     at = lattice_picture.places(survey_cube(1, [make_value(0)], over=many))
     assert (at.depth, len(at.personas)) == (1, 13)  # 6 attributes make 60 personas of two
+
+
+def test_lattice__columns_keep_apart_and_within_their_width():
+    """Oracle: labels end before their own dots and begin after the arcs before them; long ones are cut alike."""
+    for labels, width in (((80, 150, 230), 720), ((80, 900, 900), 720), ((900, 100), 350)):
+        room, dots = lattice_picture._columns(labels, width)
+        begin = np.array(dots) - lattice_picture.DOT - room
+        assert begin[0] >= 0
+        assert begin[1] >= dots[0]
+        assert all(begin[2:] >= np.array(dots)[1:-1] + lattice_picture.ARCS - 1e-6)
+        assert dots[-1] + lattice_picture.ARCS <= width + 1
+        assert min(room) > 60
+    assert lattice_picture._columns((80, 150, 230), 720)[0] == [80, 150, 230]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import altair as alt
@@ -18,6 +19,8 @@ from acecausal.report import drawing as d
 PERSONAS = 44
 #: Rows between two numbers, the height of their letters.
 ROOM = 0.68
+#: Pixels that arcs and their numbers take at the right of a column's dots, and dots at the right of their labels.
+ARCS, DOT = 90, 8
 _TIP = (("label", "who"), ("mean", "mean score"), ("n", "people"))
 
 
@@ -37,6 +40,8 @@ class Places:
         In rows, where the number of an arc is written: near its middle, clear of the others of its column.
     depth, height : int
         Largest granularity, and rows.
+    labels : tuple of float
+        Width of the widest label of each column, with a mean score, in pixels.
     """
 
     personas: np.ndarray
@@ -46,6 +51,7 @@ class Places:
     beside: np.ndarray
     depth: int
     height: int
+    labels: tuple[float, ...]
 
 
 def places(cube: xr.Dataset, most_depth: int = 3) -> Places:
@@ -70,9 +76,13 @@ def places(cube: xr.Dataset, most_depth: int = 3) -> Places:
         if names[2] in label and names[3] in label and names[0] in contrast and names[1] in context:
             edges.append((contrast[names[0]], context[names[1]], label[names[2]], label[names[3]]))
     found = np.array(edges, dtype=int).reshape(-1, 4)
-    return Places(
-        chosen, columns, row, found, _apart(columns[found[:, 2]], row[found[:, 2:]].mean(axis=1)), depth, height
-    )
+    beside = _apart(columns[found[:, 2]], row[found[:, 2:]].mean(axis=1))
+    texts = [f"{text} 0.00" for text in words.Names(cube).personas]
+    widths = [
+        4 + d.SIZE * max((words.width_of(texts[p]) for p in chosen[columns == column]), default=0.0)
+        for column in range(depth + 1)
+    ]
+    return Places(chosen, columns, row, found, beside, depth, height, tuple(widths))
 
 
 def _apart(column: np.ndarray, middle: np.ndarray) -> np.ndarray:
@@ -135,6 +145,17 @@ def rows(cube: xr.Dataset, at: Places, value: int, country: int) -> tuple[d.Rows
     return dots, [arc | row for arc, row in zip(arcs, frame.to_dict("records"), strict=True)]
 
 
+def _columns(labels: Sequence[float], width: int) -> tuple[list[float], list[float]]:
+    """Share a width among columns: the room of each one's labels, cut alike if need be, and where its dots stand."""
+    everyone, finer = min(labels[0], 100.0), np.array(labels[1:])
+    gaps = np.where(np.arange(len(finer)) == 0, DOT, ARCS)  # everybody is one persona, no arc
+    free = width - everyone - ARCS - gaps.sum() - DOT * len(labels)
+    finer = finer * min(1.0, max(free, 1.0) / max(finer.sum(), 1.0))
+    room = [everyone, *finer.tolist()]
+    steps = np.array(room) + DOT + np.concatenate([[0], gaps])
+    return room, np.cumsum(steps).round(1).tolist()
+
+
 def chart(at: Places, width: int, largest: float) -> d.Spec:
     """Draw dots with their mean scores, and an arc per edge: its colour the direction, its width the size.
 
@@ -146,12 +167,8 @@ def chart(at: Places, width: int, largest: float) -> d.Spec:
     largest : float
         Absolute effect of the widest arc.
     """
-    depth = at.depth
-    first = 100
-    step = min((width - first - 90) / max(depth, 1), 300)
-    # beside the dots of column 1 are no arcs: everybody is one persona
-    room = {0: first - 8.0, 1: step - 16} | dict.fromkeys(range(2, depth + 1), step - 70)
-    place = f"{first} + {step:.1f} * datum.column"
+    room, across = _columns(at.labels, width)
+    place = f"{across}[datum.column]"
     scale_x = alt.Scale(domain=[0, width], nice=False, zero=False)
     scale_y = alt.Scale(domain=[-1.2, at.height - 0.4], reverse=True, nice=False, zero=False)
     dots = d.base().transform_calculate(
@@ -200,9 +217,11 @@ def chart(at: Places, width: int, largest: float) -> d.Spec:
     )
     labels = [
         dots.transform_filter(f"datum.column == {g}")
-        .mark_text(fontSize=d.SIZE, align="right", baseline="middle", dx=-7, limit=room[g], color=d.INK, clip=False)
+        .mark_text(
+            fontSize=d.SIZE, align="right", baseline="middle", dx=1 - DOT, limit=room[g], color=d.INK, clip=False
+        )
         .encode(x=alt.X("x:Q", scale=scale_x).axis(None), y=alt.Y("row:Q", scale=scale_y).axis(None), text="text:N")
-        for g in range(depth + 1)
+        for g in range(at.depth + 1)
     ]
     height = int((at.height + 1) * (d.ROW - 2))
     return d.finish(alt.layer(curve, point, *labels, written), width, height, (8, 0, 2, 2))

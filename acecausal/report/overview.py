@@ -189,7 +189,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
 
     def picture(width: int) -> d.Spec:
         most = min(len(attributes), ATTRIBUTES if width > 500 else 4)
-        made = rows(most, (width - 110) / most / d.SIZE)
+        made = rows(most, (width - 110) / most / d.SIZE / 1.1)  # heads are bold
         left = d.side([row["label"] for row in made], width)
         return d.fill(chart(most, width, left, tuple(models), (low, high)), rows=made)
 

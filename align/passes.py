@@ -133,15 +133,18 @@ def has_plain_head(model: nn.Module) -> bool:
 
 @contextmanager
 def _head_of(model: nn.Module, vocabulary: Tensor | None) -> Iterator[None]:
-    """Let the output head compute only some rows."""
-    if vocabulary is None:
+    """Let the output head compute only some rows, and in single precision."""
+    if not has_plain_head(model):
         yield
         return
     head = base_of(model).get_output_embeddings()
-    weight, bias = head.weight, head.bias
+    rows = slice(None) if vocabulary is None else vocabulary
+    weight, bias = head.weight[rows], None if head.bias is None else head.bias[rows]
 
     def forward(hidden: Tensor) -> Tensor:
-        return nn.functional.linear(hidden, weight[vocabulary], None if bias is None else bias[vocabulary])
+        # A logit of 16 in bfloat16 is rounded to 1/8: more than most effects.
+        with torch.autocast(hidden.device.type, enabled=False):
+            return nn.functional.linear(hidden.float(), weight.float(), None if bias is None else bias.float())
 
     head.forward = forward
     try:

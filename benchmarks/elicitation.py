@@ -9,11 +9,14 @@ ESS. Ours is `elicit` whole, from wording the prompts to the cube. The loops wor
 same model and normalise over the options' tokens: one prompt at a time, as evaluation scripts do, or right-padded
 batches (of 16 or 32, whichever is faster on the first lattice). Both compute the head only where an answer is read,
 which few scripts do. All take turns by lattice, since the machine's speed drifts.
+
+Last, how far effects are off in bfloat16, against the same weights in float32: ours, and the model called as it is.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +27,7 @@ from pairwise import SHAPES, TEMPLATES, device_name, load, padded, single_token,
 from results import report
 
 from acecausal import cube as cubes
+from acecausal import schema
 from acecausal.codebook import load_codebook
 from acecausal.estimation import estimate
 from acecausal.survey import read_survey
@@ -131,6 +135,32 @@ def compare(survey: str, template: str, lattices: list[xr.Dataset], model: Any, 
         )  # fmt: skip
 
 
+def rounding(survey: str, template: str, lattices: list[xr.Dataset], model: Any, tokenizer: Any, label: str) -> None:
+    """Report the error of effects in bfloat16; the oracle is the rounded weights in float32."""
+    half = copy.deepcopy(model).to(torch.bfloat16)
+    loops = {kind: Loop(kind, tokenizer, Wording(template)) for kind in (half, copy.deepcopy(half).to(torch.float32))}
+    backend = InProcess(half, tokenizer)
+    errors: dict[str, list[np.ndarray]] = {"ours": [], "as it is": []}
+    sizes = []
+    for like in lattices:
+        edges = np.array(cubes.lattice_of(like).edges)
+        scores = schema.scores(int(like["n_options"].values[0]))
+        asked = [loop.ask(like, 1) for loop in loops.values()]
+        asked.append(elicit(backend, like, wordings=(Wording(template),))["response"].values[0, 0])
+        peer, exact, ours = ((found[edges[:, 3]] - found[edges[:, 2]]) @ scores for found in asked)
+        errors["ours"].append(np.abs(ours - exact))
+        errors["as it is"].append(np.abs(peer - exact))
+        sizes.append(np.abs(exact))
+    report(
+        f"{survey}, {template}, {label}, effects in bfloat16",
+        ours=float(np.concatenate(errors["ours"]).mean()), peer=float(np.concatenate(errors["as it is"]).mean()),
+        unit="mean absolute error", higher_is_better=False,
+        largest={way: round(float(np.concatenate(found).max()), 4) for way, found in errors.items()},
+        typical_effect=round(float(np.concatenate(sizes).mean()), 4), effects=int(sum(map(len, sizes))),
+        device=device_name(),
+    )  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one country of the WVS sample")
@@ -142,6 +172,8 @@ def main() -> None:
         for template in [chosen.template] if chosen.template else TEMPLATES:
             some = lattices[:1] if chosen.quick else lattices
             compare(survey, template, some, model, tokenizer, chosen.shape or "SmolLM2-135M")
+            if model.dtype == torch.float32:
+                rounding(survey, template, some, model, tokenizer, chosen.shape or "SmolLM2-135M")
 
 
 if __name__ == "__main__":

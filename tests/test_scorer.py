@@ -219,6 +219,22 @@ def test_auto__half_precision(expected, architecture, dtype):
     assert gap < (0.5 if dtype == torch.bfloat16 else 0.06)
 
 
+@pytest.mark.parametrize("rows", [None, [3, 50, 7]], ids=["all", "some"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_picked_logits__the_head_is_in_single_precision(autocast, rows):
+    """Oracle: the last hidden states in bfloat16 times the head in single precision; 16 bits are off by .01."""
+    model = tiny_model("llama").to(torch.float32 if autocast else torch.bfloat16)
+    inputs = passes_module.batch_pass(model, [p.tokens for p in PROMPTS[:3]])
+    row, position = np.array([0, 1, 2]), np.array([4, 9, 2])
+    wanted = None if rows is None else torch.tensor(rows)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        found = passes_module.picked_logits(model, inputs, row, position, wanted)
+        hidden = model.model(**inputs).last_hidden_state[row, position]
+    expected = hidden.float() @ model.lm_head.weight.float().T
+    torch.testing.assert_close(found, expected if rows is None else expected[:, rows], rtol=0, atol=1e-5)
+    assert not torch.equal(found, found.bfloat16().float())
+
+
 @pytest.mark.parametrize("method", ["trie", "batch"])
 @pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2"])
 def test_log_probs__do_not_depend_on_packing(models, architecture, method):

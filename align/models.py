@@ -30,7 +30,7 @@ def load_tokenizer(source: str | Path) -> Any:
 
 
 def load_model(
-    source: str | Path, adapter: str | Path | None = None, *, quantise: str | None = None
+    source: str | Path, adapter: str | Path | None = None, *, precision: str = "float32", quantise: str | None = None
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
@@ -40,6 +40,9 @@ def load_model(
         A folder in the transformers layout, a hub id, or a .gguf file (converted once to a cached folder).
     adapter : str or Path, optional
         A PEFT adapter folder to put on top.
+    precision : {'float32', 'bfloat16'}
+        Number type of the weights, and of what is computed but for the output head. bfloat16 takes half the memory, and
+        moves effects by as much as a third of a typical one (benchmarks/README.md). nf4 computes in bfloat16.
     quantise : {'none', 'nf4'}, optional
         `nf4` keeps the linear layers in 4 bits (needs bitsandbytes, extra `qlora`). By default as the adapter was
         trained.
@@ -47,7 +50,7 @@ def load_model(
     Returns
     -------
     model
-        In evaluation mode, on the GPU if there is one (bfloat16 there, float32 on the CPU), sdpa attention.
+        In evaluation mode, on the GPU if there is one, sdpa attention.
     tokenizer
 
     Raises
@@ -59,9 +62,9 @@ def load_model(
 
     tokenizer = load_tokenizer(source)
     cuda = torch.cuda.is_available()
-    dtype = torch.bfloat16 if cuda else torch.float32
     if quantise is None:
         quantise = adapter_record(adapter).get("recipe", {}).get("quantise", "none") if adapter else "none"
+    dtype = torch.bfloat16 if precision == "bfloat16" or quantise == "nf4" else torch.float32
     try:
         model = AutoModelForCausalLM.from_pretrained(
             _folder(source),
@@ -74,7 +77,8 @@ def load_model(
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError("cannot be loaded", param="--model", got=_reason(error, source)) from error
+        hint = "precision bfloat16 takes half the memory" if isinstance(error, torch.OutOfMemoryError) else ""
+        raise ModelError("cannot be loaded", param="--model", got=_reason(error, source), hint=hint) from error
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
         raise ModelError(

@@ -86,7 +86,10 @@ class Recipe(_Part):
         description="most tokens of a pass; a lattice of more is computed twice, pass by pass, if recompute is 0",
     )
     patience: int = Field(0, ge=0, description="passes without better validation after which to stop; 0: never")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "mixed", "bfloat16"] = Field(
+        "auto",
+        description="mixed: training computes in bfloat16, weights are float32; bfloat16: both; auto: mixed on a GPU",
+    )
     quantise: Literal["none", "nf4"] = Field("none", description="nf4: the base in 4 bits, as in QLoRA")
     seed: int = Field(0, ge=0, lt=2**32)
 

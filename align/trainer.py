@@ -54,6 +54,7 @@ class LatticeTrainer(Trainer):
         device = next(self.model.parameters()).device
         self.targets = [item.target.to(device) for item in items]
         self.counts = [counts(item.target) for item in items]
+        self.bfloat16 = recipe.precision in ("mixed", "bfloat16", *(["auto"] if device.type == "cuda" else []))
         self.latest: dict[str, float] = {}
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
@@ -79,7 +80,9 @@ class LatticeTrainer(Trainer):
         objectives = self.recipe.objectives_at(self.state.global_step / self.state.max_steps)
         whole = any(objectives.get(name) for name in OVER_VOCABULARY)
         score = self.scorer.log_probs if whole else self.scorer.option_log_probs
-        stacked = torch.stack(score(self.items[item].prompts, model=model))
+        # not left to accelerate, which would have the model compute so for good, also when it is asked afterwards
+        with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bfloat16):
+            stacked = torch.stack(score(self.items[item].prompts, model=model))
         among = stacked.log_softmax(dim=1)
         loss = stacked.sum() * 0.0
         if number != FILLER:
@@ -230,7 +233,6 @@ def _arguments(folder: Path, recipe: Recipe, *, validate: bool, tensorboard: boo
         max_grad_norm=optimiser.max_grad_norm,
         seed=recipe.seed,
         data_seed=recipe.seed,
-        bf16=recipe.precision == "bfloat16" or (recipe.precision == "auto" and cuda),
         save_total_limit=2,
         logging_strategy="no",
         report_to="tensorboard" if tensorboard else "none",

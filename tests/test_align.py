@@ -454,12 +454,24 @@ def test_mass__is_held(tiny_model, small, recipe, tmp_path):
     assert result.besides["option_mass"]["after"] > 5 * result.besides["option_mass"]["before"]
 
 
+@pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
+def test_precision__is_the_trainings_alone(tiny_model, small, recipe, tmp_path, precision):
+    """The cube after training is what the saved adapter gives loaded anew: training leaves no autocast behind."""
+    weights = {"mixed": "float32", "bfloat16": "bfloat16"}[precision]
+    chosen = recipe.model_copy(update={"precision": precision, "passes": 2})
+    after = align(tiny_model, small, chosen, tmp_path / "a", held_out=HELD).after
+    model, tokenizer = load_model(tiny_model, tmp_path / "a", precision=weights)
+    asked = elicit(InProcess(model, tokenizer), small, wordings=chosen.wordings)
+    assert after.attrs["dtype"] == asked.attrs["dtype"] == weights
+    np.testing.assert_allclose(after["response"], asked["response"], rtol=0, atol=1e-6)
+
+
 def test_bfloat16_and_tensorboard(tiny_model, small, recipe, tmp_path):
     """Half precision begins with the same loss (1 %) and learns; the curves can be read back."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     losses = {}
-    for precision in ("float32", "bfloat16"):
+    for precision in ("float32", "mixed"):
         model, tokenizer = load_model(tiny_model)
         chosen = recipe.model_copy(update={"precision": precision, "passes": 2})
         train(model, tokenizer, small, chosen, tmp_path / precision, held_out=HELD, tensorboard=precision == "float32")

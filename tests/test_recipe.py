@@ -203,7 +203,7 @@ BAD = {
     "one order, not in a list": ({"orders": "forward"}, ["orders: Input should be a valid tuple"]),
     "marks": ({"marks": "digits"}, ["marks: Value error, expected one of auto, letters, labels"]),
     "targets": ({"targets": "shrunken"}, ["targets: Value error, expected one of raw, shrunk, association"]),
-    "precision": ({"precision": "float16"}, ["precision: Input should be 'auto', 'float32' or 'bfloat16'"]),
+    "precision": ({"precision": "float16"}, ["precision: Input should be 'auto', 'float32', 'mixed' or 'bfloat16'"]),
     "word for a number": (
         {"passes": "three"},
         ["passes: Input should be a valid integer, unable to parse string as an integer"],

@@ -187,6 +187,7 @@ def make_trainer(
     if validate and recipe.patience:
         callbacks.append(EarlyStoppingCallback(recipe.patience))
     args = _arguments(folder, recipe, validate=validate is not None, tensorboard=tensorboard)
+    args.mixed_precision = "no"  # whatever a launcher's configuration says: it is the recipe's business
     per_step = recipe.accumulate * args.world_size
     slots = -(-len(items) // per_step) * per_step
     trainer = LatticeTrainer(

@@ -455,8 +455,9 @@ def test_mass__is_held(tiny_model, small, recipe, tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["mixed", "bfloat16"])
-def test_precision__is_the_trainings_alone(tiny_model, small, recipe, tmp_path, precision):
+def test_precision__is_the_trainings_alone(tiny_model, small, recipe, tmp_path, precision, monkeypatch):
     """The cube after training is what the saved adapter gives loaded anew: training leaves no autocast behind."""
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as some clusters' configurations have it
     weights = {"mixed": "float32", "bfloat16": "bfloat16"}[precision]
     chosen = recipe.model_copy(update={"precision": precision, "passes": 2})
     after = align(tiny_model, small, chosen, tmp_path / "a", held_out=HELD).after

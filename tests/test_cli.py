@@ -264,6 +264,19 @@ def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_pa
     assert run(*asked, "http://x/v1/chat/completions").stdout.startswith("[system]\nYou answer")
     run("elicit", "--endpoint", "http://x/v1", "--model", NAME, *like, "--adapter", "a", "-o", "b.zarr", code=2)
     run("elicit", "--model", NAME, *like, "--rate", "2", "-o", "b.zarr", code=2)
+    run("elicit", "--endpoint", "http://x/v1", "--model", NAME, *like, "--precision", "float32", "-o", "b", code=2)
+
+
+def test_elicit__precision(road, tiny_model, tmp_path):
+    """bfloat16 is asked for, said in the cube, and near float32, the default: a probability is off by 2^-8 or so."""
+    cubes = []
+    for precision in ((), ("--precision", "bfloat16")):
+        to = tmp_path / f"m{len(cubes)}.zarr"
+        run("elicit", "--model", tiny_model, "--like", road / "human.zarr", *precision, "-o", to)
+        cubes.append(open_cube(to))
+    assert [cube.attrs["dtype"] for cube in cubes] == ["float32", "bfloat16"]
+    gap = np.abs(cubes[0].response - cubes[1].response).max()
+    assert 0 < float(gap) < 0.02
 
 
 def test_align__splits_and_validation(road, tiny_model, tmp_path):

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from acecausal.errors import ModelError
 from align.prompts import Text, encode
 from align.scorer import Scorer
 
@@ -58,8 +59,12 @@ class InProcess:
         import torch
 
         prompts = encode(self.tokenizer, texts)
-        with torch.inference_mode():
-            log_probs = torch.stack(self.scorer.log_probs(prompts)).double()
+        try:
+            with torch.inference_mode():
+                log_probs = torch.stack(self.scorer.log_probs(prompts)).double()
+        except torch.OutOfMemoryError as error:
+            hint = "precision bfloat16 takes half of it" if self.provenance()["dtype"] == "float32" else ""
+            raise ModelError("does not fit the memory", param="--model", hint=hint) from error
         return Answers(log_probs.cpu().numpy())
 
     def provenance(self) -> dict[str, Any]:

@@ -54,6 +54,7 @@ Trained with acecausal so that the answers of the base model move, from one pers
 - **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
 - **Left out**: responses {reasons(record["left_out"]["responses"])}; edges {reasons(record["left_out"]["edges"])}
 - **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, prompts {recipe["template"]}, targets {recipe["targets"]},
+  precision {recipe["precision"]},
   objectives {"; then ".join(_weights(stage["objectives"]) for stage in recipe["stages"])}, seed {recipe["seed"]}
 
 ## Error before and after

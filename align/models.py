@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from acecausal.errors import ModelError
+from acecausal.errors import ModelError, unknown
 
 #: What an adapter folder says of its training, beside PEFT's own files.
 ADAPTER_RECORD = "acecausal.json"
@@ -30,7 +30,7 @@ def load_tokenizer(source: str | Path) -> Any:
 
 
 def load_model(
-    source: str | Path, adapter: str | Path | None = None, *, precision: str = "float32", quantise: str | None = None
+    source: str | Path, adapter: str | Path | None = None, *, precision: str | None = None, quantise: str | None = None
 ) -> tuple[Any, Any]:
     """Load a causal language model and its tokenizer.
 
@@ -40,9 +40,10 @@ def load_model(
         A folder in the transformers layout, a hub id, or a .gguf file (converted once to a cached folder).
     adapter : str or Path, optional
         A PEFT adapter folder to put on top.
-    precision : {'float32', 'bfloat16'}
+    precision : {'float32', 'bfloat16'}, optional
         Number type of the weights, and of what is computed but for the output head. bfloat16 takes half the memory, and
-        moves effects by as much as a third of a typical one (benchmarks/README.md). nf4 computes in bfloat16.
+        rounds effects by a third to nearly all of a typical one (benchmarks/README.md). By default bfloat16 if the
+        adapter was trained on such weights, and with nf4, which computes in it; else float32.
     quantise : {'none', 'nf4'}, optional
         `nf4` keeps the linear layers in 4 bits (needs bitsandbytes, extra `qlora`). By default as the adapter was
         trained.
@@ -62,9 +63,10 @@ def load_model(
 
     tokenizer = load_tokenizer(source)
     cuda = torch.cuda.is_available()
-    if quantise is None:
-        quantise = adapter_record(adapter).get("recipe", {}).get("quantise", "none") if adapter else "none"
-    dtype = torch.bfloat16 if precision == "bfloat16" or quantise == "nf4" else torch.float32
+    recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
+    quantise = quantise or recipe.get("quantise", "none")
+    own = "bfloat16" if quantise == "nf4" or recipe.get("precision") == "bfloat16" else "float32"
+    dtype = _number_type(precision or own, quantise)
     try:
         model = AutoModelForCausalLM.from_pretrained(
             _folder(source),
@@ -77,7 +79,8 @@ def load_model(
     except ModelError:
         raise
     except Exception as error:
-        hint = "precision bfloat16 takes half the memory" if isinstance(error, torch.OutOfMemoryError) else ""
+        short = isinstance(error, torch.OutOfMemoryError) and dtype == torch.float32
+        hint = "precision bfloat16 takes half the memory" if short else ""
         raise ModelError("cannot be loaded", param="--model", got=_reason(error, source), hint=hint) from error
     rows = model.get_input_embeddings().num_embeddings
     if len(tokenizer) > rows:
@@ -87,6 +90,15 @@ def load_model(
     if adapter is not None:
         model = _with_adapter(model, Path(adapter))
     return model.eval(), tokenizer
+
+
+def _number_type(precision: str, quantise: str | None) -> torch.dtype:
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+    if precision not in known:
+        raise unknown("precision", precision, known, ModelError)
+    if quantise == "nf4" and precision != "bfloat16":
+        raise ModelError("does not go with it", param="precision", got=precision, expected="bfloat16, with nf4")
+    return known[precision]
 
 
 def _device() -> str:

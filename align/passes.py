@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from align.trie import ancestor_mask, build_trie
 
@@ -126,25 +127,31 @@ def give_back_memory(device: torch.device) -> None:
 
 
 def has_plain_head(model: nn.Module) -> bool:
-    """Whether the output head is one matrix of ours to take rows of: not quantised, no adapter on it."""
+    """Whether the output head is one matrix of ours to take rows of: not quantised, no adapter on it, not hooked."""
     head = base_of(model).get_output_embeddings()
-    return type(head) is nn.Linear and head.weight.is_floating_point()
+    return type(head) is nn.Linear and head.weight.is_floating_point() and "forward" not in vars(head)
 
 
 @contextmanager
 def _head_of(model: nn.Module, vocabulary: Tensor | None) -> Iterator[None]:
     """Let the output head compute only some rows, and in single precision."""
     if not has_plain_head(model):
+        assert vocabulary is None, "a head that is not plain is computed whole"
         yield
         return
     head = base_of(model).get_output_embeddings()
     rows = slice(None) if vocabulary is None else vocabulary
     weight, bias = head.weight[rows], None if head.bias is None else head.bias[rows]
 
-    def forward(hidden: Tensor) -> Tensor:
+    def logits(hidden: Tensor) -> Tensor:
         # A logit of 16 in bfloat16 is rounded to 1/8: more than most effects.
         with torch.autocast(hidden.device.type, enabled=False):
             return nn.functional.linear(hidden.float(), weight.float(), None if bias is None else bias.float())
+
+    def forward(hidden: Tensor) -> Tensor:
+        if weight.dtype == torch.float32 or not torch.is_grad_enabled():
+            return logits(hidden)
+        return checkpoint(logits, hidden, use_reentrant=False)  # or every pass would keep a copy of the weights
 
     head.forward = forward
     try:

@@ -81,7 +81,7 @@ def align(
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     make_targets(cube, holdout.merged(held_out, validation), recipe.targets)  # an error comes before a model is loaded
     clock = [time.perf_counter()]
-    weights = "bfloat16" if recipe.precision == "bfloat16" else "float32"
+    weights = None if recipe.precision in ("auto", "mixed") else recipe.precision
     model, tokenizer = load_model(source, precision=weights, quantise=recipe.quantise)
     clock.append(time.perf_counter())
     bare = InProcess(model, tokenizer)

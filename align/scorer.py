@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from acecausal.errors import ModelError
 from align.options import Prompt
-from align.passes import base_of, no_trie
+from align.passes import base_of, has_plain_head, no_trie
 from align.scoring import Method, differ_at_the_end, log_probs_of, option_logits_of
 from align.selfcheck import few_rows_suffice, self_check
 
@@ -91,7 +91,9 @@ class Scorer:
             One per prompt, shape (K,), whose exponentials sum to 1.
         """
         used = self.model if model is None else model
-        if prompts and self._rows_suffice and all(map(differ_at_the_end, prompts)):
+        # an adapter may have been put on the head since the check
+        few = self._rows_suffice and has_plain_head(used) and all(map(differ_at_the_end, prompts))
+        if prompts and few:
             found = option_logits_of(used, prompts, self.method, self.budget)
         else:
             found = log_probs_of(used, prompts, self.method, self.budget)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]),
     help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects by a third of a "
-    "typical one and more.  [default: float32]",
+    "typical one and more.  [default: float32; of an adapter's base as it was trained]",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
@@ -147,7 +147,7 @@ def _backend(
     from align.backends import InProcess
     from align.models import load_model, provenance
 
-    backend = InProcess(*load_model(source, adapter, precision=precision or "float32"))
+    backend = InProcess(*load_model(source, adapter, precision=precision))
     if backend.scorer.note:
         note(backend.scorer.note)
     return backend, provenance(source, adapter)

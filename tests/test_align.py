@@ -458,10 +458,10 @@ def test_mass__is_held(tiny_model, small, recipe, tmp_path):
 def test_precision__is_the_trainings_alone(tiny_model, small, recipe, tmp_path, precision, monkeypatch):
     """The cube after training is what the saved adapter gives loaded anew: training leaves no autocast behind."""
     monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")  # as some clusters' configurations have it
-    weights = {"mixed": "float32", "bfloat16": "bfloat16"}[precision]
+    weights = {"mixed": "float32", "bfloat16": "bfloat16"}[precision]  # by default as it was trained
     chosen = recipe.model_copy(update={"precision": precision, "passes": 2})
     after = align(tiny_model, small, chosen, tmp_path / "a", held_out=HELD).after
-    model, tokenizer = load_model(tiny_model, tmp_path / "a", precision=weights)
+    model, tokenizer = load_model(tiny_model, tmp_path / "a")
     asked = elicit(InProcess(model, tokenizer), small, wordings=chosen.wordings)
     assert after.attrs["dtype"] == asked.attrs["dtype"] == weights
     np.testing.assert_allclose(after["response"], asked["response"], rtol=0, atol=1e-6)

@@ -107,6 +107,17 @@ def test_effects_of__nominal_has_shift_and_no_effect(human):
     assert np.isfinite(derived["shift"]).any(axis=-1).sum() == 4 * 108
 
 
+def test_ask__a_model_that_does_not_fit_the_memory(loaded, monkeypatch):
+    backend = InProcess(*loaded)
+
+    def full(*args, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(backend.scorer, "log_probs", full)
+    with pytest.raises(ModelError, match=r"(?s)does not fit the memory.*bfloat16 takes half"):
+        backend.ask([])
+
+
 def test_load__what_is_no_model(tmp_path, tiny_model):
     import shutil
 
@@ -119,6 +130,10 @@ def test_load__what_is_no_model(tmp_path, tiny_model):
         convert_gguf(tmp_path / "junk.gguf")
     with pytest.raises(ModelError, match="no usable tokenizer"):
         load_model(tmp_path)
+    with pytest.raises(ModelError, match="precision: unknown name"):
+        load_model(tiny_model, precision="fp16")
+    with pytest.raises(ModelError, match="precision: does not go with it"):
+        load_model(tiny_model, precision="float32", quantise="nf4")
     bare = tmp_path / "bare"
     shutil.copytree(tiny_model, bare)
     (bare / "model.safetensors").unlink()

@@ -70,6 +70,13 @@ def test_forest__draws_the_cubes_numbers():
     assert texts.index("C") < texts.index("A") < texts.index("pooled")
 
 
+@pytest.mark.parametrize("domain", [None, (-0.05, 0.08)])
+def test_forest__writes_intervals_whole_where_it_draws_them_cut(domain):
+    row = {"estimate": 0.02, "conf_low": -0.5, "conf_high": 0.54, "q_value": 0.9, "why": "", "kind": "one", "y": 0}
+    spec = d.fill(forest.chart(720, 100, (), domain), rows=[row | {"label": "A"}])
+    assert "+0.02  [−0.50, +0.54]" in [text.replace("\xa0", " ") for _, text in drawn_texts(spec)]
+
+
 def test_forest__says_why_there_is_nothing():
     human = survey_cube(2)
     frame = facts.effects(human, attribute=[0], value=[0], persona=[0]).assign(status="too_few", estimate=np.nan)

@@ -7,7 +7,8 @@ import io
 
 import numpy as np
 import pandas as pd
-from report_cubes import make_value, model_cube, survey_cube
+import pytest
+from report_cubes import drawn_texts, make_value, model_cube, survey_cube
 
 from acecausal import schema
 from acecausal.lattice import Attribute, Lattice, Level
@@ -77,6 +78,22 @@ def test_lattice__large_ones_are_cut_at_whole_granularities():
     )
     at = lattice_picture.places(survey_cube(1, [make_value(0)], over=many))
     assert (at.depth, len(at.personas)) == (1, 13)  # 6 attributes make 60 personas of two
+
+
+def test_lattice__static_pictures_do_not_cut_what_has_room():
+    """Oracle: 'women' has letters wider than most; the whole is far from as wide as a desk."""
+    over = Lattice.over([Attribute("gender", "gender", (Level("m", "MEN", ""), Level("w", "WOMEN", "")), "m")], 1)
+    for panel in lattice_picture.figure(survey_cube(1, [make_value(0)], over=over), 0, 0, {}).panels:
+        for spec in (panel.wide, panel.narrow):
+            assert not [text for _, text in drawn_texts(spec) if "…" in text]
+
+
+@pytest.mark.parametrize(("width", "depth"), [(720, 3), (560, 2), (330, 1)])
+def test_lattice__as_many_columns_as_have_room(width, depth):
+    levels = (Level("0", "no", ""), Level("1", "yes", ""))
+    over = Lattice.over([Attribute(name, name, levels, "0") for name in ("smokes", "drinks", "dances")], 3)
+    at = lattice_picture.fitting(survey_cube(1, [make_value(0)], over=over), width)
+    assert at.depth == depth
 
 
 def test_lattice__columns_keep_apart_and_within_their_width():

@@ -299,13 +299,45 @@ def test_option_log_probs__compute_only_the_options_rows(models, monkeypatch):
 
 
 @PEFT_WARNING
-def test_option_log_probs__head_with_an_adapter_is_computed_whole():
+@pytest.mark.parametrize("checked", ["before", "after"])
+def test_option_log_probs__head_with_an_adapter_is_computed_whole(checked):
+    """Also where the adapter is put on after the scorer's check, as in training."""
     peft = pytest.importorskip("peft")
     config = peft.LoraConfig(r=4, target_modules=["lm_head"], init_lora_weights=False, task_type="CAUSAL_LM")
-    model = peft.get_peft_model(tiny_model("llama"), config).eval()
+    model = tiny_model("llama")
+    scorer = Scorer(model)
+    model = peft.get_peft_model(model, config).eval()
+    scorer = Scorer(model) if checked == "after" else scorer
     with torch.no_grad():
         expected = [plain(model, prompt).log_softmax(-1) for prompt in ALIKE]
-        assert largest_gap(Scorer(model).option_log_probs(ALIKE), expected) < ATOL
+        assert largest_gap(scorer.option_log_probs(ALIKE, model=model), expected) < ATOL
+
+
+def test_log_probs__keep_no_copy_of_a_bfloat16_head():
+    """What is kept for the backward pass does not grow by the head in float32 with every pass."""
+    head = VOCABULARY * 32 * 4
+
+    def kept(passes: int) -> int:
+        model = tiny_model("llama").to(torch.bfloat16)
+        model.activation_checkpointing_enable()
+        model.train()
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda t: sizes.append(t.nbytes) or t, lambda t: t):
+            log_probs_of(model, ALIKE, "batch", 10_000 if passes == 1 else 64)
+        return sum(size == head for size in sizes)
+
+    assert kept(1) == kept(20) == 0
+
+
+def test_picked_logits__leave_a_hooked_head_alone():
+    """A forward that somebody else put on the head (as accelerate does) is called, and is there afterwards."""
+    model = tiny_model("llama")
+    model.lm_head.forward = lambda hidden: 2 * torch.nn.functional.linear(hidden, model.lm_head.weight)
+    hooked = model.lm_head.forward
+    with torch.no_grad():
+        expected = [plain(model, prompt) for prompt in PROMPTS[:3]]
+        assert largest_gap(Scorer(model).log_probs(PROMPTS[:3]), expected) < ATOL
+    assert model.lm_head.forward is hooked
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma2"])

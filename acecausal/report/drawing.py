@@ -34,6 +34,9 @@ SHAPES = ("diamond", "square", "triangle-up", "triangle-down", "triangle-right")
 #: What texts are measured and set in; the page's style sheet names the same.
 FONTS = "Arial, Liberation Sans, DejaVu Sans, sans-serif"
 
+#: How much wider than in the first of them a text can be in the last; static pictures are measured in the first.
+WIDER = 1.15
+
 #: Effects with a q-value below this are drawn as more than noise.
 Q = 0.05
 ROW = 19
@@ -52,8 +55,8 @@ Models = Mapping[str, xr.Dataset]
 
 def label_width(labels: Iterable[str], most: int) -> int:
     """Reserve pixels for the row labels."""
-    longest = max((words.width_of(label) for label in labels), default=0.0)
-    return int(min(max(longest * SIZE + 16, 60), most))
+    longest = max(map(words.width_of, labels), default=0.0)
+    return int(min(max(longest * SIZE * WIDER + 16, 60), most))
 
 
 def side(labels: Iterable[str], width: int) -> int:

@@ -70,7 +70,7 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
     """
     wide = width > 500
     right = 170 if wide else 50
-    ends = ["conf_low", "conf_high", "further_low", "further_high"]
+    ends = {f"{name}_drawn": name for name in ("conf_low", "conf_high", "further_low", "further_high")}
     lowest, highest = domain or ("-3 * datum.reach", "3 * datum.reach")
     largest = " , ".join(["abs(datum.estimate)", *(f"abs(datum.m{i})" for i in range(len(models)))])
     everything = (
@@ -78,7 +78,7 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
         .transform_calculate(size=f"max(0.01, {largest})")
         .transform_joinaggregate(reach="max(size)")
         .transform_calculate(
-            **{name: f"clamp(datum.{name}, {lowest}, {highest})" for name in ends},
+            **{drawn: f"clamp(datum.{name}, {lowest}, {highest})" for drawn, name in ends.items()},
             numbers=(
                 f"{d.THERE} ? format(datum.estimate, '+.2f')"
                 + (
@@ -101,7 +101,7 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
     layers = [
         d.line(0, color=d.INK),
         own.mark_rule(strokeWidth=2.25, strokeCap="round").encode(
-            x=alt.X("conf_low:Q"), x2="conf_high:Q", y=d.y(), stroke=colour, tooltip=tip
+            x=alt.X("conf_low_drawn:Q"), x2="conf_high_drawn:Q", y=d.y(), stroke=colour, tooltip=tip
         ),
         own.mark_point(size=52, opacity=1, strokeWidth=1.75).encode(
             x=axis,
@@ -110,10 +110,10 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
             stroke=colour,
             tooltip=tip,
         ),
-        total.mark_rule(strokeWidth=1.25, strokeDash=[4, 3], color=d.ACCENT).encode(
-            x=alt.X("further_low:Q"), x2="further_high:Q", y=d.y()
-        ),
-        total.transform_fold(["conf_low", "estimate", "conf_high"], as_=["corner", "at"])
+        total.transform_filter("isValid(datum.further_low)")
+        .mark_rule(strokeWidth=1.25, strokeDash=[4, 3], color=d.ACCENT)
+        .encode(x=alt.X("further_low_drawn:Q"), x2="further_high_drawn:Q", y=d.y()),
+        total.transform_fold(["conf_low_drawn", "estimate", "conf_high_drawn"], as_=["corner", "at"])
         .mark_trail(color=d.ACCENT)
         .encode(
             x=alt.X("at:Q"),

@@ -21,6 +21,8 @@ PERSONAS = 44
 ROOM = 0.68
 #: Pixels that arcs and their numbers take at the right of a column's dots, and dots at the right of their labels.
 ARCS, DOT = 90, 8
+#: Pixels of a label that can be told from others.
+LEGIBLE = 60
 _TIP = (("label", "who"), ("mean", "mean score"), ("n", "people"))
 
 
@@ -79,10 +81,20 @@ def places(cube: xr.Dataset, most_depth: int = 3) -> Places:
     beside = _apart(columns[found[:, 2]], row[found[:, 2:]].mean(axis=1))
     texts = [f"{text} 0.00" for text in words.Names(cube).personas]
     widths = [
-        4 + d.SIZE * max((words.width_of(texts[p]) for p in chosen[columns == column]), default=0.0)
+        4 + d.SIZE * d.WIDER * max((words.width_of(texts[p]) for p in chosen[columns == column]), default=0.0)
         for column in range(depth + 1)
     ]
     return Places(chosen, columns, row, found, beside, depth, height, tuple(widths))
+
+
+def fitting(cube: xr.Dataset, width: int) -> Places:
+    """Lay the lattice out with as many columns as have room for legible labels, up to four."""
+    for depth in (3, 2):
+        at = places(cube, depth)
+        room, _ = _columns(at.labels, width)
+        if all(got >= min(LEGIBLE, wanted) for got, wanted in zip(room, at.labels, strict=True)):
+            return at
+    return places(cube, 1)
 
 
 def _apart(column: np.ndarray, middle: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def heatmap(part: xr.Dataset, width: int) -> alt.LayerChart:
 def lattice(part: xr.Dataset, width: int) -> alt.LayerChart:
     """Draw the lattice of the only value and country of `part`."""
     names = words.Names(part)
-    at = lattice_picture.places(part)
+    at = lattice_picture.fitting(part, width)
     dots, arcs = lattice_picture.rows(part, at, 0, 0)
     effect = np.abs([arc["estimate"] for arc in arcs if np.isfinite(arc["estimate"])])
     largest = float(np.max(effect)) if len(effect) else 0.0

@@ -9,9 +9,9 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
+from acecausal.report.drawing import WIDER
+
 _DROPPED = {"role", "aria-roledescription", "aria-hidden", "aria-label", "font-family", "pointer-events", "class"}
-#: How much wider than in Liberation Sans, in which vl-convert measures, a page's text can be: in DejaVu Sans.
-_WIDER = 1.15
 
 
 def render(spec: dict[str, Any], alt_text: str) -> Markup:
@@ -42,7 +42,7 @@ def render(spec: dict[str, Any], alt_text: str) -> Markup:
 
 def _cut_shorter(layer: dict[str, Any]) -> dict[str, Any]:
     mark = layer["mark"]
-    return layer | {"mark": mark | {"limit": mark["limit"] / _WIDER}} if "limit" in mark else layer
+    return layer | {"mark": mark | {"limit": mark["limit"] / WIDER}} if "limit" in mark else layer
 
 
 def version() -> str:

@@ -56,7 +56,7 @@ Models = Mapping[str, xr.Dataset]
 def label_width(labels: Iterable[str], most: int) -> int:
     """Reserve pixels for the row labels."""
     longest = max(map(words.width_of, labels), default=0.0)
-    return int(min(max(longest * SIZE * WIDER + 16, 60), most))
+    return int(min(max(longest * SIZE + 22, 60), most))
 
 
 def side(labels: Iterable[str], width: int) -> int:

@@ -81,7 +81,7 @@ def places(cube: xr.Dataset, most_depth: int = 3) -> Places:
     beside = _apart(columns[found[:, 2]], row[found[:, 2:]].mean(axis=1))
     texts = [f"{text} 0.00" for text in words.Names(cube).personas]
     widths = [
-        4 + d.SIZE * d.WIDER * max((words.width_of(texts[p]) for p in chosen[columns == column]), default=0.0)
+        8 + d.SIZE * max((words.width_of(texts[p]) for p in chosen[columns == column]), default=0.0)
         for column in range(depth + 1)
     ]
     return Places(chosen, columns, row, found, beside, depth, height, tuple(widths))
@@ -159,11 +159,12 @@ def rows(cube: xr.Dataset, at: Places, value: int, country: int) -> tuple[d.Rows
 
 def _columns(labels: Sequence[float], width: int) -> tuple[list[float], list[float]]:
     """Share a width among columns: the room of each one's labels, cut alike if need be, and where its dots stand."""
-    everyone, finer = min(labels[0], 100.0), np.array(labels[1:])
-    gaps = np.where(np.arange(len(finer)) == 0, DOT, ARCS)  # everybody is one persona, no arc
-    free = width - everyone - ARCS - gaps.sum() - DOT * len(labels)
-    finer = finer * min(1.0, max(free, 1.0) / max(finer.sum(), 1.0))
-    room = [everyone, *finer.tolist()]
+    gaps = np.where(np.arange(len(labels) - 1) == 0, DOT, ARCS)  # everybody is one persona, no arc
+    free = width - ARCS - gaps.sum() - DOT * len(labels)
+    everyone = min(labels[0] * np.clip(free / sum(labels), 1.0, d.WIDER), 100.0)
+    finer = np.array(labels[1:], dtype=float)
+    finer *= min(d.WIDER, max(free - everyone, 1.0) / max(finer.sum(), 1.0))
+    room = [float(everyone), *finer.tolist()]
     steps = np.array(room) + DOT + np.concatenate([[0], gaps])
     return room, np.cumsum(steps).round(1).tolist()
 

@@ -62,7 +62,9 @@ def _char_width(char: str) -> float:
         return 1.0
     if char in "ijl.,:;'|!()[]ftr ":
         return 0.36
-    return 0.72 if char.isupper() or char in "mw—" else 0.61
+    if char in "mwMW—@%шщжюмфШЩЖЮМФ":
+        return 0.95
+    return 0.72 if char.isupper() else 0.61
 
 
 def shorten(text: str, em: float) -> str:

@@ -63,7 +63,7 @@ class InProcess:
             with torch.inference_mode():
                 log_probs = torch.stack(self.scorer.log_probs(prompts)).double()
         except torch.OutOfMemoryError as error:
-            hint = "precision bfloat16 takes half of it" if self.provenance()["dtype"] == "float32" else ""
+            hint = "precision bfloat16 takes half of it" if next(self.model.parameters()).dtype == torch.float32 else ""
             raise ModelError("does not fit the memory", param="--model", hint=hint) from error
         return Answers(log_probs.cpu().numpy())
 

@@ -42,8 +42,8 @@ def load_model(
         A PEFT adapter folder to put on top.
     precision : {'float32', 'bfloat16'}, optional
         Number type of the weights, and of what is computed but for the output head. bfloat16 takes half the memory, and
-        rounds effects by a third to nearly all of a typical one (benchmarks/README.md). By default bfloat16 if the
-        adapter was trained on such weights, and with nf4, which computes in it; else float32.
+        rounds effects: SmolLM2-135M's by a third to nearly all of a typical one (benchmarks/README.md). By default
+        bfloat16 if the adapter was trained on such weights, and with nf4, which computes in it; else float32.
     quantise : {'none', 'nf4'}, optional
         `nf4` keeps the linear layers in 4 bits (needs bitsandbytes, extra `qlora`). By default as the adapter was
         trained.

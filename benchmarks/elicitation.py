@@ -138,14 +138,15 @@ def compare(survey: str, template: str, lattices: list[xr.Dataset], model: Any, 
 def rounding(survey: str, template: str, lattices: list[xr.Dataset], model: Any, tokenizer: Any, label: str) -> None:
     """Report the error of effects in bfloat16; the oracle is the rounded weights in float32."""
     half = copy.deepcopy(model).to(torch.bfloat16)
-    loops = {kind: Loop(kind, tokenizer, Wording(template)) for kind in (half, copy.deepcopy(half).to(torch.float32))}
+    exactly = copy.deepcopy(half).to(torch.float32)
+    loops = [Loop(way, tokenizer, Wording(template)) for way in (half, exactly)]
     backend = InProcess(half, tokenizer)
     errors: dict[str, list[np.ndarray]] = {"ours": [], "as it is": []}
     sizes = []
     for like in lattices:
         edges = np.array(cubes.lattice_of(like).edges)
         scores = schema.scores(int(like["n_options"].values[0]))
-        asked = [loop.ask(like, 1) for loop in loops.values()]
+        asked = [loop.ask(like, 1) for loop in loops]
         asked.append(elicit(backend, like, wordings=(Wording(template),))["response"].values[0, 0])
         peer, exact, ours = ((found[edges[:, 3]] - found[edges[:, 2]]) @ scores for found in asked)
         errors["ours"].append(np.abs(ours - exact))

@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]),
-    help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects by a third of a "
-    "typical one and more.  [default: float32; of an adapter's base as it was trained]",
+    help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects (SmolLM2-135M: "
+    "by a third of a typical one and more).  [default: float32; of an adapter's base as it was trained]",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")

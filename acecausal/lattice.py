@@ -84,11 +84,11 @@ class Lattice:
 
     @cached_property
     def codes(self) -> np.ndarray:
-        """Level positions per persona, shape (personas, m), int8; -1 where open."""
+        """Level positions per persona, shape (personas, m), int; -1 where open."""
         choices = [range(-1, len(attribute.levels)) for attribute in self.attributes]
         rows = [row for row in product(*choices) if sum(code >= 0 for code in row) <= self.depth]
         rows.sort(key=lambda row: (sum(code >= 0 for code in row), [code < 0 for code in row], row))
-        return np.array(rows, dtype=np.int8)
+        return np.array(rows, dtype=np.int64)
 
     @cached_property
     def granularity(self) -> np.ndarray:

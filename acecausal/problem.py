@@ -74,8 +74,9 @@ class Problem:
 
         Returns
         -------
-        fold : numpy.ndarray, shape (n, values), int8
-            0..N_FOLDS-1 in the order of `key`; -1 for those outside the fit.
+        fold : numpy.ndarray, shape (n, values), int
+            0..N_FOLDS-1 in the order of `key`; -1 for those outside the fit. As wide as positions are, since it is
+            reckoned with: with a fold times the number of cells a narrow type wraps around without a word.
         comparable : numpy.ndarray, shape (n, values), bool
             Answered, of an item that both arms rated (if raters are compared within items), and in a cell that holds at
             least MIN_CELL_ARM respondents of both arms who did.
@@ -86,23 +87,25 @@ class Problem:
         order = np.lexsort([self.key, self.arm, self.cell])
         group = (self.cell * 3 + self.arm + 1)[order]
         first = np.diff(group, prepend=-1) != 0
-        new = first | (np.diff(self.key[order], prepend=0) != 0)
+        key = self.key[order]
+        new = first.copy()
+        new[1:] |= key[1:] != key[:-1]
         answered = counts[order]
         total = np.concatenate(
-            [np.zeros((1, answered.shape[1]), dtype=np.int32), answered.cumsum(axis=0, dtype=np.int32)]
+            [np.zeros((1, answered.shape[1]), dtype=np.int64), answered.cumsum(axis=0, dtype=np.int64)]
         )
         # a respondent counts once, at the first row that answers
         earlier = total[:-1] - total[np.flatnonzero(new)][np.cumsum(new) - 1]
-        count = np.cumsum(answered & (earlier == 0), axis=0, dtype=np.int32)
+        count = np.cumsum(answered & (earlier == 0), axis=0, dtype=np.int64)
         start = np.flatnonzero(first)
-        base = np.concatenate([np.zeros((1, answered.shape[1]), dtype=np.int32), count])[start]
+        base = np.concatenate([np.zeros((1, answered.shape[1]), dtype=np.int64), count])[start]
         size = count[np.append(start[1:], len(order)) - 1] - base
         rank = count - base[np.cumsum(first) - 1] - 1
-        sizes = np.zeros((self.indicators.shape[1] * 3, answered.shape[1]), dtype=np.int32)
+        sizes = np.zeros((self.indicators.shape[1] * 3, answered.shape[1]), dtype=np.int64)
         sizes[group[start]] = size
         enough = np.minimum(sizes[1::3], sizes[2::3]) >= MIN_CELL_ARM
         comparable = counts & enough[self.cell]
-        fold = np.empty(answered.shape, dtype=np.int8)
+        fold = np.empty(answered.shape, dtype=np.intp)
         fold[order] = rank % N_FOLDS
         fold[~comparable | (self.arm < 0)[:, None]] = -1
         return fold, comparable

@@ -345,11 +345,11 @@ def draw(
         answer = np.where(rng.random(n) < high[:, v], draw_options(high_law, luck), draw_options(low_law, luck))
         if nonresponse:
             answer[rng.random(n) < nonresponse] = -1
-        values[f"value{v}"] = answer.astype(np.int8)
+        values[f"value{v}"] = answer
     return Survey(
         world.codebook(weights=weights, strata=strata > 1, clusters=clusters > 0),
         country,
-        {name: codes[:, a].astype(np.int8) for a, name in enumerate(NAMES[: len(world.levels)])},
+        {name: codes[:, a] for a, name in enumerate(NAMES[: len(world.levels)])},
         values,
         {"age": AGES[codes[:, -1]].astype(float)} if world.covariate else {},
         weight=1 / chance,

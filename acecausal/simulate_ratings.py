@@ -96,12 +96,12 @@ def draw_ratings(
         luck = rng.random(len(who))
         answer = np.where(rng.random(len(who)) < high[:, v], draw_options(high_law, luck), draw_options(low_law, luck))
         answer[rng.random(len(who)) < nonresponse] = -1
-        values[f"value{v}"] = answer.astype(np.int8)
+        values[f"value{v}"] = answer
     keys = {"rater": {"column": "rater"}, "item": {"column": "item", "random": not steering}}
     return Survey(
         Codebook.model_validate(world.codebook().model_dump() | keys),
         country[who],
-        {name: codes[who, a].astype(np.int8) for a, name in enumerate(NAMES[: len(world.levels)])},
+        {name: codes[who, a] for a, name in enumerate(NAMES[: len(world.levels)])},
         values,
         {"age": AGES[codes[who, -1]].astype(float)} if world.covariate else {},
         weight=np.ones(len(who)),

@@ -87,7 +87,9 @@ class Survey:
         """Number of the rater of each row, shape (n,), in the order of identities; None where rows are respondents."""
         if self.codebook.rater is None or self.identity is None:
             return None
-        return np.ravel(np.unique(np.stack([self.country, self.identity], 1), axis=0, return_inverse=True)[1])
+        # beside a signed number the 64 bits would become a float
+        _, number = np.unique(self.identity, return_inverse=True)
+        return np.ravel(np.unique(np.stack([self.country, number], 1), axis=0, return_inverse=True)[1])
 
     def count(self, rows: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
         """Count respondents.

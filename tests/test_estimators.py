@@ -26,7 +26,7 @@ def problem(n=3000, cells=6, values=3, options=3, missing=0.1, covariates=1, oth
     cell = rng.integers(0, cells, n)
     arm = (rng.random(n) < 0.2 + 0.1 * (cell % 5)).astype(int)
     covariate = rng.normal(size=(n, covariates)) + arm[:, None]
-    latent = 0.3 * cell + arm * (0.2 + 0.2 * cell) + covariate.sum(axis=1)
+    latent = 0.3 * (cell % 6) + arm * (0.2 + 0.2 * (cell % 6)) + covariate.sum(axis=1)
     answer = np.stack([np.digitize(latent + rng.logistic(size=n), np.linspace(0.5, 2, options - 1))] * values, axis=1)
     answered = rng.random((n, values)) >= missing
     arm[rng.random(n) < other] = -1
@@ -89,6 +89,32 @@ def test_linear_dml__econml_called_directly_per_outcome(missing, covariates):
                 scores.propensity[rows, v], p.arm[rows] - np.ravel(model.residuals_[1]), rtol=0, atol=1e-8
             )
     assert np.abs(expected).max() > 0.05
+
+
+@pytest.mark.parametrize("cells", [31, 32, 48, 127, 128, 300])
+def test_linear_dml__as_many_cells_as_there_are(cells):
+    """Oracle: as above. atol 1e-8. Numbers of folds and cells must not wrap around in a narrow type (127, 255, ...)."""
+    p = problem(n=60 * cells, cells=cells, values=1, options=2, covariates=1)
+    scores = linear_dml(p)
+    fitted = np.flatnonzero(p.folds[0][:, 0] >= 0)
+    there = np.unique(p.cell[fitted])
+    assert len(there) > 0.9 * cells
+    model, _ = econml_fit(p, 0, 1, X=p.indicators[fitted][:, there], inference=None)
+    expected = model.const_marginal_effect(np.eye(len(there))).ravel()
+    ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, 0])[0, 1] for c in there]
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
+    # and another way, which knows no folds: the truth of the world, .2 + .2 cell on a latent scale, is far from 0
+    assert np.median(expected) > 0.02
+
+
+def test_linear_dml__more_rows_in_a_cell_than_a_short_integer_counts():
+    """Oracle: the difference of the arms' means, in 70,000 rows of one cell. Cross-fitting moves it by 1e-4 at most."""
+    p = problem(n=70_000, cells=1, values=1, options=2, covariates=0, missing=0)
+    p = dataclasses.replace(p, weight=np.ones(70_000))
+    fold, _ = p.folds
+    assert np.ptp(np.bincount(fold[:, 0])) <= 2
+    plain = [p.outcomes[p.arm == side, 0, 1].mean() for side in (0, 1)]
+    assert average(linear_dml(p), p.weight, np.arange(70_000))[0, 1] == pytest.approx(plain[1] - plain[0], abs=1e-4)
 
 
 def test_linear_dml__standard_errors_of_econml():

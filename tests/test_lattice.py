@@ -72,6 +72,17 @@ def test_match__brute_force_with_missing(sizes, seed):
             assert matched[p, i] == all(want in (-1, have) for want, have in zip(row, person, strict=True))
 
 
+def test_many_levels__more_than_a_byte_counts():
+    """By hand: the 300th level of an attribute is a persona of its own, and matches its people only."""
+    lattice = make([300, 2])
+    people = np.array([[299, 0], [43, 0], [299, -1]])  # 299 is 43 in a byte
+    place = {tuple(row): i for i, row in enumerate(lattice.codes.tolist())}
+    matched = lattice.match(people)
+    np.testing.assert_array_equal(matched[place[299, -1]], [True, False, True])
+    np.testing.assert_array_equal(matched[place[299, 0]], [True, False, False])
+    assert len(lattice.personas) == 301 * 3
+
+
 def test_json__round_trip():
     lattice = make([2, 3], depth=1, baseline=1)
     again = Lattice.from_json(lattice.to_json())

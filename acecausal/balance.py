@@ -2,10 +2,62 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 
 #: Propensities are kept this far from 0 and 1 when weighting by their inverse.
 MIN_PROPENSITY = 0.01
+
+
+def propensity(arm: np.ndarray, cells: np.ndarray, controls: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Estimate the probability of the treated arm against the baseline arm by a logistic regression.
+
+    For diagnostics, whatever the estimator: a straight line leaves 0..1 where arms hardly meet, and is cut off there.
+
+    Parameters
+    ----------
+    arm : numpy.ndarray, shape (n,), int
+        0 baseline, 1 treated; others get a probability but do not count.
+    cells : numpy.ndarray, shape (n, C)
+        Indicators of the cells.
+    controls : numpy.ndarray, shape (n, p)
+    weight : numpy.ndarray, shape (n,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n,)
+        In (0, 1); NaN if one of the arms is empty.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    rows = arm >= 0
+    if len(np.unique(arm[rows])) < 2:
+        return np.full(len(arm), np.nan)
+    if not controls.shape[1]:  # saturated: the shares themselves, a little drawn in as the penalty below does
+        sums = [cells.T @ (weight * (arm == side)) for side in (0, 1)]
+        share = (sums[1] + 1e-9) / (sums[0] + sums[1] + 2e-9)
+        return np.asarray(np.clip(cells @ share, 1e-6, 1 - 1e-6))
+    spread = controls[rows].std(axis=0)
+    scaled = (controls - controls[rows].mean(axis=0)) / np.where(spread > 1e-9, spread, np.inf)
+    features = np.concatenate([cells, scaled], axis=1)
+    model = LogisticRegression(C=1e4, fit_intercept=False, solver="newton-cholesky", max_iter=200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # arms that are apart have no finite solution: that is what is looked for
+        model.fit(features[rows], arm[rows], sample_weight=weight[rows] / weight[rows].mean())
+    return np.asarray(model.predict_proba(features)[:, 1])
+
+
+def at_even_shares(probability: np.ndarray, share: float) -> np.ndarray:
+    """Carry propensities over to arms of the same size: odds over the odds of the treated arm's share."""
+    treated, baseline = probability * (1 - share), (1 - probability) * share
+    return np.asarray(treated / (treated + baseline))
+
+
+def effective_size(weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Kish's effective size of domains; weight of shape (n,), rows of shape (n, domains), bool; 0 of nobody."""
+    total, square = weight @ rows, weight**2 @ rows
+    return np.divide(total**2, square, out=np.zeros(rows.shape[1]), where=square > 0)
 
 
 def standardised_differences(columns: np.ndarray, arm: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -38,7 +38,6 @@ def doubly_robust(problem: Problem) -> Scores:
     fold, inside = problem.folds
     n_options = problem.outcomes.shape[2]
     score = np.zeros(problem.outcomes.shape)
-    propensity = problem.share_treated(inside)
     for v in map(int, np.flatnonzero((fold >= 0).any(axis=0))):
         rows, x, covariates, cv = _design(problem, fold[:, v])
         for k in range(n_options - 1):
@@ -59,12 +58,11 @@ def doubly_robust(problem: Problem) -> Scores:
                 cache_values=True,
                 inference=None,  # standard errors come from the scores, under the survey's design
             )
-            pseudo, probability = model._cached_values.nuisances[:2]
+            pseudo = model._cached_values.nuisances[0]
             score[:, v, k] = _by_cell(pseudo[..., 1] - pseudo[..., 0], problem, rows)
             score[rows, v, k] = np.ravel(pseudo[..., 1] - pseudo[..., 0])
-            propensity[rows, v] = probability[:, 1]
     score[:, :, -1] = -score[:, :, :-1].sum(axis=2)  # linear regressions: the options' effects sum to 0
-    return Scores.of(score, inside, propensity)
+    return Scores.of(score, inside)
 
 
 def forest_dml(problem: Problem) -> Scores:
@@ -91,7 +89,6 @@ def forest_dml(problem: Problem) -> Scores:
     fold, inside = problem.folds
     inside = inside.copy()
     score = np.zeros(problem.outcomes.shape)
-    propensity = problem.share_treated(inside)
     for v in np.flatnonzero((fold >= 0).any(axis=0)):
         rows, _, _, cv = _design(problem, fold[:, v])
         features = np.concatenate([problem.indicators[rows], problem.controls[rows]], axis=1)
@@ -122,11 +119,10 @@ def forest_dml(problem: Problem) -> Scores:
             there = np.concatenate([problem.indicators[others], problem.controls[others]], axis=1)
             score[others, v] = model.const_marginal_effect(there).reshape(len(others), -1)
         score[rows, v] = corrected
-        propensity[rows, v] = probability
         inside[rows[np.isnan(corrected).any(axis=1)], v] = False  # in every tree's own sample
     # EconML grows a forest for each option, so that effects sum to 0 but roughly: the nearest that do exactly
     score -= score.mean(axis=2, keepdims=True)
-    return Scores.of(score, inside, propensity)
+    return Scores.of(score, inside)
 
 
 def _design(

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from scipy import stats
 
-from acecausal import balance, refutation, schema, sensitivity
-from acecausal.estimators import ESTIMATORS
-from acecausal.inference import p_values, simultaneous_critical, wald
+from acecausal import balance, few_psus, refutation, schema, sensitivity
+from acecausal.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
+from acecausal.estimators import ASSOCIATION, ESTIMATORS
+from acecausal.inference import Crossed, p_values, simultaneous_critical, wald
 from acecausal.plan import Fit, Plan, adjusted_labels
 from acecausal.problem import Problem, Scores
+from acecausal.regression import regress
 from acecausal.sample import Sample
-
-#: An estimate must speak for at least this weighted share of the context's respondents.
-MIN_OVERLAP = 0.5
 
 #: What needs all countries, and is computed at the end.
 GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
@@ -42,7 +41,8 @@ def contrast_effects(sample: Sample, contrast: int) -> Arrays:
     plan = sample.plan
     arrays = _empty(plan, contrast)
     columns = sample.adjusted(plan.treatment(contrast))
-    propensities = np.full((len(plan.values), len(sample.survey)), np.nan)
+    comparable = compare_arms(sample, contrast, columns)
+    spoken_for = np.zeros(len(sample.survey), dtype=bool)
     for fit in plan.fits:
         if (plan.countries[fit.country].name, fit.contrast) != (sample.name, contrast):
             continue
@@ -50,19 +50,21 @@ def contrast_effects(sample: Sample, contrast: int) -> Arrays:
         if len(rows):
             problem = sample.problem(fit, rows)
             scores = ESTIMATORS[plan.estimator](problem)
-            propensities[np.ix_(np.array(fit.values), rows)] = scores.propensity.T
-            df = _contexts(arrays, sample, fit, rows, problem, scores)
+            spoken_for[rows] |= scores.inside.any(axis=1)
+            df = _contexts(arrays, sample, fit, rows, problem, scores, comparable)
             _moderation(arrays, sample, fit, rows, problem, scores)
             _intervals(arrays, plan, fit, df)
             some = [i for i, v in enumerate(fit.values) if np.isfinite(arrays["effect"][v, 0])]
             at = [fit.values[i] for i in some]
             if at:
-                _sensitivity(arrays, at, some, problem, columns[rows])
+                _sensitivity(arrays, at, some, problem, scores, columns[rows], held=plan.estimator != ASSOCIATION)
             if at and plan.refute:
                 _refutation(arrays, at, some, problem, sample, contrast, rows)
         else:
-            arrays["status"][np.ix_(np.array(fit.values), plan.contexts(contrast))] = schema.TOO_FEW
-    return arrays | _balance(sample, contrast, propensities)
+            cells = np.ix_(np.array(fit.values), plan.contexts(contrast))
+            arrays["status"][cells], arrays["reason"][cells] = schema.TOO_FEW, schema.FEW_PEOPLE
+    arrays["n_eff_after"], arrays["smd_largest"] = comparable.effective, comparable.difference
+    return arrays | _balance(sample, contrast, columns, np.where(spoken_for, comparable.propensity, np.nan))
 
 
 def _empty(plan: Plan, contrast: int) -> Arrays:
@@ -82,14 +84,21 @@ def _empty(plan: Plan, contrast: int) -> Arrays:
             arrays[spec.name] = np.zeros(shape, dtype=np.int64) if spec.dtype == "i" else np.full(shape, np.nan)
     if not plan.refute:
         del arrays["refutation_draw"]
-    arrays["refutation_verdict"] = arrays["refutation_verdict"].astype(np.int8)
+    for name in ("refutation_verdict", "reason"):
+        arrays[name] = arrays[name].astype(np.int8)
     arrays["status"] = np.full(arrays["status"].shape, schema.NOT_APPLICABLE, dtype=np.int8)
     arrays["status"][:, plan.contexts(contrast)] = schema.NOT_ASKED
     return arrays
 
 
 def _contexts(
-    arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores
+    arrays: Arrays,
+    sample: Sample,
+    fit: Fit,
+    rows: np.ndarray,
+    problem: Problem,
+    scores: Scores,
+    comparable: Comparable,
 ) -> np.ndarray:
     """Fill arm sizes, overlap, statuses, shifts and effects of one fit, in every context.
 
@@ -100,35 +109,42 @@ def _contexts(
     """
     plan, design, values = sample.plan, sample.design, np.array(fit.values)
     low, high = schema.PROPENSITY_RANGE
-    overlapping = (scores.propensity >= low) & (scores.propensity <= high)
+    propensity = comparable.propensity[rows]
+    overlapping = scores.inside & ((propensity >= low) & (propensity <= high))[:, None]
     critical: list[tuple[np.ndarray, int, np.ndarray]] = []
     df = np.ones((len(values), len(plan.lattice.personas)))
     for context in plan.contexts(fit.contrast):
         here = np.flatnonzero(sample.matched[context][rows])
         answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
         inside = scores.inside[here]
-        sizes = np.stack([sample.survey.count(rows[here][arm == side], answered[arm == side]) for side in (0, 1)])
-        arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
         total = weight @ answered
         asked = total > 0
         arrays["overlap"][values[asked], context] = (weight @ (overlapping[here] & answered))[asked] / total[asked]
-        kept = [sample.survey.count(rows[here][arm == side], inside[arm == side]) for side in (0, 1)]
-        thin = np.min(kept, axis=0) < plan.min_arm
-        thin |= weight @ inside < MIN_OVERLAP * total
-        status = np.select(
-            [sizes.min(axis=0) < plan.min_arm, thin], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK
-        ).astype(np.int8)
+        sides = [(arm == side)[:, None] for side in (0, 1)]
+        sizes, psus, thin = arm_problems(sample, rows[here], [answered & side for side in sides], plan.min_arm)
+        arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
+        arrays["n_psu_baseline"][values, context], arrays["n_psu_treated"][values, context] = psus
+        _, kept_psus, apart = arm_problems(sample, rows[here], [inside & side for side in sides], plan.min_arm)
+        apart = (apart > 0) | (weight @ inside < MIN_OVERLAP * total)
+        reason = np.select([thin > 0, apart], [thin, schema.CELLS_APART], comparable.reason[context])
+        status = np.select([thin > 0, reason > 0], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK)
         some = status == schema.OK
         if some.any():
-            df[:, context] = design.domain_degrees(answered, rows[here])
             shift, influence = _shifts(scores, here, problem.weight, some)
-            covariance = design.covariance(influence, rows[here])
-            good = _sound(shift, covariance)
-            status[np.flatnonzero(some)[~good]] = schema.FAILED
+            df[:, context] = design.domain_degrees(answered, rows[here])
+            few = _few_psus(sample, rows, here, problem, scores, some, kept_psus.min(axis=0))
+            covariance = design.covariance(influence * few.factor[:, :, None] if few.any else influence, rows[here])
+            df[some, context] = np.minimum(df[some, context], few.df)
+            failed = _failed(shift, covariance)
+            unsure = few.df < few_psus.MIN_DF - 1e-9
+            good = (failed == 0) & ~unsure
+            at = np.flatnonzero(some)[~good]
+            status[at] = np.where(unsure, schema.TOO_FEW, schema.FAILED)[~good]
+            reason[at] = np.where(unsure, schema.FEW_PSUS, failed)[~good]
             at = values[some][good]
             _fill(arrays, at, context, shift[good], covariance[good])
             critical.append((at, context, covariance[good]))
-        arrays["status"][values, context] = status
+        arrays["status"][values, context], arrays["reason"][values, context] = status, reason
     if critical:
         found = simultaneous_critical(
             np.concatenate([part for _, _, part in critical]),
@@ -141,6 +157,55 @@ def _contexts(
     for name in ("effect", "effect_se"):
         arrays[name][unscored] = np.nan
     return df
+
+
+@dataclass(frozen=True, slots=True)
+class _Few:
+    """Factors of influence values, shape (rows here, values), and degrees of freedom, shape (values,)."""
+
+    any: bool
+    factor: np.ndarray
+    df: np.ndarray
+
+
+def _few_psus(
+    sample: Sample,
+    rows: np.ndarray,
+    here: np.ndarray,
+    problem: Problem,
+    scores: Scores,
+    some: np.ndarray,
+    psus: np.ndarray,
+) -> _Few:
+    """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value."""
+    few = some & (psus < few_psus.MANY)
+    found = _Few(bool(few.any()), np.ones((len(here), int(some.sum()))), np.full(int(some.sum()), np.inf))
+    design = sample.design
+    if not found.any or isinstance(design, Crossed):
+        return replace(found, any=False)
+    # the plain difference compares whole arms, all others arms within cells
+    cell = problem.cell[here] if len(scores.means) == 1 else np.zeros(len(here), dtype=int)
+    known: dict[bytes, tuple[np.ndarray, float]] = {}
+    for j in np.flatnonzero(few):
+        inside = scores.inside[here, j]
+        if inside.tobytes() not in known:
+            both = np.flatnonzero(inside & (problem.arm[here] >= 0))
+            present, number = np.unique(design.psu[rows[here[both]]], return_inverse=True)
+            weight = problem.weight[here]
+            small = few_psus.small_sample(
+                number,
+                problem.arm[here[both]],
+                cell[both],
+                weight[both],
+                np.bincount(cell[inside], weight[inside], int(cell.max()) + 1),
+                design.form(present),
+            )
+            factor = np.ones(len(here))
+            factor[both] = small.factor[number]
+            known[inside.tobytes()] = factor * np.sqrt(small.scale), small.df
+        place = int(some[:j].sum())
+        found.factor[:, place], found.df[place] = known[inside.tobytes()]
+    return found
 
 
 def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,16 +231,17 @@ def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarr
     return np.asarray(shift), np.asarray(influence).transpose(2, 0, 1)
 
 
-def _sound(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Say which estimates may stand, shape (values,).
+def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Say why estimates may not stand, shape (values,): a reason of the schema, 0 where they may.
 
     Where nobody within the arms differs from the others there is no honest interval, and where one weight outweighs all
     others the result can be none that a difference of probabilities can be.
     """
     score = schema.scores(shift.shape[1])
     effect_se = np.sqrt(np.clip(covariance @ score @ score, 0, None))
-    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= 1.5).all(axis=1)
-    return np.asarray(possible & (np.abs(shift @ score) <= 1.5) & (effect_se >= 1e-12))
+    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= 1).all(axis=1)
+    possible &= np.abs(shift @ score) <= 1
+    return np.select([~possible, ~(effect_se >= 1e-12)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
 
 
 def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:
@@ -214,15 +280,16 @@ def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, prob
             some = scored & (ok == pattern).all(axis=1)
             estimates = np.empty((some.sum(), pattern.sum()))
             influence = np.zeros((len(rows), *estimates.shape))
+            df = sample.design.domain_degrees(problem.answered[:, some], rows).astype(float)
             for j, persona in enumerate(np.array(levels)[pattern]):
                 here = np.flatnonzero(sample.matched[persona][rows])
                 shift, part = _shifts(scores, here, problem.weight, some)
-                estimates[:, j], influence[here, :, j] = shift @ score, part @ score
-            statistic, p = wald(
-                estimates,
-                sample.design.covariance(influence, rows),
-                sample.design.domain_degrees(problem.answered[:, some], rows),
-            )
+                arms = [scores.inside[here] & (problem.arm[here] == side)[:, None] for side in (0, 1)]
+                psus = np.min([sample.design.count_psus(there, rows[here]) for there in arms], axis=0)
+                few = _few_psus(sample, rows, here, problem, scores, some, psus)
+                estimates[:, j], influence[here, :, j] = shift @ score, part @ score * few.factor
+                df = np.minimum(df, few.df)
+            statistic, p = wald(estimates, sample.design.covariance(influence, rows), df)
             at = np.array(fit.values)[some]
             arrays["moderation_f"][at, m], arrays["moderation_p"][at, m] = statistic, p
 
@@ -236,18 +303,34 @@ def _intervals(arrays: Arrays, plan: Plan, fit: Fit, df: np.ndarray) -> None:
     arrays["p_value"][at] = p_values(effect, se, df)
 
 
-def _sensitivity(arrays: Arrays, at: list[int], some: list[int], problem: Problem, columns: np.ndarray) -> None:
-    """Fill how strong an unobserved confounder must be to explain the effect in the context all away.
+def _sensitivity(
+    arrays: Arrays,
+    at: list[int],
+    some: list[int],
+    problem: Problem,
+    scores: Scores,
+    columns: np.ndarray,
+    *,
+    held: bool,
+) -> None:
+    """Fill the cross-check of the effect in the context all, and how strong a confounder must be to explain it away.
 
-    `at` are positions among the plan's values, `some` the same among the problem's.
+    `at` are positions among the plan's values, `some` the same among the problem's; `held`: whether anything is held
+    fixed.
     """
+    if not held:
+        nothing = np.zeros(len(problem.arm), dtype=int)
+        problem = replace(problem, cell=nothing, covariates=problem.covariates[:, :0], item_share=None)
     answer = problem.outcomes[:, some] @ schema.scores(problem.outcomes.shape[2])
     answered = problem.answered[:, some]
-    deviation, spread = sensitivity.within_arms(answer, answered, problem.arm, problem.indicators, problem.weight)
+    left = regress(problem, answer, scores.inside[:, some])
     effect, interval = arrays["effect"][at, 0], arrays["effect_interval"][at, 0]
     limit = np.where(interval.prod(axis=1) > 0, np.abs(interval).min(axis=1), 0.0)
-    value, at_limit = (sensitivity.robustness_value((part / deviation) ** 2 * spread) for part in (effect, limit))
+    sure = left.deviation > 1e-9  # what all that is held fixed determines has nothing left to explain
+    deviation = np.where(sure, left.deviation, np.nan)
+    value, at_limit = (sensitivity.robustness_value((part / deviation) ** 2 * left.spread) for part in (effect, limit))
     strongest = sensitivity.strongest_observed(columns, answer, answered, problem.arm, problem.weight)
+    arrays["regression_effect"][at] = left.effect
     arrays["e_value"][at] = sensitivity.e_value(effect, deviation)
     arrays["e_value_limit"][at] = sensitivity.e_value(limit, deviation)
     arrays["refutation"][at, -1] = value
@@ -276,22 +359,19 @@ def _refutation(
     arrays["refutation_verdict"][at, :-1] = verdict
 
 
-def _balance(sample: Sample, contrast: int, propensities: np.ndarray) -> Arrays:
-    """Describe the propensity, averaged over the values, and the balance of what is adjusted for."""
-    counted = np.isfinite(propensities).sum(axis=0)
-    inside = counted > 0
-    propensity = np.clip(np.nansum(propensities, axis=0)[inside] / counted[inside], 0, 1)  # a line may leave 0..1
+def _balance(sample: Sample, contrast: int, columns: np.ndarray, propensity: np.ndarray) -> Arrays:
+    """Describe the propensity of those spoken for (NaN for others), and the balance of what is adjusted for."""
+    inside = np.isfinite(propensity)
     arm, weight = sample.arm(contrast), sample.survey.weight
-    treatment = sample.plan.treatment(contrast)
-    columns = sample.adjusted(treatment)
     known = np.isfinite(columns).all(axis=1) & (arm >= 0)
     after = known & inside
-    place = np.cumsum(inside) - 1
-    balanced = balance.inverse_propensity(arm[after], propensity[place[after]], weight[after])
+    balanced = balance.inverse_propensity(arm[after], propensity[after], weight[after])
     labels = sample.plan.covariates
-    at = [labels.index(name) for name in adjusted_labels(sample.survey.codebook, sample.plan.held(treatment))]
+    held = sample.plan.held(sample.plan.treatment(contrast))
+    at = [labels.index(name) for name in adjusted_labels(sample.survey.codebook, held)]
     arrays = {name: np.full(len(labels), np.nan) for name in ("smd_before", "smd_after")}
     arrays["smd_before"][at] = balance.standardised_differences(columns[known], arm[known], weight[known])
     arrays["smd_after"][at] = balance.standardised_differences(columns[after], arm[after], balanced)
-    arrays["propensity"] = balance.weighted_quantiles(propensity, weight[inside], np.array(schema.QUANTILES))
+    levels = np.array(schema.QUANTILES)
+    arrays["propensity"] = balance.weighted_quantiles(propensity[inside], weight[inside], levels)
     return arrays

@@ -15,7 +15,7 @@ def difference(problem: Problem) -> Scores:
     """Take the plain weighted difference of the two arms' shares: the estimand association."""
     arms = [problem.answered & (problem.arm == side)[:, None] for side in (0, 1)]
     means = (Mean(-1, problem.outcomes, arms[0]), Mean(1, problem.outcomes, arms[1]))
-    return Scores(means, problem.answered, problem.share_treated(problem.answered))
+    return Scores(means, problem.answered)
 
 
 ASSOCIATION = "association"

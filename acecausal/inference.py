@@ -118,6 +118,30 @@ class Design:
             covariance += alone @ alone.transpose(0, 2, 1)
         return covariance
 
+    def form(self, psus: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Give the variance as a quadratic form of the totals u of some PSUs, where all totals sum to 0.
+
+        Parameters
+        ----------
+        psus : numpy.ndarray, shape (G,), int
+            PSU numbers; all others have none.
+
+        Returns
+        -------
+        c, z, unsampled : numpy.ndarray, shapes (G,), (G, H), (G,)
+            The variance is sum(c u^2) - |z' u|^2; and 1 less the sampling fraction of each PSU's stratum.
+        """
+        stratum = self.stratum[psus]
+        unsampled, size = 1 - self.fraction[stratum], self.size[stratum]
+        c = np.where(size > 1, unsampled * size / np.maximum(size - 1, 1), unsampled)
+        present, number = np.unique(stratum, return_inverse=True)
+        z = (number[:, None] == np.arange(len(present))) * np.sqrt(np.where(size > 1, c / size, 0.0))[:, None]
+        return c, z, unsampled
+
+    def count_psus(self, there: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Count the PSUs that have respondents in each domain; parameters and result as of `domain_degrees`."""
+        return there.sum(axis=0) if self.single else count_distinct(there, self.psu[rows])
+
     def variance(self, influence: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Estimate variances; as `covariance`, with `influence` of shape (n, m) and a result of shape (m,)."""
         variance = self.covariance(influence[:, :, None], rows)[:, 0, 0]
@@ -163,6 +187,10 @@ class Crossed:
     def domain_degrees(self, there: np.ndarray, rows: np.ndarray) -> np.ndarray:
         """Count as `Design.domain_degrees`, in the dimension that has fewer."""
         return np.minimum(self.rater.domain_degrees(there, rows), self.item.domain_degrees(there, rows))
+
+    def count_psus(self, there: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Count raters as `Design.count_psus`."""
+        return self.rater.count_psus(there, rows)
 
     def covariance(self, influence: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
         """Estimate covariances as `Design.covariance`, clustered by rater and by item.
@@ -303,16 +331,23 @@ def wald(estimates: np.ndarray, covariance: np.ndarray, df: np.ndarray) -> tuple
     Returns
     -------
     statistic, p_value : numpy.ndarray, shape (m,)
-        F = d' V^-1 d / (k - 1) for the k - 1 differences from the first, on k - 1 and df - k + 2 degrees of freedom, as
-        in R survey's ``regTermTest``; NaN where a difference has no variance.
+        Hotelling's: F = (df - q + 1) / (df q) d' V^-1 d for the q = k - 1 differences from the first, on q and
+        df - q + 1 degrees of freedom; NaN where a difference has no variance, and where df < q.
+
+    References
+    ----------
+    Hotelling (1931), The generalization of Student's ratio, Annals of Mathematical Statistics 2(3), 360-378; Korn and
+    Graubard (1990), Simultaneous testing of regression coefficients with complex survey data, The American
+    Statistician 44(4), 270-276.
     """
     k = estimates.shape[1]
     contrast = np.concatenate([-np.ones((k - 1, 1)), np.eye(k - 1)], axis=1)
     difference = estimates @ contrast.T
     spread = contrast @ covariance @ contrast.T
     statistic = np.full(len(estimates), np.nan)
-    sound = np.isfinite(difference).all(axis=1) & np.isfinite(spread).all(axis=(1, 2))
+    sound = np.isfinite(difference).all(axis=1) & np.isfinite(spread).all(axis=(1, 2)) & (df >= k - 1)
     sound[sound] = np.linalg.cond(spread[sound]) < 1e10
     solved = np.linalg.solve(spread[sound], difference[sound][:, :, None])[:, :, 0]
-    statistic[sound] = (difference[sound] * solved).sum(axis=1) / (k - 1)
-    return statistic, stats.f.sf(statistic, k - 1, np.maximum(df - k + 2, 1))
+    left = df[sound] - k + 2
+    statistic[sound] = left / df[sound] * (difference[sound] * solved).sum(axis=1) / (k - 1)
+    return statistic, stats.f.sf(statistic, k - 1, df - k + 2)

@@ -11,6 +11,9 @@ import numpy as np
 
 from acecausal.problem import N_FOLDS, Problem, Scores
 
+#: One person who decides the effect of a cell alone would have leverage 1 and an error that nothing tells.
+MAX_LEVERAGE = 0.9
+
 
 def linear_dml(problem: Problem) -> Scores:
     """Estimate effects by double machine learning with linear nuisances, saturated in the cells.
@@ -29,12 +32,17 @@ def linear_dml(problem: Problem) -> Scores:
     -----
     Answers and arm are regressed on cell indicators and covariates (one slope for all cells), in each of 5 folds from
     the others. With the residuals y, t the effect in a cell is sum(w t y) / sum(w t^2), and a respondent's score there
-    is effect + W t (y - t effect) / sum(w t^2), with W the cell's weight.
+    is effect + W t (y - t effect) / (1 - h) / sum(w t^2), with W the cell's weight and h = w t^2 / sum(w t^2) the
+    respondent's leverage, less the cell's mean of the second part: errors of few people in an arm look smaller than
+    they are, since the effect was fitted to them (HC3; with 12 to 20 treated in a cell and uneven weights, scores
+    without it cover .90, with it .95).
 
     References
     ----------
-    Chernozhukov et al. (2018), Double/debiased machine learning, Econometrics Journal 21(1), C1-C68. EconML's LinearDML
-    with X = cell indicators, W = covariates, LinearRegression for both nuisances and these folds gives the same.
+    Chernozhukov et al. (2018), Double/debiased machine learning, Econometrics Journal 21(1), C1-C68; MacKinnon and
+    White (1985), Some heteroskedasticity-consistent covariance matrix estimators, Journal of Econometrics 29(3),
+    305-325. EconML's LinearDML with X = cell indicators, W = covariates, LinearRegression for both nuisances and these
+    folds gives the same effects.
     """
     fold, inside = problem.folds
     cell, indicators = problem.cell, problem.indicators
@@ -48,13 +56,18 @@ def linear_dml(problem: Problem) -> Scores:
 
     information = indicators.T @ (weight * t**2)
     moment = (indicators.T @ (((weight * t)[:, :, None] * y).reshape(n, -1))).reshape(-1, n_values, n_options)
-    effect = moment / np.where(information > 0, information, 1.0)[:, :, None]
-    population = indicators.T @ (problem.weight[:, None] * inside)
-    lever = (population / np.where(information > 0, information, 1.0))[cell] * t * fit
+    information = np.where(information > 0, information, 1.0)
+    effect = moment / information[:, :, None]
+    people = problem.weight[:, None] * inside
+    population = indicators.T @ people
+    lever = (population / information)[cell] * t * fit
+    lever /= 1 - np.minimum(weight * t**2 / information[cell], MAX_LEVERAGE)
     score = effect[cell]
-    score += lever[:, :, None] * (y - t[:, :, None] * score)
-    propensity = np.where(fit, (problem.arm == 1)[:, None] - t, problem.share_treated(inside))
-    return Scores.of(score, inside, propensity)
+    error = lever[:, :, None] * (y - t[:, :, None] * score)
+    size = np.where(population > 0, population, 1.0)[:, :, None]
+    centre = (indicators.T @ (people[:, :, None] * error).reshape(n, -1)).reshape(effect.shape) / size
+    score += error - centre[cell]
+    return Scores.of(score, inside)
 
 
 def _residuals(

@@ -143,15 +143,12 @@ class Scores:
         Within any context, the shift is the sum of these, each over the rows in the context.
     inside : numpy.ndarray, shape (n, values), bool
         Respondents the estimate speaks for.
-    propensity : numpy.ndarray, shape (n, values)
-        Cross-fitted probability of the treated arm against the baseline arm; NaN outside.
     """
 
     means: tuple[Mean, ...]
     inside: np.ndarray
-    propensity: np.ndarray
 
     @classmethod
-    def of(cls, score: np.ndarray, inside: np.ndarray, propensity: np.ndarray) -> Scores:
+    def of(cls, score: np.ndarray, inside: np.ndarray) -> Scores:
         """Wrap a score per respondent, shape (n, values, options), whose weighted mean is the effect."""
-        return cls((Mean(1, score, inside),), inside, np.where(inside, propensity, np.nan))
+        return cls((Mean(1, score, inside),), inside)

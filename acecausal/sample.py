@@ -37,7 +37,9 @@ class Sample:
     def of(cls, survey: Survey, plan: Plan, country: int) -> Sample:
         """Take the country at this position in the plan."""
         name = plan.countries[country].name
-        return cls(take(survey, survey.country == survey.country_names.index(name)), plan, name)
+        own = take(survey, survey.country == survey.country_names.index(name))
+        # whatever their unit: what is penalised, or compared with a constant, must not depend on it
+        return cls(replace(own, weight=own.weight / own.weight.mean()), plan, name)
 
     @cached_property
     def design(self) -> Design | Crossed:
@@ -70,15 +72,22 @@ class Sample:
 
     def problem(self, fit: Fit, rows: np.ndarray) -> Problem:
         """Lay out what the estimator gets, for these rows."""
-        treatment = self.plan.treatment(fit.contrast)
         answer = np.stack([self.survey.values[self.plan.values[v].name][rows] for v in fit.values], axis=1)
         n_options = len(self.plan.values[fit.values[0]].options)
-        seed = derived_seed(self.plan.seed, self.name, self.plan.lattice.contrast_labels[fit.contrast])
-        share = self.item_share(fit.contrast, self.arm(fit.contrast))
+        return self._problem(fit.contrast, rows, answer, n_options)
+
+    def comparison(self, contrast: int, rows: np.ndarray) -> Problem:
+        """Lay out arms, cells and controls of these rows, for what does not depend on any answer."""
+        return self._problem(contrast, rows, np.empty((len(rows), 0), dtype=int), 2)
+
+    def _problem(self, contrast: int, rows: np.ndarray, answer: np.ndarray, n_options: int) -> Problem:
+        treatment, arm = self.plan.treatment(contrast), self.arm(contrast)
+        seed = derived_seed(self.plan.seed, self.name, self.plan.lattice.contrast_labels[contrast])
+        share = self.item_share(contrast, arm)
         return Problem(
             outcomes=(answer[:, :, None] == np.arange(n_options)).astype(float),
             answered=answer >= 0,
-            arm=self.arm(fit.contrast)[rows],
+            arm=arm[rows],
             cell=self._cells(self.plan.modifiers[treatment], rows),
             covariates=self._covariates(treatment)[rows],
             weight=self.survey.weight[rows],

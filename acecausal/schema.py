@@ -20,6 +20,14 @@ FIT = ("country", "attribute", "value")
 STATUS = ("ok", "not_applicable", "not_asked", "too_few", "no_overlap", "failed")
 OK, NOT_APPLICABLE, NOT_ASKED, TOO_FEW, NO_OVERLAP, FAILED = range(len(STATUS))
 
+#: What stands behind a status other than ok.
+REASONS = (
+    "none", "few_people", "few_effective", "few_psus", "one_person", "cells_apart", "arms_apart", "unbalanced",
+    "constant_answers", "impossible_number",
+)  # fmt: skip
+(NO_REASON, FEW_PEOPLE, FEW_EFFECTIVE, FEW_PSUS, ONE_PERSON, CELLS_APART, ARMS_APART, UNBALANCED, CONSTANT_ANSWERS,
+ IMPOSSIBLE_NUMBER) = range(len(REASONS))  # fmt: skip
+
 VERDICTS = ("not_run", "consistent", "inconsistent", "undecided")
 NOT_RUN, CONSISTENT, INCONSISTENT, UNDECIDED = range(len(VERDICTS))
 
@@ -47,9 +55,9 @@ class Variable:
         One sentence.
     kinds : tuple of str
         Kinds of cube that must carry it; it may not appear in others.
-    present : {'', 'shift', 'effect', 'response'}
+    present : {'', 'shift', 'effect', 'response', 'spread'}
         Where the number is there and where it is missing: where `status` is ok (shift), and the value has a score
-        (effect); where somebody answered (response); or as the meaning says ('').
+        (effect); where somebody answered (response), of two PSUs at least (spread); or as the meaning says ('').
     optional : tuple of str
         Kinds of cube in which it may be absent: diagnostics, and the errors of a model that was asked in one way only.
     """
@@ -74,8 +82,8 @@ VARIABLES: tuple[Variable, ...] = (
              "Weighted share of the option (survey), or its probability normalised over the options (model).",
              present="response"),
     Variable("response_se", (*RESPONSE, "option"), "f", "1", (0, _INF),
-             "Standard error of the share under the survey's design (survey), or of the mean over prompts (model).",
-             present="response", optional=_MODEL),
+             "Standard error of the share under the survey's design (survey), or of the mean over prompts (model); "
+             "missing where all respondents are of one PSU.", present="spread", optional=_MODEL),
     Variable("response_shrunk", (*RESPONSE, "option"), "f", "1", (0, 1),
              "Empirical-Bayes response, drawn towards what coarser personas and the other countries say.",
              _SURVEY, "response"),
@@ -86,12 +94,15 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
              "Effective sample size behind the response: Kish's; where raters stand on many rows, in independent "
              "ratings, discounted by how alike those of a rater and of an item are.", _SURVEY),
+    Variable("n_psu", RESPONSE, "i", "1", (0, _INF),
+             "Primary sampling units (or raters, or respondents, where there are none) that the respondents are of.",
+             _SURVEY, optional=_SURVEY),
     Variable("option_mass", RESPONSE, "f", "1", (0, 1),
              "Probability the model puts on the options together, before normalising.", _MODEL),
     Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),
              "Probability on tokens that the server did not list while an option was not among the listed: what a "
              "truncated list may hide from the options.", _MODEL, optional=_MODEL),
-    Variable("shift", (*EDGE, "option"), "f", "1", (-1.5, 1.5),
+    Variable("shift", (*EDGE, "option"), "f", "1", (-1, 1),
              "Change of the option's probability when the contrast is applied within the context (the persona).",
              present="shift"),
     Variable("shift_se", (*EDGE, "option"), "f", "1", (0, _INF), "Standard error of the shift.",
@@ -106,7 +117,7 @@ VARIABLES: tuple[Variable, ...] = (
              _SURVEY, "shift"),
     Variable("shift_shrunk_se", (*EDGE, "option"), "f", "1", (0, _INF),
              "Standard error of the empirical-Bayes shift.", _SURVEY, "shift"),
-    Variable("effect", EDGE, "f", "score", (-1.5, 1.5),
+    Variable("effect", EDGE, "f", "score", (-1, 1),
              "Change of the mean score, 0..1; missing for nominal values, which have no score.", present="effect"),
     Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.",
              present="effect", optional=_MODEL),
@@ -123,9 +134,23 @@ VARIABLES: tuple[Variable, ...] = (
              "Arm size: respondents of the context at the baseline level who answered, all attributes known.", _SURVEY),
     Variable("n_treated", EDGE, "i", "1", (0, _INF),
              "Arm size at the contrast's other level.", _SURVEY),
+    Variable("n_psu_baseline", EDGE, "i", "1", (0, _INF),
+             "Primary sampling units (or raters, or respondents, where there are none) in the arm at the baseline "
+             "level.", _SURVEY, optional=_SURVEY),
+    Variable("n_psu_treated", EDGE, "i", "1", (0, _INF), "The same in the arm at the contrast's other level.",
+             _SURVEY, optional=_SURVEY),
     Variable("overlap", EDGE, "f", "1", (0, 1),
-             "Weighted share of the context's respondents whose propensity lies in [0.05, 0.95]; "
-             "missing where nobody was asked or the edge does not exist.", _SURVEY),
+             "Weighted share of the context's respondents whose propensity (logistic, whatever the estimator) lies in "
+             "[0.05, 0.95]; missing where nobody was asked or the edge does not exist.", _SURVEY),
+    Variable("n_eff_after", ("country", "attribute", "persona"), "f", "1", (0, _INF),
+             "Effective size of the smaller arm of the context after weighting by the inverse propensity.",
+             _SURVEY, optional=_SURVEY),
+    Variable("smd_largest", ("country", "attribute", "persona"), "f", "1", (0, _INF),
+             "Largest standardised mean difference that this weighting leaves between the arms of the context.",
+             _SURVEY, optional=_SURVEY),
+    Variable("regression_effect", FIT, "f", "score", (-_INF, _INF),
+             "The effect in the context all once more, by weighted least squares on the same cells and controls, "
+             "without cross-fitting: a cross-check.", _SURVEY, optional=_SURVEY),
     Variable("moderation_f", (*FIT, "modifier"), "f", "1", (0, _INF),
              "F statistic of the effect being the same at all levels of the modifier that could be estimated; missing "
              "where fewer than two could.", _SURVEY, optional=_SURVEY),
@@ -155,6 +180,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("smd_after", ("country", "attribute", "covariate"), "f", "1", (-_INF, _INF),
              "The same after weighting by the inverse propensity.", _SURVEY, optional=_SURVEY),
     Variable("status", EDGE, "i", "1", (0, len(STATUS) - 1), "Why there is no estimate, or ok."),
+    Variable("reason", EDGE, "i", "1", (0, len(REASONS) - 1), "What stands behind a status other than ok.",
+             _SURVEY, optional=_SURVEY),
 )  # fmt: skip
 
 #: Labels along the dimensions that are the same in every cube that has them.
@@ -193,7 +220,7 @@ def annotate(cube: xr.Dataset) -> xr.Dataset:
     for spec in VARIABLES:
         if spec.name in cube:
             cube[spec.name].attrs = {"long_name": spec.meaning, "units": spec.units}
-    for name, words in (("status", STATUS), ("refutation_verdict", VERDICTS)):
+    for name, words in (("status", STATUS), ("reason", REASONS), ("refutation_verdict", VERDICTS)):
         if name in cube:
             cube[name].attrs |= {
                 "flag_values": np.arange(len(words), dtype=np.int8),
@@ -293,7 +320,9 @@ def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
     ok = cube["status"].values == OK
     in_scale = cube["option"].values <= cube["n_options"].values[:, None]  # (value, option)
     scored = cube["scale"].values != "nominal"
-    wanted = {"shift": ok, "effect": ok & scored[:, None], "response": cube["n"].values > 0}
+    someone = cube["n"].values > 0
+    several = someone & (cube["n_psu"].values > 1) if "n_psu" in cube else someone
+    wanted = {"shift": ok, "effect": ok & scored[:, None], "response": someone, "spread": several}
     problems = []
     for spec in expected:
         if spec.present and spec.name in cube:
@@ -304,7 +333,7 @@ def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
                 there = there[..., None]
             wrong = np.count_nonzero(~np.isnan(cube[spec.name].values) != there)
             if wrong:
-                rule = "somebody answered" if spec.present == "response" else "status is ok"
+                rule = "status is ok" if spec.present in ("shift", "effect") else "somebody answered"
                 problems.append(f"{spec.name}: {wrong} numbers missing where {rule}, or present elsewhere")
     return problems
 

@@ -15,19 +15,22 @@ def e_value(effect: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     effect : numpy.ndarray
         In units of the score.
     deviation : numpy.ndarray, same shape
-        Standard deviation of the score within the arms.
+        Standard deviation of the score given the arm and all that is held fixed.
 
     Returns
     -------
     numpy.ndarray, same shape, at least 1
-        With the risk ratio approximated as exp(0.91 |effect| / deviation): RR + sqrt(RR (RR - 1)).
+        With the risk ratio approximated as exp(0.91 |effect| / deviation): RR + sqrt(RR (RR - 1)). NaN where that is
+        beyond all numbers, as where all that is held fixed determines the answer.
 
     References
     ----------
     VanderWeele and Ding (2017), Annals of Internal Medicine 167(4), 268-274.
     """
-    ratio = np.exp(0.91 * np.abs(effect) / deviation)
-    return np.asarray(ratio + np.sqrt(ratio * (ratio - 1)))
+    with np.errstate(all="ignore"):
+        ratio = np.exp(0.91 * np.abs(effect) / deviation)
+        value = ratio + np.sqrt(ratio * (ratio - 1))
+    return np.where(np.isfinite(value), value, np.nan)
 
 
 def robustness_value(partial_f2: np.ndarray) -> np.ndarray:
@@ -41,52 +44,15 @@ def robustness_value(partial_f2: np.ndarray) -> np.ndarray:
     Returns
     -------
     numpy.ndarray, same shape, in [0, 1)
-        (sqrt(f^4 + 4 f^2) - f^2) / 2.
+        (sqrt(f^4 + 4 f^2) - f^2) / 2; NaN where f2 is not finite.
 
     References
     ----------
     Cinelli and Hazlett (2020), Making sense of sensitivity, JRSS B 82(1), 39-67.
     """
-    return np.asarray((np.sqrt(partial_f2**2 + 4 * partial_f2) - partial_f2) / 2)
-
-
-def within_arms(
-    answer: np.ndarray, answered: np.ndarray, arm: np.ndarray, indicators: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Describe what is left of answer and arm within cells.
-
-    Parameters
-    ----------
-    answer : numpy.ndarray, shape (n, V)
-        Scores; anything where not answered.
-    answered : numpy.ndarray, shape (n, V), bool
-    arm : numpy.ndarray, shape (n,)
-        0, 1, or -1 for those who do not count.
-    indicators : numpy.ndarray, shape (n, C)
-    weight : numpy.ndarray, shape (n,)
-
-    Returns
-    -------
-    deviation : numpy.ndarray, shape (V,)
-        Standard deviation of the score within cell and arm.
-    spread : numpy.ndarray, shape (V,)
-        Variance of the arm within cells, pooled.
-    """
-    total = np.zeros(answer.shape[1])
-    between = np.zeros(answer.shape[1])
-    squares = np.zeros(answer.shape[1])
-    sizes = []
-    for side in (0, 1):
-        w = weight[:, None] * (answered & (arm == side)[:, None])
-        size = indicators.T @ w
-        moment = indicators.T @ (w * answer)
-        between += np.divide(moment**2, size, out=np.zeros_like(size), where=size > 0).sum(axis=0)
-        squares += (w * answer**2).sum(axis=0)
-        total += w.sum(axis=0)
-        sizes.append(size)
-    both = sizes[0] + sizes[1]
-    spread = np.divide(sizes[0] * sizes[1], both, out=np.zeros_like(both), where=both > 0).sum(axis=0) / total
-    return np.sqrt(np.clip(squares - between, 0, None) / total), spread
+    f2 = np.where(np.isfinite(partial_f2), partial_f2, np.nan)
+    # as it stands in the paper it loses all digits, and turns negative, where f2 is large
+    return np.asarray(2 / (1 + np.sqrt(1 + 4 / np.where(f2 > 0, f2, 1.0))) * (f2 > 0) + 0 * f2)
 
 
 def strongest_observed(

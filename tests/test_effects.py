@@ -23,7 +23,8 @@ from cli.main import main
 @pytest.mark.parametrize("modifier", ["gender", "education", "age"])
 def test_moderation__independent_levels(ess_cube, modifier):
     """Closed form: levels of a modifier hold different people, so with unclustered, unstratified Britain their effects
-    are independent and F is the precision-weighted variance between them. rtol 1e-9; p from F(k - 1, df - k + 2)."""
+    are independent and T2 is the precision-weighted variance between them; F is (df - k + 2) / df / (k - 1) T2
+    (Hotelling 1931), df the respondents less one. rtol 1e-9; p from F(k - 1, df - k + 2)."""
     britain = ess_cube.sel(country="GB")
     tested = 0
     for contrast in britain.attribute.values:
@@ -38,10 +39,11 @@ def test_moderation__independent_levels(ess_cube, modifier):
             effect, weight = np.array([[float(p.effect), float(p.effect_se) ** -2] for p in parts]).T
             mean = np.average(effect, weights=weight)
             k = len(parts)
-            assert found == pytest.approx((weight * (effect - mean) ** 2).sum() / (k - 1), rel=1e-9)
-            n = int((cell.n_baseline + cell.n_treated).sel(persona="all"))
+            df = int((cell.n_baseline + cell.n_treated).sel(persona="all")) - 1  # all of them, or k is 2
+            hotelling = (df - k + 2) / df * (weight * (effect - mean) ** 2).sum() / (k - 1)
+            assert found == pytest.approx(hotelling, rel=1e-9)
             p = float(cell.moderation_p.sel(modifier=modifier))
-            assert p == pytest.approx(stats.f.sf(found, k - 1, n), abs=1e-3)
+            assert p == pytest.approx(stats.f.sf(found, k - 1, df - k + 2), abs=1e-3)
             tested += 1
     assert tested >= 8
 
@@ -148,12 +150,12 @@ def test_plan_and_choices__not_both(wvs):
 
 
 def test_intervals__degrees_of_freedom_of_the_context():
-    """By hand: with PSUs that lie within a level of education, its contexts have only their own 12. rtol 1e-9."""
-    survey = draw(World.make(values=2, seed=1), 1500, 2, clusters=12)
+    """By hand: with PSUs that lie within a level of education, its contexts have only their own 40. rtol 1e-9."""
+    survey = draw(World.make(values=2, seed=1), 3000, 2, clusters=40)
     education = survey.attributes["education"].astype(int)
     survey = dataclasses.replace(survey, psu=survey.psu + 100 * education)
     cube = estimate(survey).isel(country=0, value=0).sel(attribute="gender:level1")
-    for persona, psus in (("all", 24), ("education=level1", 12)):
+    for persona, psus in (("all", 80), ("education=level1", 40)):
         cell = cube.sel(persona=persona)
         half = float(cell.effect_interval.sel(bound="upper") - cell.effect)
         critical = stats.t.isf(0.025, psus - 1)

@@ -81,24 +81,21 @@ def test_linear_dml__econml_called_directly_per_outcome(missing, covariates):
     for v in range(3):
         for k in range(3):
             x = {} if covariates else {"W": None}
-            model, rows = econml_fit(p, v, k, **x)
+            model, _ = econml_fit(p, v, k, **x)
             expected = model.const_marginal_effect(np.eye(6)).ravel()
             ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, v])[v, k] for c in range(6)]
             np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
-            np.testing.assert_allclose(
-                scores.propensity[rows, v], p.arm[rows] - np.ravel(model.residuals_[1]), rtol=0, atol=1e-8
-            )
     assert np.abs(expected).max() > 0.05
 
 
 @pytest.mark.parametrize("cells", [31, 32, 48, 127, 128, 300])
 def test_linear_dml__as_many_cells_as_there_are(cells):
     """Oracle: as above. atol 1e-8. Numbers of folds and cells must not wrap around in a narrow type (127, 255, ...)."""
-    p = problem(n=60 * cells, cells=cells, values=1, options=2, covariates=1)
+    p = problem(n=max(1500, 30 * cells), cells=cells, values=1, options=2, covariates=1)
     scores = linear_dml(p)
     fitted = np.flatnonzero(p.folds[0][:, 0] >= 0)
     there = np.unique(p.cell[fitted])
-    assert len(there) > 0.9 * cells
+    assert len(there) > 0.6 * cells
     model, _ = econml_fit(p, 0, 1, X=p.indicators[fitted][:, there], inference=None)
     expected = model.const_marginal_effect(np.eye(len(there))).ravel()
     ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, 0])[0, 1] for c in there]
@@ -118,23 +115,29 @@ def test_linear_dml__more_rows_in_a_cell_than_a_short_integer_counts():
 
 
 def test_linear_dml__standard_errors_of_econml():
-    """Oracle: econml's HC1 standard error of each cell's effect, of all outcomes, with weights. rtol 1e-6.
+    """Oracle: HC3 by hand from the residuals of econml's fit, of each cell's effect, with weights. rtol 1e-6.
 
-    In a single cell the score's deviation is the same sandwich; only the small-sample factors differ: ours n/(n-1) of
-    the design over the cell's rows, HC1's n/(n - cells) over all.
+    econml's own standard error is HC1: within 5 % in cells of 100 to 300 treated, and further off in small ones.
     """
     p = problem(covariates=2)
     scores = linear_dml(p)
     for k in range(3):
         model, rows = econml_fit(p, 1, k)
         theirs = model.const_marginal_effect_inference(np.eye(6)).stderr.ravel()
+        effects = model.const_marginal_effect(np.eye(6)).ravel()
+        y, t = (np.ravel(part) for part in model.residuals_[:2])
         for c in range(6):
             here = np.flatnonzero((p.cell == c) & scores.inside[:, 1])
             w = p.weight[here] / p.weight[here].sum()
             score = scores.means[0].numbers[here, 1, k]
             influence = w * (score - w @ score)
-            ours = np.sqrt((influence**2).sum() * len(rows) / (len(rows) - 6))
-            assert ours == pytest.approx(theirs[c], rel=1e-6)
+            of_cell = p.cell[rows] == c
+            square = p.weight[rows][of_cell] * t[of_cell] ** 2
+            left = p.weight[rows][of_cell] * t[of_cell] * (y[of_cell] - t[of_cell] * effects[c])
+            hc3 = left / (1 - square / square.sum()) / square.sum()
+            hc3 -= w * hc3.sum()
+            assert np.sqrt((influence**2).sum()) == pytest.approx(np.sqrt((hc3**2).sum()), rel=1e-6)
+            assert np.sqrt((influence**2).sum()) == pytest.approx(theirs[c], rel=0.05)
     # and the design's own variance is that sandwich with n / (n - 1)
     design = Design.of(np.zeros(len(here), dtype=int), np.arange(len(here)))
     n = len(here)
@@ -216,9 +219,6 @@ def test_every_estimator__contract(name):
     assert scores.inside[others].any()
     for mean in scores.means:
         assert np.isfinite(mean.numbers[mean.rows]).all()
-    inside = scores.propensity[scores.inside]
-    assert np.isfinite(inside).all()
-    assert abs(inside.mean() - p.arm[p.arm >= 0].mean()) < 0.05
 
 
 @pytest.mark.parametrize("name", ["linear-dml", "forest-dml", "dr"])
@@ -257,7 +257,6 @@ def test_saturated__close_to_difference_of_cell_means():
     for c in range(6):
         plain = [p.outcomes[(p.cell == c) & (p.arm == side), 0].mean(axis=0) for side in (0, 1)]
         np.testing.assert_allclose(average(scores, p.weight, p.cell == c)[0], plain[1] - plain[0], atol=0.005)
-        assert scores.propensity[p.cell == c, 0].mean() == pytest.approx(p.arm[p.cell == c].mean(), abs=0.005)
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0, 0.6), st.integers(0, 3), st.floats(0, 0.3))
@@ -297,7 +296,7 @@ def test_row_order__does_not_matter(seed):
 
 
 def test_weights__constant_is_none_and_doubled_rows_at_half_weight_are_the_same():
-    """Property, of points and propensities: atol 1e-10. Copies of a respondent share their fold."""
+    """Property, of points: atol 1e-10. Copies of a respondent share their fold, and count twice in the errors."""
     p = problem(n=600)
     scaled = linear_dml(dataclasses.replace(p, weight=np.full(600, 7.5)))
     plain = linear_dml(dataclasses.replace(p, weight=np.ones(600)))
@@ -305,7 +304,11 @@ def test_weights__constant_is_none_and_doubled_rows_at_half_weight_are_the_same(
     double = shuffled(p, np.repeat(np.arange(600), 2))
     twice = linear_dml(dataclasses.replace(double, weight=double.weight / 2))
     once = linear_dml(p)
-    np.testing.assert_allclose(twice.means[0].numbers[::2], once.means[0].numbers, atol=1e-10)
+    for c in range(6):
+        points = [average(s, w, np.flatnonzero(cell == c)) for s, w, cell in (
+            (twice, double.weight / 2, double.cell), (once, p.weight, p.cell)
+        )]  # fmt: skip
+        np.testing.assert_allclose(*points, atol=1e-10)
     assert np.abs(once.means[0].numbers - plain.means[0].numbers).max() > 0.01
 
 
@@ -325,7 +328,6 @@ def test_cells_without_an_arm__left_out():
     arm[np.flatnonzero(p.cell == 1)[: MIN_CELL_ARM - 1]] = 1
     scores = linear_dml(dataclasses.replace(p, arm=arm))
     np.testing.assert_array_equal(scores.inside[:, 0], p.cell == 0)
-    np.testing.assert_array_equal(np.isnan(scores.propensity[:, 0]), p.cell == 1)
     nothing = linear_dml(dataclasses.replace(p, arm=np.zeros(220, dtype=int), key=rng.permutation(220).astype("u8")))
     assert not nothing.inside.any()
 
@@ -342,13 +344,15 @@ def test_other_levels__count_in_the_population_averaged_over():
     expected = np.average(effects[p.cell[everybody]], weights=p.weight[everybody])
     ours = average(linear_dml(p), p.weight, np.arange(3000))[1, 2]
     assert ours == pytest.approx(expected, abs=1e-8)
-    # scores by hand from EconML's residuals: the cell's whole weight, those at the third level included
+    # scores by hand from EconML's residuals: the cell's whole weight, those at the third level included; HC3
     y, t = (np.ravel(part) for part in model.residuals_[:2])
     w, score = p.weight, linear_dml(p).means[0].numbers[:, 1, 2]
     for c in range(6):
         of_cell = p.cell[rows] == c
-        lever = w[everybody & (p.cell == c)].sum() / (w[rows][of_cell] * t[of_cell] ** 2).sum()
-        by_hand = effects[c] + lever * t[of_cell] * (y[of_cell] - t[of_cell] * effects[c])
+        square = w[rows][of_cell] * t[of_cell] ** 2
+        lever = w[everybody & (p.cell == c)].sum() / square.sum() / (1 - square / square.sum())
+        errors = lever * t[of_cell] * (y[of_cell] - t[of_cell] * effects[c])
+        by_hand = effects[c] + errors - (w[rows][of_cell] @ errors) / w[everybody & (p.cell == c)].sum()
         np.testing.assert_allclose(score[rows[of_cell]], by_hand, atol=1e-8)
 
 

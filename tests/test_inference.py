@@ -155,7 +155,7 @@ def test_simultaneous_critical__option_that_nobody_chose_does_not_count():
 
 
 def test_wald__statsmodels():
-    """Oracle: statsmodels' F test that three group means are equal, with its degrees of freedom. rtol 1e-9."""
+    """Oracle: statsmodels' F test that three group means are equal, times Hotelling's factor. rtol 1e-9."""
     import statsmodels.api as sm
 
     rng = np.random.default_rng(3)
@@ -164,6 +164,21 @@ def test_wald__statsmodels():
     fit = sm.OLS(y, np.eye(3)[group]).fit()
     expected = fit.f_test(np.array([[-1, 1, 0], [-1, 0, 1]]))
     statistic, p = wald(fit.params[None], fit.cov_params()[None], np.array([fit.df_resid + 1]))  # df - k + 2 = its 87
-    assert statistic[0] == pytest.approx(float(expected.fvalue), rel=1e-9)
-    assert p[0] == pytest.approx(float(expected.pvalue), rel=1e-9)
+    assert statistic[0] == pytest.approx(float(expected.fvalue) * 87 / 88, rel=1e-9)
+    assert p[0] == pytest.approx(stats.f.sf(statistic[0], 2, 87), rel=1e-9)
+    few, none = wald(np.array([[0.1, 0.4, 0.3, 0.2]]), np.eye(4)[None], np.array([2]))  # 3 differences, 2 degrees
+    assert np.isnan([few[0], none[0]]).all()
     assert np.isnan(wald(np.array([[1.0, 1.0]]), np.zeros((1, 2, 2)), np.array([10]))[0][0])
+
+
+def test_wald__a_true_null_with_few_psus_is_rejected_as_often_as_said():
+    """Monte Carlo: 2,000 draws from Wishart and normal with 7 and 15 degrees of freedom; .05 within 3 standard errors.
+
+    Without Hotelling's factor it would be .09 (4 levels, 7 degrees) and .17 (8 levels, 15 degrees).
+    """
+    rng = np.random.default_rng(0)
+    for k, df in ((4, 7), (8, 15)):
+        draws = 2000
+        covariance = stats.wishart(df, np.eye(k)).rvs(draws, random_state=rng) / df
+        _, p = wald(rng.normal(size=(draws, k)), covariance, np.full(draws, df))
+        assert (p < 0.05).mean() == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / draws))

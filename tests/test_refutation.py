@@ -46,19 +46,19 @@ def leaky(p: Problem) -> Scores:
     """An estimator that finds 0.2 in everything."""
     sound = linear_dml(p)
     numbers = sound.means[0].numbers + 0.2 * np.array([-1, 0, 1])
-    return Scores.of(numbers, sound.inside, sound.propensity)
+    return Scores.of(numbers, sound.inside)
 
 
 def greedy(p: Problem) -> Scores:
     """An estimator whose effect grows with the number of covariates."""
     sound = linear_dml(p)
-    return Scores.of(sound.means[0].numbers * (1 + p.covariates.shape[1]), sound.inside, sound.propensity)
+    return Scores.of(sound.means[0].numbers * (1 + p.covariates.shape[1]), sound.inside)
 
 
 def growing(p: Problem) -> Scores:
     """An estimator that grows with the number of respondents."""
     sound = linear_dml(p)
-    return Scores.of(sound.means[0].numbers * (p.answered.mean() / 0.9) ** 8, sound.inside, sound.propensity)
+    return Scores.of(sound.means[0].numbers * (p.answered.mean() / 0.9) ** 8, sound.inside)
 
 
 @pytest.mark.parametrize(("estimator", "refuter"), [(leaky, 0), (greedy, 1), (growing, 2)])

@@ -7,6 +7,8 @@ import pytest
 import statsmodels.api as sm
 
 from acecausal import schema, sensitivity
+from acecausal.problem import Problem
+from acecausal.regression import regress
 
 
 def test_e_value__published_example():
@@ -26,35 +28,72 @@ def test_robustness_value__darfur():
     assert value**2 / (1 - value) == pytest.approx(0.05, abs=1e-12)
 
 
-def test_partial_r2__regression():
-    """Oracle: statsmodels. With cells and arms saturated, f2 = R2 / (1 - R2) of the arm given the cells. rtol 1e-9.
+def test_partial_f2__statsmodels():
+    """Oracle: sensemakr's f2 = t2 / df of the arm in statsmodels' regression on all that is held fixed. rtol 1e-9.
 
-    The effect is the variance-weighted one of the regression, the same in every cell.
+    A covariate moves the arm, so that conditioning on the cells alone would give a third more.
     """
     rng = np.random.default_rng(0)
-    n = 600
-    cell = rng.integers(0, 3, n)
-    arm = (rng.random(n) < 0.3 + 0.2 * cell).astype(int)
-    answer = 0.4 * arm + 0.3 * cell + rng.normal(size=n)
+    n = 900
+    covariate = rng.normal(size=(n, 2))
+    arm = (rng.random(n) < 1 / (1 + np.exp(-1.5 * covariate[:, 0]))).astype(int)
+    answer = np.clip(0.3 * arm + 0.2 * covariate[:, 0] + rng.normal(size=n), -2, 2) / 4 + 0.5
     weight = rng.uniform(0.5, 2, n)
-    indicators = np.eye(3)[cell]
-    # the residual of the additive regression has the effect taken out in every cell alike
-    full = sm.WLS(answer, np.column_stack([indicators, arm]), weights=weight).fit()
-    less = sm.WLS(answer, indicators, weights=weight).fit()
-    even = answer - full.resid + _within(full.resid, cell, arm, weight)
-    full, less = (sm.WLS(even, x, weights=weight).fit() for x in (np.column_stack([indicators, arm]), indicators))
-    r2 = 1 - full.ssr / less.ssr
-    deviation, spread = sensitivity.within_arms(even[:, None], np.ones((n, 1), dtype=bool), arm, indicators, weight)
-    assert (full.params[-1] / deviation[0]) ** 2 * spread[0] == pytest.approx(r2 / (1 - r2), rel=1e-9)
+
+    def f2(covariates):
+        problem = Problem(
+            outcomes=np.zeros((n, 1, 2)),
+            answered=np.ones((n, 1), dtype=bool),
+            arm=arm,
+            cell=np.zeros(n, dtype=int),
+            covariates=covariates,
+            weight=weight,
+            key=np.arange(n).astype(np.uint64),
+            seed=0,
+        )
+        left = regress(problem, answer[:, None], problem.answered)
+        return left.effect[0], (left.effect[0] / left.deviation[0]) ** 2 * left.spread[0]
+
+    fit = sm.WLS(answer, sm.add_constant(np.column_stack([arm, covariate])), weights=weight).fit()
+    effect, found = f2(covariate)
+    assert effect == pytest.approx(fit.params[1], rel=1e-9)
+    assert found == pytest.approx(fit.tvalues[1] ** 2 / fit.df_resid, rel=1e-9)
+    value = sensitivity.robustness_value(np.array([found, f2(covariate[:, :0])[1]]))
+    assert value[1] > 1.3 * value[0]
 
 
-def _within(numbers, cell, arm, weight):
-    out = numbers.copy()
-    for c in range(3):
-        for side in (0, 1):
-            here = (cell == c) & (arm == side)
-            out[here] -= np.average(numbers[here], weights=weight[here])
-    return out
+def test_regression__effects_of_cells_by_statsmodels():
+    """Oracle: statsmodels' regression with an effect of its own in every cell, averaged over the people. rtol 1e-8.
+
+    People at a third level count in the population, cells without both arms in nothing.
+    """
+    rng = np.random.default_rng(1)
+    n = 800
+    cell, covariate = rng.integers(0, 4, n), rng.normal(size=n)
+    arm = np.where(cell == 3, 0, rng.integers(-1, 2, n))
+    answer = 0.2 * arm * cell + 0.1 * covariate + rng.normal(size=n)
+    weight, everybody = rng.uniform(0.5, 2, n), np.ones((n, 1), dtype=bool)
+    problem = Problem(
+        np.zeros((n, 1, 2)), everybody, arm, cell, covariate[:, None], weight, np.arange(n).astype(np.uint64), 0
+    )
+    left = regress(problem, answer[:, None], everybody & (cell < 3)[:, None])
+    rows = (arm >= 0) & (cell < 3)
+    dummies = np.eye(4)[cell][:, :3]
+    x = np.column_stack([dummies, dummies * arm[:, None], covariate])
+    fit = sm.WLS(answer[rows], x[rows], weights=weight[rows]).fit()
+    share = np.bincount(cell, weight)[:3]
+    assert left.effect[0] == pytest.approx(fit.params[3:6] @ share / share.sum(), rel=1e-8)
+    assert left.deviation[0] == pytest.approx(np.sqrt(np.average(fit.resid**2, weights=weight[rows])), rel=1e-8)
+
+
+def test_no_infinite_number__where_all_is_determined():
+    """What all that is held fixed determines has no E-value; a huge ratio is none either."""
+    with np.errstate(all="raise"):
+        found = sensitivity.e_value(np.array([0.3, 0.0, 0.9]), np.array([0.0, 0.0, 1e-5]))
+    assert np.isnan(found[[0, 2]]).all()
+    assert np.isnan(sensitivity.robustness_value(np.array([np.inf, np.nan]))).all()
+    assert sensitivity.robustness_value(np.array([0.0, 1e12]))[0] == 0
+    assert 0.999 < sensitivity.robustness_value(np.array([1e12]))[0] <= 1
 
 
 def test_strongest_observed__correlations_by_hand():

@@ -178,7 +178,8 @@ def _few_psus(
     psus: np.ndarray,
 ) -> _Few:
     """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value."""
-    few = some & (psus < few_psus.MANY)
+    many = few_psus.MANY if isinstance(sample.design, Crossed) or sample.design.single else few_psus.MANY_FOR_DF
+    few = some & (psus < many)
     found = _Few(bool(few.any()), np.ones((len(here), int(some.sum()))), np.full(int(some.sum()), np.inf))
     design = sample.design
     if not found.any or isinstance(design, Crossed):
@@ -201,8 +202,10 @@ def _few_psus(
                 design.form(present),
             )
             factor = np.ones(len(here))
-            factor[both] = small.factor[number]
-            known[inside.tobytes()] = factor * np.sqrt(small.scale), small.df
+            if psus[j] < few_psus.MANY:
+                factor[both] = small.factor[number]
+                factor *= np.sqrt(small.scale)
+            known[inside.tobytes()] = factor, small.df
         place = int(some[:j].sum())
         found.factor[:, place], found.df[place] = known[inside.tobytes()]
     return found

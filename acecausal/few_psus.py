@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: With at least so many PSUs in both arms the sandwich and its degrees of freedom stay as they are.
-MANY = 30
+#: With at least so many PSUs in both arms the sandwich stays as it is, and with so many its degrees of freedom too.
+MANY, MANY_FOR_DF = 20, 50
 #: With fewer degrees of freedom no interval is honest and of any use: its spread is without bound, and Satterthwaite's
 #: approximation, good from here on (.94 to .98 in simulations), holds too often (2 of 20 PSUs: .998).
 MIN_DF = 2.0

@@ -150,12 +150,12 @@ def test_plan_and_choices__not_both(wvs):
 
 
 def test_intervals__degrees_of_freedom_of_the_context():
-    """By hand: with PSUs that lie within a level of education, its contexts have only their own 40. rtol 1e-9."""
-    survey = draw(World.make(values=2, seed=1), 3000, 2, clusters=40)
+    """By hand: with PSUs that lie within a level of education, its contexts have only their own 60. rtol 1e-9."""
+    survey = draw(World.make(values=2, seed=1), 3000, 2, clusters=60)
     education = survey.attributes["education"].astype(int)
     survey = dataclasses.replace(survey, psu=survey.psu + 100 * education)
     cube = estimate(survey).isel(country=0, value=0).sel(attribute="gender:level1")
-    for persona, psus in (("all", 80), ("education=level1", 40)):
+    for persona, psus in (("all", 120), ("education=level1", 60)):
         cell = cube.sel(persona=persona)
         half = float(cell.effect_interval.sel(bound="upper") - cell.effect)
         critical = stats.t.isf(0.025, psus - 1)

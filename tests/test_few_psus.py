@@ -13,7 +13,7 @@ from scipy import stats
 
 from acecausal import schema
 from acecausal.estimation import estimate
-from acecausal.few_psus import MANY, MIN_DF, small_sample
+from acecausal.few_psus import MANY_FOR_DF, MIN_DF, small_sample
 from acecausal.inference import Design
 from acecausal.simulate import World, draw
 
@@ -92,12 +92,12 @@ def test_cube__two_psus_of_twenty_have_no_interval_worth_the_name():
 
 
 def test_cube__many_psus_stay_as_they_were():
-    """Property: from MANY PSUs in each arm on, intervals have the design's own degrees of freedom, and below fewer."""
-    for treated, exact in ((MANY, True), (MANY - 1, False)):
-        survey = constant_within(treated, 2 * MANY)
+    """Property: with so many PSUs in each arm intervals have the design's own degrees of freedom, and below fewer."""
+    for treated, exact in ((MANY_FOR_DF, True), (MANY_FOR_DF - 1, False)):
+        survey = constant_within(treated, 2 * MANY_FOR_DF, size=4)
         cell = estimate(survey, attributes=["gender"]).isel(country=0, value=0, persona=0, attribute=0)
         half = float(cell.effect_interval.sel(bound="upper") - cell.effect) / float(cell.effect_se)
-        assert (half == pytest.approx(stats.t.isf(0.025, 2 * MANY - 1), rel=1e-9)) == exact
+        assert (half == pytest.approx(stats.t.isf(0.025, 2 * MANY_FOR_DF - 1), rel=1e-9)) == exact
 
 
 @pytest.mark.parametrize(("treated", "psus"), [(2, 20), (2, 4), (3, 20), (10, 20), (3, 50), (4, 8)])

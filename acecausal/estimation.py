@@ -12,6 +12,7 @@ import xarray as xr
 
 from acecausal import cube as cubes
 from acecausal import schema
+from acecausal.doubts import count_reasons
 from acecausal.errors import AceError
 from acecausal.inference import false_discovery
 from acecausal.plan import FAMILY_DIMS, Plan, make_plan
@@ -71,10 +72,9 @@ def estimate(
         raise AceError(
             "no cell could be estimated",
             param="estimate",
-            got=reasons,
-            hint=f"too_few: fewer attributes or a smaller min_arm (now {plan.min_arm}); "
-            + ("no_overlap: few items that both arms rated (item: random: true, if so); " if plan.within_items else "")
-            + "failed: answers without variation, one extreme weight, or a single PSU",
+            got=f"{reasons} ({', '.join(f'{what} {n}' for what, n in count_reasons(arrays['reason']).items())})",
+            hint=f"too_few: fewer attributes or a smaller min_arm (now {plan.min_arm})"
+            + ("; no_overlap: few items that both arms rated (item: random: true, if so)" if plan.within_items else ""),
         )
     arrays["q_value"] = _adjusted(arrays["p_value"], plan.family)
     fill_shrunk(arrays, plan.values, plan.lattice)

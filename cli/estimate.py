@@ -103,6 +103,7 @@ def estimate(
     from acecausal import schema
     from acecausal.codebook import load_codebook
     from acecausal.cube import check_output, write_cube
+    from acecausal.doubts import doubts, reasons
     from acecausal.errors import AceError
     from acecausal.estimation import estimate as run
     from acecausal.estimation import unanswered
@@ -137,6 +138,10 @@ def estimate(
     counts = cube["status"].to_series().value_counts()
     found = {schema.STATUS[code]: int(count) for code, count in counts.items()}
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
+    if why := reasons(cube):
+        note("no number for " + ", ".join(f"{what} {count}" for what, count in why.items()))
+    for doubt in doubts(cube):
+        note(f"doubt: {doubt}")
     for title, counted in (("set aside", survey.lost), ("note", survey.noted)):
         if counted:
             note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))

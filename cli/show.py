@@ -44,15 +44,20 @@ def show(
     """
     from acecausal import accessor as _ace  # noqa: F401  registers cube.ace
     from acecausal.cube import open_cube
+    from acecausal.doubts import doubts, reasons
     from acecausal.errors import AceError
 
     found = open_cube(cube)
     part = select(found, countries=countries, attributes=attributes, values=values, contexts=[context])
     table = part.ace.table("option" if options else "effect").dropna(subset=["estimate"])
     if table.empty:
-        raise AceError("nothing estimated there", param=str(cube), hint="the variable status says why")
+        why = ", ".join(f"{what} {count}" for what, count in reasons(part).items())
+        raise AceError("nothing estimated there", param=str(cube), hint=why or "the variable status says why")
     kind = "shifts in probability" if options else "effects on the score, 0..1"
     print_table(f"{cube}, context {context}: {kind}", *_shown(table[:limit]))
+    if context == "all":
+        for doubt in doubts(part):
+            note(f"doubt: {doubt}")
     if len(table) > limit:
         note(f"{len(table) - limit} rows more: choose with --country, --attribute, --value, or --limit {len(table)}")
 

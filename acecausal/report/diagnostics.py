@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from acecausal import schema
+from acecausal.doubts import doubts
 from acecausal.report import drawing as d
 from acecausal.report import parts, tables, words
 
@@ -177,6 +178,11 @@ def overlap(cube: xr.Dataset) -> tables.Table | None:
     }
     frame = pd.DataFrame(columns).rename(columns={"attribute": "contrast"})
     frame = frame.assign(**{"lowest share": lowest[at], "mean share": mean[at]})
+    for name, title in (("n", "people in the smaller arm"), ("n_psu", "its sampling units")):
+        if f"{name}_baseline" in cube:
+            arms = [cube[f"{name}_{arm}"].sel(persona="all").values for arm in ("baseline", "treated")]
+            smaller = np.where(there, np.minimum(*arms), np.iinfo(np.int64).max)
+            frame[title] = smaller.min(axis=part.dims.index("value"))[at]
     return tables.of(frame.sort_values("lowest share", kind="stable"), "overlap.csv") if len(frame) else None
 
 
@@ -191,6 +197,10 @@ def section(cube: xr.Dataset) -> parts.Section | None:
     )
     if not figures and not listed:
         return None
+    against = doubts(cube)
+    if against:
+        table = tables.of(pd.DataFrame({"what the checks say against a contrast": against}), "doubts.csv")
+        listed.insert(0, ("What speaks against these numbers", table))
     graph = "Effects are causal only under the graph in the methods below. These checks cannot prove it."
     intro = words.causal(cube, graph)
     return parts.Section("trust", "Can these numbers be trusted?", intro, figures, listed)

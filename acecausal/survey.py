@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key
+from acecausal.copies import COPIES, copies_hint, count_copies
 from acecausal.errors import DataError
 from acecausal.inference import count_distinct
 from acecausal.raters import check_raters
@@ -217,8 +219,9 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
             f"{source}, column {codebook.rater.column} (rater)",
         )
     survey.noted.update(_noted(survey))
-    if codebook.id is None and codebook.rater is None:
-        _count(survey.noted, "rows equal to an earlier one in every column read", pd.Series(content).duplicated())
+    copies = count_copies(table) if codebook.id is None and codebook.rater is None else 0
+    if copies:
+        survey.noted[COPIES] = copies
     return survey
 
 
@@ -283,7 +286,7 @@ def _keys(codes: Iterable[object], where: str) -> list[str]:
     return [code_key(code) for code in codes]
 
 
-def _numbers(column: pd.Series, missing: Missing, where: str) -> np.ndarray:
+def _numbers(column: pd.Series, missing: Missing, where: str, *, design: bool = False) -> np.ndarray:
     numbers, uniques = pd.factorize(column)
     lookup = np.full(len(uniques) + 1, np.nan)
     strange = []
@@ -298,9 +301,18 @@ def _numbers(column: pd.Series, missing: Missing, where: str) -> np.ndarray:
             strange.append(key)
     if strange:
         raise DataError(
-            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint="list them under missing"
+            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint=numbers_hint(strange, design=design)
         )
     return lookup[numbers]
+
+
+def numbers_hint(strange: Iterable[str], *, design: bool = False) -> str:
+    """Say what to do about texts among numbers; in a column of the design nothing can be missing."""
+    if design:
+        return "write numbers there, with a decimal point"
+    if any(re.search(r"\d", text) for text in strange):  # as "90+": people, whom `missing` would lose
+        return "write numbers there, as 90 for '90+'; list under missing only what says nothing"
+    return "list them under missing if they say nothing; otherwise write numbers there"
 
 
 def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Missing, where: str) -> np.ndarray:
@@ -315,7 +327,7 @@ def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Mis
             param=where,
             expected=" ".join(f"{low:g}-{high:g}" for low, high in ranges),
             got=", ".join(f"{x:g}" for x in np.unique(numbers[outside])[:8]) + f" ({int(outside.sum())} rows)",
-            hint="widen a range, or list the codes under missing",
+            hint="widen a range; list under missing only codes that say nothing",
         )
     return positions
 
@@ -332,7 +344,7 @@ def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source
     where = f"{source}, column {codebook.weight.column} (weight)"
     absent = np.isin(country, _country_positions(codebook, codebook.weight))
     weight = np.ones(len(table))
-    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], Missing(), where)
+    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], Missing(), where, design=True)
     bad = ~(weight > 0) | np.isinf(weight)
     if bad.any():
         raise DataError(
@@ -397,7 +409,8 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
     identity[there] = pd.util.hash_array(ids)
     if codebook.rater:
         return identity
-    twice = pd.DataFrame({"country": country[there], "id": ids}).duplicated().to_numpy()
+    keys = {"country": country[there], "id": ids}
+    twice = pd.DataFrame(keys).duplicated().to_numpy()
     if twice.any():
         names = list(codebook.countries.levels)
         examples = dict.fromkeys(f"{ids[i]} in {names[country[there][i]]}" for i in np.flatnonzero(twice)[:4])
@@ -406,7 +419,7 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
             param=where,
             expected=f"ids that are unique within a country{f' and {within}' if within else ''}",
             got=f"{int(twice.sum())} rows too many: {', '.join(examples)}" + (" ..." if twice.sum() > 4 else ""),
-            hint="remove the copies, or name the column that tells respondents apart",
+            hint=copies_hint(table.loc[there].loc[pd.DataFrame(keys).duplicated(keep=False).to_numpy()]),
         )
     return identity
 
@@ -420,7 +433,7 @@ def _fraction(
     where = f"{source}, column {codebook.fpc.column} (fpc)"
     there = ~np.isin(country, _country_positions(codebook, codebook.fpc))
     fraction = np.zeros(len(table))
-    given = _numbers(table.loc[there, codebook.fpc.column], Missing(), where)
+    given = _numbers(table.loc[there, codebook.fpc.column], Missing(), where, design=True)
     if not (given > 0).all():
         raise DataError(
             "is missing, zero or negative",

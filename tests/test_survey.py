@@ -10,6 +10,7 @@ import pyreadstat
 import pytest
 
 from acecausal.codebook import Codebook, load_codebook
+from acecausal.copies import COPIES
 from acecausal.errors import DataError
 from acecausal.survey import from_table, read_survey
 
@@ -312,12 +313,19 @@ def test_noted__nothing_where_nothing_is():
     assert from_table(data, book(stratum="h")).noted == {}
 
 
-def test_noted__equal_rows_unless_ids_tell_them_apart():
-    data = people()
-    twins = pd.concat([data, data.iloc[[0, 0, 5]]], ignore_index=True).assign(r=range(9))
-    twins = pd.concat([twins, data.iloc[[5]].assign(t=3, r=9)], ignore_index=True)
-    assert from_table(twins, book()).noted == {"rows equal to an earlier one in every column read": 3}
-    assert from_table(twins, book(id="r")).noted == {}
+def test_noted__copies_unless_ids_tell_them_apart():
+    """Oracle: planted copies of people who answered thirty questions, none of them alike by chance."""
+    rng = np.random.default_rng(0)
+    asked = [f"q{i}" for i in range(30)]
+    answers = pd.DataFrame({name: rng.integers(1, 4, 400) for name in asked})
+    data = answers.assign(c=rng.choice(["NA", "None"], 400), s=rng.integers(0, 2, 400))
+    raw = book().model_dump()
+    raw["values"] = {name: raw["values"]["trust"] | {"column": name} for name in asked}
+    many, named = (Codebook.model_validate(raw | id) for id in ({}, {"id": {"column": "r"}}))
+    twins = pd.concat([data, data.iloc[[0, 0, 5]]], ignore_index=True).assign(r=range(403))
+    assert from_table(twins, many).noted == {COPIES: 3}
+    assert from_table(twins, named).noted == {}
+    assert from_table(data, many).noted == {}
 
 
 def test_noted__psu_codes_in_two_strata_are_one_psu_in_each():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +20,16 @@ from pandas.api.types import union_categoricals
 
 from acecausal.codebook import code_key
 from acecausal.errors import DataError, unknown
+from acecausal.sav_header import weight_variable
+from acecausal.wording import number_of
 
 T = TypeVar("T")
 Load = Callable[[Path, list[str], Mapping[str, Collection[str]]], pd.DataFrame]
 
 #: Rows of a CSV file that are text in memory at once.
 CHUNK = 50_000
+#: Stata's missing codes .a to .z, as pyreadstat names them.
+_TAGS = frozenset("abcdefghijklmnopqrstuvwxyz")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +43,44 @@ class Labels:
     variables : dict of str to str
         The label of each column that has one.
     values : dict of str to dict of str to str
-        The label of each code, by column; codes are spelled as `code_key` does.
+        The label of each code, by column; codes are spelled as `code_key` does, Stata's missing ones as ``.d``.
+    missing : dict of str to tuple of (low, high)
+        What the file declares missing, by column: codes, as ranges of one, and ranges.
+    measures : dict of str to str
+        'nominal', 'ordinal' or 'scale', by column, where an SPSS file says so.
+    weight : str
+        The column that an SPSS file is weighted by, or ''.
     """
 
     columns: tuple[str, ...]
     variables: dict[str, str] = field(default_factory=dict)
     values: dict[str, dict[str, str]] = field(default_factory=dict)
+    missing: dict[str, tuple[tuple[Any, Any], ...]] = field(default_factory=dict)
+    measures: dict[str, str] = field(default_factory=dict)
+    weight: str = ""
+
+    def declared(self, column: str, keys: Iterable[str]) -> list[str]:
+        """Say which of these codes the file declares missing in a column; as `code_key` spells them."""
+
+        def within(key: str, low: Any, high: Any) -> bool:
+            number = None if isinstance(low, str) else number_of(key)
+            return _within(key if number is None else number, low, high)
+
+        parts = self.missing.get(column, ())
+        return [key for key in dict.fromkeys(keys) if any(within(key, low, high) for low, high in parts)]
+
+    def shown(self, column: str) -> str:
+        """Say what the file declares missing in a column, with labels: codes of Stata only where they have one."""
+        labels = self.values.get(column, {})
+        told = []
+        for low, high in self.missing.get(column, ()):
+            keys = self.declared(column, labels)
+            if low == high:
+                keys = [code_key(low)]
+            elif not isinstance(low, str):
+                told.append(f"{code_key(low)} to {code_key(high)}")
+            told += [f"{key} {labels[key]!r}" if key in labels else key for key in keys]
+        return ", ".join(dict.fromkeys(told))
 
 
 def read_labels(path: str | Path) -> Labels:
@@ -63,11 +99,27 @@ def read_labels(path: str | Path) -> Labels:
         return Labels(tuple(_guarded(path, lambda: header(path))))
     found = _guarded(path, lambda: _metadata(path))
     variables = {name: label.strip() for name, label in found.column_names_to_labels.items() if label}
+    stata = path.suffix.lower() == ".dta"
+
+    def key(code: object) -> str:
+        return f".{code}" if stata and code in _TAGS else code_key(code)
+
     values = {
-        name: {code_key(code): str(label).strip() for code, label in labels.items()}
+        name: {key(code): str(label).strip() for code, label in labels.items()}
         for name, labels in found.variable_value_labels.items()
     }
-    return Labels(tuple(found.column_names), variables, values)
+    ranges: dict[str, list[Any]] = found.missing_ranges  # of {lo, hi}
+    missing = {name: tuple((part["lo"], part["hi"]) for part in parts) for name, parts in ranges.items()}
+    if stata:
+        missing = {name: ((".a", ".z"),) for name, kind in found.readstat_variable_types.items() if kind != "string"}
+    measures = {name: measure for name, measure in found.variable_measure.items() if measure != "unknown"}
+    weight = _named(weight_variable(path), found.column_names) if not stata else ""
+    return Labels(tuple(found.column_names), variables, values, missing, measures, weight)
+
+
+def _named(name: str, columns: Sequence[str]) -> str:
+    """Find a column whatever its case; names of eight letters are in capitals in old files."""
+    return next((column for column in columns if name and column.lower() == name.lower()), "")
 
 
 def read_table(
@@ -256,7 +308,7 @@ def _metadata(path: Path) -> Any:
     import pyreadstat
 
     read = pyreadstat.read_sav if path.suffix.lower() == ".sav" else pyreadstat.read_dta
-    return read(path, metadataonly=True)[1]
+    return read(path, metadataonly=True, user_missing=True)[1]
 
 
 def _labelled_header(path: Path) -> list[str]:

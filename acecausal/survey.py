@@ -219,7 +219,8 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
             f"{source}, column {codebook.rater.column} (rater)",
         )
     survey.noted.update(_noted(survey))
-    copies = count_copies(table) if codebook.id is None and codebook.rater is None else 0
+    equal = codebook.id is None and codebook.rater is None and pd.Series(content).duplicated().any()
+    copies = count_copies(table) if equal else 0
     if copies:
         survey.noted[COPIES] = copies
     return survey

@@ -219,10 +219,8 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
             f"{source}, column {codebook.rater.column} (rater)",
         )
     survey.noted.update(_noted(survey))
-    equal = codebook.id is None and codebook.rater is None and pd.Series(content).duplicated().any()
-    copies = count_copies(table) if equal else 0
-    if copies:
-        survey.noted[COPIES] = copies
+    if codebook.id is None and codebook.rater is None and pd.Series(content).duplicated().any():
+        survey.noted.update({COPIES: copies} if (copies := count_copies(table)) else {})
     return survey
 
 

@@ -184,7 +184,7 @@ def _country(columns: list[_Column]) -> _Column | None:
 def _coding(column: _Column) -> Coding | None:
     """Name the ISO 3166 coding that knows nine tenths of the column's codes, if one does."""
     for coding in CODINGS:
-        known = {code_key(spec["codes"][0]) for spec in iso_countries(coding).values()}
+        known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
         if column.counts and sum(key in known for key in column.counts) >= 0.9 * len(column.counts):
             return coding
     return None
@@ -219,7 +219,7 @@ def _country_lines(column: _Column | None) -> list[str]:
     coding = _coding(column)
     lines = ["countries:", f"  column: {_quoted(column.name)}  # guess: {_said(column)}"]
     if coding:
-        known = {code_key(spec["codes"][0]) for spec in iso_countries(coding).values()}
+        known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
         strange = [key for key in column.counts if key not in known]
         lines.append(f"  coding: {coding}  # guess: the codes are those of ISO 3166")
     else:

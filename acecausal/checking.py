@@ -20,11 +20,13 @@ from acecausal.codebook import (
     ValueSpec,
     code_key,
     load_codebook,
+    number,
     shipped_codebooks,
 )
+from acecausal.countries import customary
 from acecausal.errors import DataError
 from acecausal.readers import Labels, read_labels, read_table
-from acecausal.survey import EMPTY, belonging
+from acecausal.survey import EMPTY, TWICE, belonging, no_number
 
 #: Labels of codes that say nothing.
 SAYS_NOTHING = re.compile(
@@ -75,7 +77,9 @@ class _Column:
         return ", ".join(told) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> list[Finding]:
+def check(
+    sources: str | Path | Sequence[str | Path], codebook: Codebook, *, encoding: str | None = None
+) -> list[Finding]:
     """Compare files with a codebook, reading only the columns that it names.
 
     Parameters
@@ -83,6 +87,8 @@ def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> lis
     sources : path, or sequence of them
         As for `acecausal.survey.read_survey`; looked at one by one.
     codebook : Codebook
+    encoding : str, optional
+        As for `acecausal.readers.read_table`.
 
     Returns
     -------
@@ -95,12 +101,12 @@ def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> lis
         If a file cannot be read at all.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    found = [finding for path in paths for finding in _check_file(path, codebook)]
+    found = [finding for path in paths for finding in _check_file(path, codebook, encoding)]
     return sorted(found, key=lambda finding: finding.severity != "error")
 
 
-def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
-    labels = read_labels(path)
+def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Iterator[Finding]:
+    labels = read_labels(path, encoding=encoding)
     names = {name.lower() for name in labels.columns}
     parts = _parts(book)
     yield from _absent(names, parts, book)
@@ -108,7 +114,7 @@ def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
     if not present:
         return
     try:
-        table = read_table(path, present, listed=book.listed)
+        table = read_table(path, present, listed=book.listed, encoding=encoding)
     except DataError as error:
         if "twice" not in error.message:
             raise
@@ -220,7 +226,7 @@ def _country(column: _Column, book: Codebook) -> Iterator[Finding]:
         yield Finding(
             "error", book.countries.column, "country", "country codes that the codebook does not know",
             f"{len(known)} codes, as {', '.join(sorted(known)[:6])}", column.shown(strange),
-            "add them under countries.levels, or list them under missing",
+            customary(strange) or "add them under countries.levels, or list them under missing",
         )  # fmt: skip
 
 
@@ -298,15 +304,13 @@ def _numeric(
     for key in column.counts:
         if key in missing:
             continue
-        try:
-            number = float(key)
-        except ValueError:
+        found = number(key)
+        if found is None:
             words.append(key)
-            continue
-        if ranges and not any(low <= number <= high for low, high in ranges):
+        elif ranges and not any(low <= found <= high for low, high in ranges):
             outside.append(key)
     if words:
-        yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), "list them under missing")
+        yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), no_number(words))
     if outside:
         yield Finding(
             "error", name, about, "numbers outside every level's range",
@@ -332,11 +336,12 @@ def _alike(one: set[str], other: set[str]) -> float:
 def _weights(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
     assert book.weight is not None
     weight = pd.to_numeric(table[book.weight.column], errors="coerce").to_numpy(dtype=float)
-    bad = int((~(weight > 0) | np.isinf(weight)).sum())
+    bad = int((~(weight >= 0) | np.isinf(weight)).sum())
     if bad and not book.weight.absent_in:
         yield Finding(
-            "error", book.weight.column, "weight", "weights that are missing, zero, negative or infinite",
-            "positive numbers", f"{bad} of {len(weight)} rows", "drop those rows, or fill in weight.absent_in",
+            "error", book.weight.column, "weight", "weights that are missing, negative or infinite",
+            "positive numbers, or 0 for who is outside the sample", f"{bad} of {len(weight)} rows",
+            "mend them, or fill in weight.absent_in",
         )  # fmt: skip
 
 
@@ -351,5 +356,5 @@ def _doubled(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
         yield Finding(
             "error" if book.id else "warning", book.id.column if book.id else "", "id" if book.id else "the file",
             "respondents stand twice" if book.id else "rows equal to an earlier one in every column read",
-            got=f"{twice} rows too many", hint="remove the copies" if book.id else "copies, if the columns are many",
+            got=f"{twice} rows too many", hint=TWICE if book.id else "copies, if the columns are many",
         )  # fmt: skip

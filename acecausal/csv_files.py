@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -130,7 +131,10 @@ def _skip_blank(row: object) -> str:
 
 @contextmanager
 def _opened(path: Path, encoding: str | None) -> Iterator[TextIO]:
-    with path.open(encoding=encoding or "utf-8-sig", newline="") as stream:
+    if encoding is None:
+        with path.open("rb") as begin:
+            encoding = "utf-16" if begin.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8"
+    with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as stream:
         yield stream
 
 

@@ -76,13 +76,15 @@ class _Column:
         return all(_number(key) is not None for key in self.codes)
 
 
-def draft(source: str | Path) -> str:
+def draft(source: str | Path, *, encoding: str | None = None) -> str:
     """Draft a codebook, as YAML with a comment at every guess.
 
     Parameters
     ----------
     source : path
         A .sav or .dta file with labels; or another that `read_table` reads, whose codes have to speak for themselves.
+    encoding : str, optional
+        As for `read_table`.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def draft(source: str | Path) -> str:
     DataError
         If the file cannot be read, or nothing in it looks like an attribute, or like a question.
     """
-    columns = _columns(source)
+    columns = _columns(source, encoding)
     country = _country(columns)
     for role, pattern in DESIGN.items():
         _give(role, pattern, columns)
@@ -136,9 +138,9 @@ def draft(source: str | Path) -> str:
 # --- what a column is -------------------------------------------------------------------------------------------------
 
 
-def _columns(source: str | Path) -> list[_Column]:
-    labels = read_labels(source)
-    table = read_table(source, list(dict.fromkeys(labels.columns)))
+def _columns(source: str | Path, encoding: str | None) -> list[_Column]:
+    labels = read_labels(source, encoding=encoding)
+    table = read_table(source, list(dict.fromkeys(labels.columns)), encoding=encoding)
     found = []
     for name in table.columns:
         counts: dict[str, int] = {}

@@ -29,7 +29,7 @@ GUESS_ROWS = 2000
 def about(path: Path, encoding: str | None) -> SimpleNamespace:
     """Read what a file says of its columns, with pyreadstat's names."""
     place = path.stat()
-    found = _about(str(path.resolve()), encoding, place.st_mtime_ns, place.st_size)
+    found = _about(str(path), encoding, place.st_mtime_ns, place.st_size)
     texts = [label for label in found.column_names_to_labels.values() if label]
     texts += [str(label) for labels in found.variable_value_labels.values() for label in labels.values()]
     _check_texts(path, encoding, [*found.column_names, *texts])
@@ -39,7 +39,7 @@ def about(path: Path, encoding: str | None) -> SimpleNamespace:
 def header(path: Path, encoding: str | None) -> list[str]:
     """Read the names of the columns."""
     place = path.stat()
-    return list(_about(str(path.resolve()), encoding, place.st_mtime_ns, place.st_size).column_names)
+    return list(_about(str(path), encoding, place.st_mtime_ns, place.st_size).column_names)
 
 
 def value_labels(found: SimpleNamespace) -> dict[str, dict[str, str]]:

@@ -23,6 +23,12 @@ from acecausal.spelling import is_time, spelled
 #: Spellings of an empty cell, unless the codebook lists them as codes.
 EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
 
+#: The way out where respondents stand twice.
+TWICE = (
+    "remove the copies; where people answered in several waves, take one wave with rows:, or name the person under "
+    "psu: in place of id:, so that errors allow for it"
+)
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -336,12 +342,12 @@ def _numbers(column: pd.Series, missing: Missing, where: str, *, weight: bool = 
             lookup[position] = found
     if strange:
         raise DataError(
-            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint=_no_number(strange, weight=weight)
+            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint=no_number(strange, weight=weight)
         )
     return lookup[numbers]
 
 
-def _no_number(strange: Sequence[str], *, weight: bool) -> str:
+def no_number(strange: Sequence[str], *, weight: bool = False) -> str:
     """Say what may have been meant by texts that are no numbers."""
     if all(re.fullmatch(r"-?\d+,\d+", key) for key in strange):
         return "decimal commas: write points"
@@ -466,8 +472,7 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
             param=where,
             expected=f"ids that are unique within a country{f' and {within}' if within else ''}",
             got=f"{int(twice.sum())} rows too many: {', '.join(examples)}" + (" ..." if twice.sum() > 4 else ""),
-            hint="remove the copies; where people answered in several waves, take one wave with rows:, or name the "
-            "person under psu: in place of id:, so that errors allow for it",
+            hint=TWICE,
         )
     return identity
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.console import force_option, names, note, print_table, progress_bar
+from cli.console import encoding_option, force_option, names, note, note_guesses, print_table, progress_bar
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -46,6 +46,7 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
     metavar="COLUMN=CODES",
     help="Rows to take: year=2018,2021 or year=2018..2022. Can be given several times.  [default: the codebook's]",
 )
+@encoding_option
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
@@ -83,6 +84,7 @@ def estimate(
     codebook: str,
     output: Path | None,
     rows: dict[str, dict[str, object]],
+    encoding: str | None,
     jobs: int,
     scheduler: str | None,
     resume: bool,
@@ -117,7 +119,8 @@ def estimate(
         store = _store(output, resume=resume, force=force)
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
-    survey = read_survey(data, book.only(values) if values else book)
+    note_guesses(data, encoding)
+    survey = read_survey(data, book.only(values) if values else book, encoding=encoding)
     plan = make_plan(survey, values=values, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if plan.unverified:
         note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")

@@ -21,12 +21,14 @@ from acecausal.codebook import (
     ValueSpec,
     code_key,
     load_codebook,
+    number,
     shipped_codebooks,
 )
 from acecausal.copies import COPIES, copies_hint, count_copies
+from acecausal.countries import customary
 from acecausal.errors import DataError
 from acecausal.readers import Labels, read_labels, read_table
-from acecausal.survey import EMPTY, belonging, numbers_hint
+from acecausal.survey import EMPTY, belonging, no_number
 from acecausal.wording import contradictions, says_nothing, silent_codes
 
 
@@ -70,7 +72,9 @@ class _Column:
         return ", ".join(told) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> list[Finding]:
+def check(
+    sources: str | Path | Sequence[str | Path], codebook: Codebook, *, encoding: str | None = None
+) -> list[Finding]:
     """Compare files with a codebook, reading only the columns that it names.
 
     Parameters
@@ -78,6 +82,8 @@ def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> lis
     sources : path, or sequence of them
         As for `acecausal.survey.read_survey`; looked at one by one.
     codebook : Codebook
+    encoding : str, optional
+        As for `acecausal.readers.read_table`.
 
     Returns
     -------
@@ -90,12 +96,16 @@ def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> lis
         If a file cannot be read at all.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    found = [finding for path in paths for finding in _check_file(path, codebook)]
+    found = [finding for path in paths for finding in _check_file(path, codebook, encoding)]
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
 def compare_labels(
-    sources: str | Path | Sequence[str | Path], codebook: Codebook, *, differ: Literal["stop", "ok"] = "stop"
+    sources: str | Path | Sequence[str | Path],
+    codebook: Codebook,
+    *,
+    differ: Literal["stop", "ok"] = "stop",
+    encoding: str | None = None,
 ) -> list[str]:
     """Hold the labels of SPSS and Stata files, and what these declare missing, against a codebook; no data are read.
 
@@ -106,6 +116,8 @@ def compare_labels(
     codebook : Codebook
     differ : {'stop', 'ok'}
         Whether labels that contradict the codebook are an error.
+    encoding : str, optional
+        As for `acecausal.readers.read_table`.
 
     Returns
     -------
@@ -122,7 +134,7 @@ def compare_labels(
         (path, finding)
         for path in paths
         if str(path).lower().endswith((".sav", ".dta"))
-        for finding in _label_findings(path, codebook)
+        for finding in _label_findings(path, codebook, encoding)
     ]
     told = [
         f"{path}, column {f.column} ({f.about}): {f.what} (codebook {f.expected}, file {f.got})" for path, f in found
@@ -139,8 +151,8 @@ def compare_labels(
     return told
 
 
-def _label_findings(path: str | Path, book: Codebook) -> list[Finding]:
-    labels = read_labels(path)
+def _label_findings(path: str | Path, book: Codebook, encoding: str | None) -> list[Finding]:
+    labels = read_labels(path, encoding=encoding)
     names = {name.lower() for name in labels.columns}
     listed = book.listed
     present = [column for column in _parts(book) if column.lower() in names]
@@ -148,8 +160,8 @@ def _label_findings(path: str | Path, book: Codebook) -> list[Finding]:
     return list(_meanings(read, book))
 
 
-def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
-    labels = read_labels(path)
+def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Iterator[Finding]:
+    labels = read_labels(path, encoding=encoding)
     names = {name.lower() for name in labels.columns}
     parts = _parts(book)
     yield from _absent(names, parts, book)
@@ -157,7 +169,7 @@ def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
     if not present:
         return
     try:
-        table = read_table(path, present, listed=book.listed)
+        table = read_table(path, present, listed=book.listed, encoding=encoding)
     except DataError as error:
         if "twice" not in error.message:
             raise
@@ -286,7 +298,7 @@ def _country(column: _Column, book: Codebook) -> Iterator[Finding]:
         yield Finding(
             "error", book.countries.column, "country", "country codes that the codebook does not know",
             f"{len(known)} codes, as {', '.join(sorted(known)[:6])}", column.shown(strange),
-            "add them under countries.levels, or list them under missing",
+            customary(strange) or "add them under countries.levels, or list them under missing",
         )  # fmt: skip
 
 
@@ -406,15 +418,13 @@ def _numeric(
     for key in column.counts:
         if key in missing:
             continue
-        try:
-            number = float(key)
-        except ValueError:
+        found = number(key)
+        if found is None:
             words.append(key)
-            continue
-        if ranges and not any(low <= number <= high for low, high in ranges):
+        elif ranges and not any(low <= found <= high for low, high in ranges):
             outside.append(key)
     if words:
-        yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), numbers_hint(words))
+        yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), no_number(words))
     if outside:
         yield Finding(
             "error", name, about, "numbers outside every level's range",
@@ -429,11 +439,12 @@ def _numeric(
 def _weights(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
     assert book.weight is not None
     weight = pd.to_numeric(table[book.weight.column], errors="coerce").to_numpy(dtype=float)
-    bad = int((~(weight > 0) | np.isinf(weight)).sum())
+    bad = int((~(weight >= 0) | np.isinf(weight)).sum())
     if bad and not book.weight.absent_in:
         yield Finding(
-            "error", book.weight.column, "weight", "weights that are missing, zero, negative or infinite",
-            "positive numbers", f"{bad} of {len(weight)} rows", "drop those rows, or fill in weight.absent_in",
+            "error", book.weight.column, "weight", "weights that are missing, negative or infinite",
+            "positive numbers, or 0 for who is outside the sample", f"{bad} of {len(weight)} rows",
+            "mend them, or fill in weight.absent_in",
         )  # fmt: skip
 
 

@@ -67,7 +67,8 @@ def copies_hint(table: pd.DataFrame) -> str:
         return "the rows are copies of each other: remove them"
     return (
         "the rows differ, so they are no copies: name the column that tells respondents apart, or in which the ids "
-        "begin anew (id: {column: ..., within: year}), or choose one wave with rows:"
+        "begin anew (id: {column: ..., within: year}); or, where people answered in several waves, take one wave with "
+        "rows:, or name the person under psu: in place of id:, so that errors allow for it"
     )
 
 

@@ -90,13 +90,15 @@ class _Column:
         return all(number_of(key) is not None for key in self.codes)
 
 
-def draft(source: str | Path) -> str:
+def draft(source: str | Path, *, encoding: str | None = None) -> str:
     """Draft a codebook, as YAML with a comment at every guess.
 
     Parameters
     ----------
     source : path
         A .sav or .dta file with labels; or another that `read_table` reads, whose codes have to speak for themselves.
+    encoding : str, optional
+        As for `read_table`.
 
     Returns
     -------
@@ -108,7 +110,7 @@ def draft(source: str | Path) -> str:
     DataError
         If the file cannot be read, or nothing in it looks like an attribute, or like a question.
     """
-    columns = _columns(source)
+    columns = _columns(source, encoding)
     country = _country(columns)
     for role, pattern in DESIGN.items():
         _give(role, pattern, columns)
@@ -150,10 +152,10 @@ def draft(source: str | Path) -> str:
 # --- what a column is -------------------------------------------------------------------------------------------------
 
 
-def _columns(source: str | Path) -> list[_Column]:
-    labels = read_labels(source)
+def _columns(source: str | Path, encoding: str | None) -> list[_Column]:
+    labels = read_labels(source, encoding=encoding)
     # a column without a name is one of row numbers, as R and pandas write it: nothing that a codebook could name
-    table = read_table(source, list(dict.fromkeys(name for name in labels.columns if name.strip())))
+    table = read_table(source, list(dict.fromkeys(name for name in labels.columns if name.strip())), encoding=encoding)
     # SPSS itself calls everything with few codes nominal: only where something is ordinal did somebody say which
     measures = labels.measures if "ordinal" in labels.measures.values() else {}
     found = []
@@ -208,7 +210,7 @@ def _country(columns: list[_Column]) -> _Column | None:
 def _coding(column: _Column) -> Coding | None:
     """Name the ISO 3166 coding that knows nine tenths of the column's codes, if one does."""
     for coding in CODINGS:
-        known = {code_key(spec["codes"][0]) for spec in iso_countries(coding).values()}
+        known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
         if column.counts and sum(key in known for key in column.counts) >= 0.9 * len(column.counts):
             return coding
     return None
@@ -280,7 +282,7 @@ def _country_lines(column: _Column | None) -> list[str]:
     coding = _coding(column)
     lines = ["countries:", f"  column: {_quoted(column.name)}  # guess: {_said(column)}"]
     if coding:
-        known = {code_key(spec["codes"][0]) for spec in iso_countries(coding).values()}
+        known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
         strange = [key for key in column.counts if key not in known]
         lines.append(f"  coding: {coding}  # guess: the codes are those of ISO 3166")
     else:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import click
 
-from cli.console import force_option, names, note, print_table, progress_bar
+from cli.console import encoding_option, force_option, names, note, note_guesses, print_table, progress_bar
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -55,6 +55,7 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
     show_default=True,
     help="What to do if value labels in .sav or .dta files contradict the codebook. ok: go on; the cube records it.",
 )
+@encoding_option
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
@@ -93,6 +94,7 @@ def estimate(
     output: Path | None,
     rows: dict[str, dict[str, object]],
     labels_differ: Literal["stop", "ok"],
+    encoding: str | None,
     jobs: int,
     scheduler: str | None,
     resume: bool,
@@ -113,7 +115,6 @@ def estimate(
     from acecausal import schema
     from acecausal.checking import compare_labels
     from acecausal.codebook import load_codebook
-    from acecausal.copies import COPIES
     from acecausal.cube import check_output, write_cube
     from acecausal.errors import AceError
     from acecausal.estimation import estimate as run
@@ -130,10 +131,11 @@ def estimate(
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
     book = book.only(values) if values else book
-    differing = compare_labels(data, book, differ=labels_differ)
-    for text in differing:
-        note(f"warning: {text}")
-    survey = read_survey(data, book)
+    note_guesses(data, encoding)
+    differing = compare_labels(data, book, differ=labels_differ, encoding=encoding)
+    if differing:
+        note("\n".join(f"warning: {text}" for text in differing))
+    survey = read_survey(data, book, encoding=encoding)
     plan = make_plan(survey, values=values, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if plan.unverified:
         note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
@@ -154,15 +156,22 @@ def estimate(
     counts = cube["status"].to_series().value_counts()
     found = {schema.STATUS[code]: int(count) for code, count in counts.items()}
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
-    copies = {reason: count for reason, count in survey.noted.items() if reason == COPIES}
-    noted = {reason: count for reason, count in survey.noted.items() if reason != COPIES}
-    for title, counted in (("set aside", survey.lost), ("note", noted), ("warning", copies)):
-        if counted:
-            note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
+    _say_counts(survey.lost, survey.noted)
     empty = unanswered(cube)
     if empty:
         note("nothing could be estimated of " + ", ".join(empty) + ": the variable status says why")
         raise SystemExit(3)
+
+
+def _say_counts(lost: dict[str, int], noted: dict[str, int]) -> None:
+    """Say what was set aside, what is worth knowing, and what somebody should look at."""
+    from acecausal.copies import COPIES
+
+    copies = {reason: count for reason, count in noted.items() if reason == COPIES}
+    others = {reason: count for reason, count in noted.items() if reason != COPIES}
+    for title, counted in (("set aside", lost), ("note", others), ("warning", copies)):
+        if counted:
+            note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
 
 
 def _store(output: Path, *, resume: bool, force: bool) -> Path:

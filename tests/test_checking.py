@@ -127,7 +127,7 @@ PLANTED = {
     ),
     "country": (change("CNTRY", "DE", "XX"), LABELS, "error", "CNTRY", "does not know | 249 codes"),
     "age": (change("AGE", 20.0, 999.0), LABELS, "error", "AGE", "every level's range | 15-39 40-110 | 999 (1 rows)"),
-    "weight": (change("W", 3.0, 0.0), LABELS, "error", "W", "zero, negative or infinite | positive numbers | 13"),
+    "weight": (change("W", 3.0, -1.0), LABELS, "error", "W", "missing, negative or infinite | positive numbers, or 0"),
     "doubled": (change("ID", 2.0, 1.0), LABELS, "error", "ID", "respondents stand twice"),
     "absent": (table().drop(columns="TRUST"), LABELS, "error", "TRUST", "is no column of the file"),
     "a soft word": (
@@ -139,7 +139,7 @@ PLANTED = {
     ),
     "text among ages": (
         table().astype({"AGE": int}).astype({"AGE": str}).replace({"AGE": {"20": "90+"}}),
-        LABELS, "error", "AGE", "write numbers there, as 90 for '90+'",
+        LABELS, "error", "AGE", "write numbers, as 90 for '90+'",
     ),
     "waves": (
         pd.concat([table(), table().assign(TRUST=lambda t: 5 - t.TRUST.clip(upper=4))]), LABELS, "error", "ID",

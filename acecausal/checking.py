@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -20,20 +21,15 @@ from acecausal.codebook import (
     ValueSpec,
     code_key,
     load_codebook,
+    number,
     shipped_codebooks,
 )
+from acecausal.copies import COPIES, copies_hint, count_copies
+from acecausal.countries import customary
 from acecausal.errors import DataError
 from acecausal.readers import Labels, read_labels, read_table
-from acecausal.survey import EMPTY, belonging
-
-#: Labels of codes that say nothing.
-SAYS_NOTHING = re.compile(
-    r"do(n.?t| not) know|dk\b|ca(n.?t|nnot) choose|refus|no answer|not appl|\bnap\b|\biap\b|not asked|not avail|missing"
-    r"|skipped|not put|inapplicable",
-    re.IGNORECASE,
-)
-#: Labels contradict a codebook if they resemble another option at least so much, and that much more than their own.
-ALIKE, CLEARER = 0.5, 0.25
+from acecausal.survey import EMPTY, belonging, no_number
+from acecausal.wording import contradictions, says_nothing, silent_codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +38,8 @@ class Finding:
 
     Attributes
     ----------
-    severity : {'error', 'warning'}
-        Whether `estimate` would stop or give wrong numbers, or whether it is worth knowing.
+    severity : {'error', 'warning', 'note'}
+        Whether `estimate` would stop or give wrong numbers, whether somebody should look, or whether it is only told.
     column : str
         As the codebook spells it; '' for what concerns the whole file.
     about : str
@@ -51,7 +47,7 @@ class Finding:
     what, expected, got, hint : str
     """
 
-    severity: Literal["error", "warning"]
+    severity: Literal["error", "warning", "note"]
     column: str
     about: str
     what: str
@@ -62,10 +58,11 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """A column of a file: how often each code occurs, empty cells apart, and what the file calls the codes."""
+    """A column of a file: how often each code occurs, empty cells apart; what the file calls them; what it drops."""
 
     counts: dict[str, int]
     labels: dict[str, str]
+    declared: frozenset[str]
 
     def shown(self, keys: Sequence[str], most: int = 6) -> str:
         told = [
@@ -75,7 +72,9 @@ class _Column:
         return ", ".join(told) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> list[Finding]:
+def check(
+    sources: str | Path | Sequence[str | Path], codebook: Codebook, *, encoding: str | None = None
+) -> list[Finding]:
     """Compare files with a codebook, reading only the columns that it names.
 
     Parameters
@@ -83,11 +82,13 @@ def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> lis
     sources : path, or sequence of them
         As for `acecausal.survey.read_survey`; looked at one by one.
     codebook : Codebook
+    encoding : str, optional
+        As for `acecausal.readers.read_table`.
 
     Returns
     -------
     list of Finding
-        Errors first; none if all agrees.
+        Errors first, then warnings; none if all agrees and the files declare nothing missing.
 
     Raises
     ------
@@ -95,12 +96,72 @@ def check(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> lis
         If a file cannot be read at all.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    found = [finding for path in paths for finding in _check_file(path, codebook)]
-    return sorted(found, key=lambda finding: finding.severity != "error")
+    found = [finding for path in paths for finding in _check_file(path, codebook, encoding)]
+    return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
-def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
-    labels = read_labels(path)
+def compare_labels(
+    sources: str | Path | Sequence[str | Path],
+    codebook: Codebook,
+    *,
+    differ: Literal["stop", "ok"] = "stop",
+    encoding: str | None = None,
+) -> list[str]:
+    """Hold the labels of SPSS and Stata files, and what these declare missing, against a codebook; no data are read.
+
+    Parameters
+    ----------
+    sources : path, or sequence of them
+        Each is looked at by itself. Files of other kinds have no labels, and are passed over.
+    codebook : Codebook
+    differ : {'stop', 'ok'}
+        Whether labels that contradict the codebook are an error.
+    encoding : str, optional
+        As for `acecausal.readers.read_table`.
+
+    Returns
+    -------
+    list of str
+        What contradicts, a sentence each.
+
+    Raises
+    ------
+    DataError
+        If a label contradicts the codebook and `differ` is 'stop', or a file cannot be read.
+    """
+    paths = [sources] if isinstance(sources, str | Path) else list(sources)
+    found = [
+        (path, finding)
+        for path in paths
+        if str(path).lower().endswith((".sav", ".dta"))
+        for finding in _label_findings(path, codebook, encoding)
+    ]
+    told = [
+        f"{path}, column {f.column} ({f.about}): {f.what} (codebook {f.expected}, file {f.got})" for path, f in found
+    ]
+    if differ == "stop" and any(finding.severity == "error" for _, finding in found):
+        shown = [text for text, (_, finding) in zip(told, found, strict=True) if finding.severity == "error"]
+        raise DataError(
+            "labels that contradict the codebook",
+            param=", ".join(dict.fromkeys(str(path) for path, finding in found if finding.severity == "error")),
+            got="\n    ".join(["", *shown[:8], *([f"and {len(shown) - 8} more"] if len(shown) > 8 else [])]),
+            hint="mend the codebook, or the file whose codes differ; if it is the labels that are wrong, say "
+            "--labels-differ ok",
+        )
+    return told
+
+
+def _label_findings(path: str | Path, book: Codebook, encoding: str | None) -> list[Finding]:
+    labels = read_labels(path, encoding=encoding)
+    names = {name.lower() for name in labels.columns}
+    listed = book.listed
+    present = [column for column in _parts(book) if column.lower() in names]
+    read = {column: _column(None, labels, column, listed.get(column, ())) for column in present}
+    return list(_meanings(read, book))
+
+
+def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Iterator[Finding]:
+    labels = read_labels(path, encoding=encoding)
     names = {name.lower() for name in labels.columns}
     parts = _parts(book)
     yield from _absent(names, parts, book)
@@ -108,7 +169,7 @@ def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
     if not present:
         return
     try:
-        table = read_table(path, present, listed=book.listed)
+        table = read_table(path, present, listed=book.listed, encoding=encoding)
     except DataError as error:
         if "twice" not in error.message:
             raise
@@ -123,10 +184,14 @@ def _check_file(path: str | Path, book: Codebook) -> Iterator[Finding]:
             "error", ", ".join(book.rows), "rows", error.message, str(error.expected), str(error.got), error.hint
         )
         return
-    yield from _contents({column: _column(table[column], labels, column) for column in present}, book)
+    listed = book.listed
+    read = {column: _column(table[column], labels, column, listed.get(column, ())) for column in present}
+    yield from _contents(read, book)
+    yield from _meanings(read, book)
     if book.weight and book.weight.column in table:
         yield from _weights(table, book)
     yield from _doubled(table, book)
+    yield from _declared(labels, present)
 
 
 def _absent(names: set[str], parts: Mapping[str, str], book: Codebook) -> Iterator[Finding]:
@@ -153,7 +218,7 @@ def _absent(names: set[str], parts: Mapping[str, str], book: Codebook) -> Iterat
 
 
 def _contents(read: Mapping[str, _Column], book: Codebook) -> Iterator[Finding]:
-    """Compare codes and labels, column by column."""
+    """Compare codes, column by column."""
     if book.countries.column in read:
         yield from _country(read[book.countries.column], book)
     for kind, specs in (("attribute", book.attributes), ("value", book.values)):
@@ -164,6 +229,16 @@ def _contents(read: Mapping[str, _Column], book: Codebook) -> Iterator[Finding]:
         if covariate.column in read:
             column, missing = read[covariate.column], book.missing_codes(covariate)
             yield from _numeric(f"covariate {name}", covariate.column, column, missing, [])
+
+
+def _meanings(read: Mapping[str, _Column], book: Codebook) -> Iterator[Finding]:
+    """Compare labels, and what is declared missing, column by column."""
+    if book.countries.column in read:
+        yield from _country_labels(read[book.countries.column], book)
+    for kind, specs in (("attribute", book.attributes), ("value", book.values)):
+        for name, spec in specs.items():
+            if spec.column in read:
+                yield from _meant(f"{kind} {name}", spec, read[spec.column])
 
 
 def _parts(book: Codebook) -> dict[str, str]:
@@ -193,16 +268,19 @@ def _better(names: set[str], book: Codebook) -> str:
     return best if fits[best] > max(share(book), 0.5) else ""
 
 
-def _column(cells: pd.Series, labels: Labels, name: str) -> _Column:
+def _column(cells: pd.Series | None, labels: Labels, name: str, listed: Collection[str] = ()) -> _Column:
+    """Describe a column; without its cells, by its labels alone."""
     counts: dict[str, int] = {}
-    for code, count in cells.value_counts(dropna=True).items():
+    for code, count in () if cells is None else cells.value_counts(dropna=True).items():
         key = code_key(code)
         if key not in EMPTY:
             counts[key] = counts.get(key, 0) + int(count)
-    own = next((found for column, found in labels.values.items() if column == name), None)
-    if own is None:
-        own = next((found for column, found in labels.values.items() if column.lower() == name.lower()), {})
-    return _Column(dict(sorted(counts.items(), key=_by_number)), own)
+    same = [column for column in labels.columns if column.lower() == name.lower()]
+    spelled = name if name in same else same[0] if same else name
+    own = labels.values.get(spelled, {})
+    return _Column(
+        dict(sorted(counts.items(), key=_by_number)), own, frozenset(labels.declared(spelled, (*own, *counts, *listed)))
+    )
 
 
 def _by_number(item: tuple[str, int]) -> tuple[bool, float, str]:
@@ -220,7 +298,7 @@ def _country(column: _Column, book: Codebook) -> Iterator[Finding]:
         yield Finding(
             "error", book.countries.column, "country", "country codes that the codebook does not know",
             f"{len(known)} codes, as {', '.join(sorted(known)[:6])}", column.shown(strange),
-            "add them under countries.levels, or list them under missing",
+            customary(strange) or "add them under countries.levels, or list them under missing",
         )  # fmt: skip
 
 
@@ -245,29 +323,8 @@ def _coded(about: str, spec: AttributeSpec | ValueSpec, column: _Column, missing
     unused = [key for key in place if not column.counts.get(key)]
     if unused:
         yield Finding("warning", name, about, "codes that never occur", got=", ".join(unused))
-    known = {key: label for key, label in column.labels.items() if label}
-    words = [{*_words(level), *_words(entry.label), *_words(getattr(entry, "phrase", ""))} for level, entry in entries]
-    plain = [_words(entry.label) for _, entry in entries]
-    for key, i in place.items():
-        if key not in known:
-            continue
-        if SAYS_NOTHING.search(known[key]) and not SAYS_NOTHING.search(entries[i][1].label):
-            yield Finding(
-                "error", name, about, f"code {key} is an answer in the codebook, and says nothing in the file",
-                repr(entries[i][1].label), repr(known[key]), "list it under missing",
-            )  # fmt: skip
-            continue
-        alike = [max(_alike(_words(known[key]), some), _alike(_words(known[key]), every))
-                 for some, every in zip(plain, words, strict=True)]  # fmt: skip
-        other = int(np.argmax(alike))
-        if other != i and alike[other] >= ALIKE and alike[other] >= alike[i] + CLEARER:
-            yield Finding(
-                "error", name, about, f"code {key} means something else in the file",
-                repr(entries[i][1].label), repr(known[key]),
-                f"looks like {entries[other][1].label!r}: mend the order of the codes, or take another codebook",
-            )  # fmt: skip
-    for key, label in known.items():
-        if key in missing and column.counts.get(key) and not SAYS_NOTHING.search(label):
+    for key, label in column.labels.items():
+        if label and key in missing and column.counts.get(key) and not says_nothing(label, soft=True):
             yield Finding(
                 "warning", name, about, f"code {key} is missing in the codebook, and has a label in the file",
                 "a label such as \"don't know\"", f"{label!r} ({column.counts[key]} rows)",
@@ -275,11 +332,74 @@ def _coded(about: str, spec: AttributeSpec | ValueSpec, column: _Column, missing
             )  # fmt: skip
 
 
+def _meant(about: str, spec: AttributeSpec | ValueSpec, column: _Column) -> Iterator[Finding]:
+    entries: list[tuple[str, LevelSpec | OptionSpec]]
+    entries = list(spec.levels.items()) if isinstance(spec, AttributeSpec) else [("", o) for o in spec.options]
+    place = {code_key(code): i for i, (_, entry) in enumerate(entries) for code in entry.codes}
+    named = [entry.label for _, entry in entries]
+    scored = isinstance(spec, ValueSpec) and spec.scale != "nominal"
+    silent = set(silent_codes({key: column.labels[key] for key in place if column.labels.get(key)}))
+    left = {}
+    for key, i in place.items():
+        label = column.labels.get(key, "")
+        if key in column.declared:
+            yield Finding(
+                "error" if scored else "warning", spec.column, about,
+                f"code {key} is listed in the codebook, and declared missing in the file",
+                repr(named[i]), repr(label) if label else "without a label",
+                "list it under missing; what an option or level lists is taken for an answer",
+            )  # fmt: skip
+        elif key in silent and not says_nothing(named[i], soft=True):
+            yield Finding(
+                "error" if says_nothing(label) else "warning", spec.column, about,
+                f"code {key} is an answer in the codebook, and says nothing in the file",
+                repr(named[i]), repr(label), "list it under missing",
+            )  # fmt: skip
+        elif label:
+            left[key] = label
+    wordings = [(level, entry.label, getattr(entry, "phrase", "")) for level, entry in entries]
+    for key, i, other in contradictions(wordings, place, left):
+        yield Finding(
+            "error", spec.column, about, f"code {key} means something else in the file",
+            repr(named[i]), repr(left[key]),
+            f"looks like {named[other]!r}: mend the order of the codes, or take another codebook",
+        )  # fmt: skip
+
+
+def _country_labels(column: _Column, book: Codebook) -> Iterator[Finding]:
+    levels = book.countries.levels
+    place = {code_key(code): i for i, level in enumerate(levels.values()) for code in level.codes}
+    wordings = [(name, level.label) for name, level in levels.items()]
+    labels = [level.label for level in levels.values()]
+    for key, i, other in contradictions(wordings, place, column.labels, same=True):
+        yield Finding(
+            "error", book.countries.column, "country", f"code {key} means something else in the file",
+            repr(labels[i]), repr(column.labels[key]), f"looks like {labels[other]!r}: mend countries.levels",
+        )  # fmt: skip
+
+
+def _declared(labels: Labels, present: Sequence[str]) -> Iterator[Finding]:
+    """Say what the file declares missing, columns with the same codes together."""
+    columns = defaultdict(list)
+    lowered = {name.lower(): name for name in labels.columns}
+    for name in present:
+        spelled = name if name in labels.columns else lowered[name.lower()]
+        shown = labels.shown(spelled)
+        if shown:
+            columns[shown].append(name)
+    for shown, names in columns.items():
+        more = f" and {len(names) - 4} more" if len(names) > 4 else ""
+        yield Finding(
+            "note", "", "the file", "codes that the file declares missing, and that are read so unless they are listed",
+            got=f"{shown} in {', '.join(names[:4])}{more}",
+        )  # fmt: skip
+
+
 def _unlisted(
     about: str, name: str, column: _Column, place: Mapping[str, int], strange: list[str], missing: Missing
 ) -> Finding:
     hint = "list them under the level or option they mean, or under missing"
-    if all(SAYS_NOTHING.search(column.labels.get(key, "")) for key in strange):
+    if all(says_nothing(column.labels.get(key, ""), soft=True) for key in strange):
         hint = "they say nothing: list them under missing"
     used = [key for key in column.counts if key not in missing]
     if all(re.fullmatch(r"-?\d+", key) for key in (*used, *place)):
@@ -298,32 +418,19 @@ def _numeric(
     for key in column.counts:
         if key in missing:
             continue
-        try:
-            number = float(key)
-        except ValueError:
+        found = number(key)
+        if found is None:
             words.append(key)
-            continue
-        if ranges and not any(low <= number <= high for low, high in ranges):
+        elif ranges and not any(low <= found <= high for low, high in ranges):
             outside.append(key)
     if words:
-        yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), "list them under missing")
+        yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), no_number(words))
     if outside:
         yield Finding(
             "error", name, about, "numbers outside every level's range",
             " ".join(f"{low:g}-{high:g}" for low, high in ranges), column.shown(outside),
-            "widen a range, or list them under missing",
+            "widen a range; list under missing only codes that say nothing",
         )  # fmt: skip
-
-
-def _words(text: str) -> set[str]:
-    """Words of a label without numbering and endings, so that "1 - Agree strongly" and "strongly agree" are alike."""
-    found = re.findall(r"[^\W\d_]+|\d+", text.casefold().replace("'", ""))
-    letters = [word for word in found if not word.isdigit()]
-    return {word[:6] for word in (letters or found)}
-
-
-def _alike(one: set[str], other: set[str]) -> float:
-    return len(one & other) / len(one | other) if one | other else 0.0
 
 
 # --- weights and respondents ------------------------------------------------------------------------------------------
@@ -332,24 +439,33 @@ def _alike(one: set[str], other: set[str]) -> float:
 def _weights(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
     assert book.weight is not None
     weight = pd.to_numeric(table[book.weight.column], errors="coerce").to_numpy(dtype=float)
-    bad = int((~(weight > 0) | np.isinf(weight)).sum())
+    bad = int((~(weight >= 0) | np.isinf(weight)).sum())
     if bad and not book.weight.absent_in:
         yield Finding(
-            "error", book.weight.column, "weight", "weights that are missing, zero, negative or infinite",
-            "positive numbers", f"{bad} of {len(weight)} rows", "drop those rows, or fill in weight.absent_in",
+            "error", book.weight.column, "weight", "weights that are missing, negative or infinite",
+            "positive numbers, or 0 for who is outside the sample", f"{bad} of {len(weight)} rows",
+            "mend them, or fill in weight.absent_in",
         )  # fmt: skip
 
 
 def _doubled(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
     if book.rater:  # stands on many rows; `estimate` says what contradicts itself
         return
-    keys = [book.countries.column, *book.id.columns] if book.id else list(table.columns)
+    if book.id is None:
+        copies = count_copies(table)
+        if copies:
+            yield Finding(
+                "warning", "", "the file", COPIES, got=f"{copies} rows",
+                hint="remove the copies, or name the column that tells respondents apart under id:",
+            )  # fmt: skip
+        return
+    keys = [book.countries.column, *book.id.columns]
     if not set(keys) <= set(table.columns):
         return
-    twice = int(table.dropna(subset=keys[1:] if book.id else None, how="all").duplicated(subset=keys).sum())
-    if twice:
+    named = table.dropna(subset=keys[1:], how="all")
+    twice = named.duplicated(subset=keys)
+    if twice.any():
         yield Finding(
-            "error" if book.id else "warning", book.id.column if book.id else "", "id" if book.id else "the file",
-            "respondents stand twice" if book.id else "rows equal to an earlier one in every column read",
-            got=f"{twice} rows too many", hint="remove the copies" if book.id else "copies, if the columns are many",
+            "error", book.id.column, "id", "respondents stand twice", got=f"{int(twice.sum())} rows too many",
+            hint=copies_hint(named[named.duplicated(subset=keys, keep=False)]),
         )  # fmt: skip

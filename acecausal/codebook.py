@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from acecausal.countries import CODINGS, Coding, iso_countries
 from acecausal.cube import Value
 from acecausal.errors import CodebookError, unknown
 from acecausal.lattice import Attribute, Level
+from acecausal.plain_yaml import read_yaml
 
-Code = str | int | float
+Code = bool | str | int | float
+
+#: Texts that are whole numbers, written plainly: no exponent, leading zero, sign + or underscore.
+_WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
 
 
 def code_key(code: object) -> str:
-    """Bring a code to one spelling, so that 1, 1.0 and "1" are the same code in every file format."""
+    """Bring a code to one spelling, so that 1, 1.0, "1", "1.0" and "1 " are the same code in every file format.
+
+    Blanks around a text are stripped, and its letters composed (NFC). Only plain whole numbers are made one; "007",
+    "1e3" and "+1" are texts, and stay as they are. Truth values are ``true`` and ``false``.
+    """
+    if isinstance(code, bool | np.bool_):
+        return str(bool(code)).lower()
+    if isinstance(code, float | np.floating) and float(code).is_integer():
+        return str(int(code))  # all digits, where str() would write an exponent
     text = str(code).strip()
-    if text.isascii() and text.isdecimal():  # exact, however long: identifiers can have more digits than a float holds
-        return text.lstrip("0") or "0"
+    whole = _WHOLE.fullmatch(text)
+    if whole:  # exact, however long: identifiers can have more digits than a float holds
+        return "0" if whole[1] == "-0" else whole[1]
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def number(key: str) -> float | None:
+    """Read a code as a number; None where it is none, or not finite."""
+    if "_" in key:  # Python reads 1_0 as ten
+        return None
     try:
-        number = float(text)
+        found = float(key)
     except ValueError:
-        return text
-    if "_" in text:  # Python reads 1_0 as ten
-        return text
-    return str(int(number)) if number.is_integer() else text
+        return None
+    return found if math.isfinite(found) else None
 
 
 def _check_name(name: str) -> str:
@@ -60,12 +80,10 @@ class Missing:
     def __contains__(self, key: str) -> bool:
         if key in self.codes:
             return True
-        if self.below is None or "_" in key:  # Python reads 1_0 as ten
+        if self.below is None:
             return False
-        try:
-            return float(key) < self.below
-        except ValueError:
-            return False
+        found = number(key)
+        return found is not None and found < self.below
 
 
 class RowsSpec(_Part):
@@ -123,10 +141,11 @@ class AttributeSpec(_Part):
 
 
 class OptionSpec(_Part):
-    """One option: its label and the codes that mean it."""
+    """One option: its label and the codes that mean it; pinned: it keeps its place in every order, as "Other" does."""
 
     label: str
     codes: tuple[Code, ...] = Field(min_length=1)
+    pinned: bool = False
 
 
 class ValueSpec(_Part):
@@ -178,7 +197,9 @@ class CountriesSpec(_Part):
         specs = own.values() if isinstance(own, dict) else ()
         taken = {code_key(code) for spec in specs if isinstance(spec, dict) for code in spec.get("codes") or ()}
         standard = iso_countries(raw["coding"])
-        left = {k: spec for k, spec in standard.items() if k not in own and code_key(spec["codes"][0]) not in taken}
+        left = {
+            k: spec for k, spec in standard.items() if k not in own and taken.isdisjoint(map(code_key, spec["codes"]))
+        }
         return raw | {"levels": left | own if isinstance(own, dict) else own}
 
     @model_validator(mode="after")
@@ -397,25 +418,6 @@ class Codebook(_Part):
         return Value(name, spec.question, spec.topic, spec.scale, tuple(option.label for option in spec.options))
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which NO is Norway: only true and false are booleans (as in YAML 1.2), and a key may stand once."""
-
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if keys.count(key) > 1})
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"keys {twice} stand twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-
-
 def _check_unique(codes: list[Code], missing: tuple[Code, ...]) -> None:
     keys = [code_key(code) for code in (*codes, *missing)]
     twice = sorted({key for key in keys if keys.count(key) > 1})
@@ -445,10 +447,7 @@ def load_codebook(source: str | Path) -> Codebook:
         If there is none, it is not YAML, or it breaks the codebook's rules (all of them listed).
     """
     text, shown = _read(source)
-    try:
-        raw = yaml.load(text, _Loader)  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise CodebookError("not valid YAML", param=shown, got=" ".join(str(error).split())) from error
+    raw = read_yaml(text, shown, CodebookError)
     if not isinstance(raw, dict):
         raise CodebookError("not a codebook", param=shown, expected="a YAML mapping", got=type(raw).__name__)
     return _validated(raw, shown)

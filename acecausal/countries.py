@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, get_args
@@ -23,9 +24,30 @@ def table() -> tuple[dict[str, str], ...]:
 
 
 def iso_countries(coding: Coding) -> dict[str, dict[str, Any]]:
-    """Give the countries as a codebook would: by alpha-3 code, each with its code in this coding, label and region."""
+    """Give the countries as a codebook would: by alpha-3 code, each with its codes in this coding, label and region.
+
+    A numeric code with leading zeros has two: as text (008), and as a number (8).
+    """
     column = coding.removeprefix("iso-")
-    return {row["alpha3"]: {"codes": [row[column]], "label": row["name"], "region": row["region"]} for row in table()}
+    return {
+        row["alpha3"]: {
+            "codes": list(dict.fromkeys([row[column], row[column].lstrip("0")])),
+            "label": row["name"],
+            "region": row["region"],
+        }
+        for row in table()
+    }
+
+
+def customary(codes: Iterable[str]) -> str:
+    """Say what codes mean that surveys use and ISO 3166 does not have; '' if none is among them."""
+    means = {
+        "UK": "the United Kingdom, GBR: {codes: [GB, UK], ...}",
+        "EL": "Greece, GRC: {codes: [GR, EL], ...}",
+        "XK": "Kosovo, XKX: {codes: [XK], ...}",
+    }
+    found = [f"{code} is {means[code]}" for code in codes if code in means]
+    return f"under countries.levels: {'; '.join(found)}" if found else ""
 
 
 @cache

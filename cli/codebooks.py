@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.console import force_option, note, print_table
+from cli.console import encoding_option, force_option, note, note_guesses, print_table
 
 
 @click.group()
@@ -34,7 +34,7 @@ def list_() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole codebook as JSON.")
 def show(codebook: str, as_json: bool) -> None:
     """Show a codebook, by name or from a YAML file: columns, levels, questions, options."""
-    from acecausal.codebook import load_codebook
+    from acecausal.codebook import code_key, load_codebook
 
     book = load_codebook(codebook)
     if as_json:
@@ -58,15 +58,16 @@ def show(codebook: str, as_json: bool) -> None:
         )
         click.echo(f"    {value.question}")
         for position, option in enumerate(value.options, 1):
-            click.echo(f"    {position}. {option.label}  [{','.join(map(str, option.codes))}]")
+            click.echo(f"    {position}. {option.label}  [{','.join(map(code_key, option.codes))}]")
 
 
 @codebooks.command()
 @click.argument("data", nargs=-1, required=True)
 @click.option("--codebook", required=True, help="Name of a shipped codebook, or a YAML file.")
+@encoding_option
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
 @click.pass_context
-def check(ctx: click.Context, data: tuple[str, ...], codebook: str, as_json: bool) -> None:
+def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: str | None, as_json: bool) -> None:
     """Check files against a codebook: which columns, codes and labels differ, and what to do.
 
     Only the columns that the codebook names are read. Exit code 1 if `estimate` would stop or give wrong numbers.
@@ -79,7 +80,8 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, as_json: boo
     from acecausal.codebook import load_codebook
 
     book = load_codebook(codebook)
-    findings = check_files(list(data), book)
+    note_guesses(data, encoding)
+    findings = check_files(list(data), book, encoding=encoding)
     if as_json:
         click.echo(json.dumps([asdict(finding) for finding in findings], indent=1))
     else:
@@ -90,7 +92,8 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, as_json: boo
                 if getattr(found, key):
                     click.echo(f"  {key}: {getattr(found, key)}")
     errors = sum(found.severity == "error" for found in findings)
-    note(f"{errors} errors, {len(findings) - errors} warnings: {', '.join(data)} against codebook {book.name}")
+    warnings = sum(found.severity == "warning" for found in findings)
+    note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")
     if errors:
         ctx.exit(1)
 
@@ -100,8 +103,9 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, as_json: boo
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="The codebook to write: .yaml.  [default: stdout]"
 )
+@encoding_option
 @force_option
-def new(data: str, output: Path | None, force: bool) -> None:
+def new(data: str, output: Path | None, encoding: str | None, force: bool) -> None:
     """Draft a codebook from a file's names, labels and codes, with a comment at every guess.
 
     Example: acecausal codebooks new survey.sav -o survey.yaml
@@ -111,7 +115,8 @@ def new(data: str, output: Path | None, force: bool) -> None:
 
     if output is not None:
         check_output(output, suffixes=(".yaml", ".yml"), force=force)
-    text = draft(data)
+    note_guesses([data], encoding)
+    text = draft(data, encoding=encoding)
     if output is None:
         click.echo(text, nl=False)
         return

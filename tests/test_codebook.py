@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import numpy as np
 import pytest
 import yaml
 
-from acecausal.codebook import code_key, load_codebook, shipped_codebooks
-from acecausal.errors import CodebookError
+from acecausal.codebook import code_key, load_codebook, number, shipped_codebooks
+from acecausal.errors import AceError, CodebookError
+from acecausal.plain_yaml import read_yaml
 
 MINIMAL = {
     "codebook": 1,
@@ -215,13 +217,25 @@ def test_not_yaml_not_mapping_not_there(tmp_path):
 
 
 def test_code_key__one_spelling():
-    assert {code_key(c) for c in (1, 1.0, "1", " 1 ", "1.0")} == {"1"}
-    assert code_key("yes ") == "yes"
+    """By hand: what is one code, and what stays a text of its own."""
+    assert {code_key(c) for c in (1, 1.0, "1", " 1 ", "1.0", "1.00", np.int8(1), np.float32(1))} == {"1"}
+    assert {code_key(c) for c in (0, -0.0, "0", "-0", "0.0")} == {"0"}
+    assert code_key("-3.0") == code_key(-3) == "-3"
+    texts = ["007", "000", "1e3", "1E2", "+1", "1_000", "1.", ".5", "1.50", "--1", "١", "inf", "", "yes"]
+    assert [code_key(text) for text in texts] == texts
+    assert code_key("\u00a0yes\t") == "yes"
+    assert code_key("e\u0301") == code_key("\u00e9") == "\u00e9"
     assert code_key(1.5) == "1.5"
-    assert code_key("inf") == "inf"
-    assert code_key("007") == "7"
-    assert code_key("000") == "0"
+    assert code_key(np.float32(0.1)) == "0.1"
     assert code_key(12345678901234567) != code_key(12345678901234568)  # one and the same as a float
+    assert code_key(1e22) == "1" + "0" * 22
+    assert code_key(np.uint64(2**64 - 1)) == "18446744073709551615"
+    assert [code_key(c) for c in (True, np.False_)] == ["true", "false"]
+
+
+def test_number__what_is_none():
+    assert [number(text) for text in ("1", "-1.5", "1e3", "+2")] == [1, -1.5, 1000, 2]
+    assert [number(text) for text in ("1_000", "inf", "nan", "90+", "1,5", "")] == [None] * 6
 
 
 def test_yaml__norway_is_no_boolean_and_keys_stand_once(tmp_path):
@@ -229,8 +243,39 @@ def test_yaml__norway_is_no_boolean_and_keys_stand_once(tmp_path):
     book = load_codebook(write(tmp_path, text))
     assert list(book.countries.levels) == ["NO"]
     assert book.countries.levels["NO"].codes == ("no",)
-    with pytest.raises(CodebookError, match="stand twice"):
+    with pytest.raises(CodebookError, match="'title' stands twice"):
         load_codebook(write(tmp_path, yaml.safe_dump(MINIMAL) + "title: again\n"))
+
+
+def test_yaml__codes_are_texts_as_they_are_written():
+    """YAML 1.1 reads these as 7, 1000, 90, true and a float."""
+    for text in ("007", "010", "1_000", "1:30", "yes", "1e3", "+5", "0x1F"):
+        assert read_yaml(f"a: {text}", "x") == {"a": text}
+    assert read_yaml("a: [0, -12, 1.5, -0.25, true, 0.0001]", "x") == {"a": [0, -12, 1.5, -0.25, True, 1e-4]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    {
+        "a: 1\nmissing: [9999-99-99]": "line 2, column 11: '9999-99-99' is no timestamp",
+        "x: !!int abc": "line 1, column 4: 'abc' is no int",
+        "x: !!timestamp abc": "'abc' is no timestamp",
+        "x: !!bool abc": "'abc' is no bool",
+        "x: " + "[" * 3000 + "]" * 3000: "nested too deeply",
+        "x: " + "{a: " * 3000 + "}" * 3000: "nested too deeply",
+        "? []\n: 1\n? []\n: 2": "line 1, column 3: a list or mapping as key",
+        "a:\n  b: 1\n  b: 2": "line 3, column 3: key 'b' stands twice",
+        "a: [1": "line 1, column 6: expected ',' or ']'",
+        "a: !!python/object:os.system 1": "could not determine a constructor",
+        "a: x\0y": "special characters are not allowed",
+    }.items(),
+)
+def test_yaml__what_its_constructor_refuses_is_one_message(text, said):
+    with pytest.raises(AceError) as caught:
+        read_yaml(text, "book.yaml")
+    assert str(caught.value).startswith("book.yaml: not valid YAML\n  got: ")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300
 
 
 def test_readme__example_codebook_is_valid(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pandas as pd
 import pyreadstat
@@ -19,6 +21,8 @@ from acecausal.drafting import draft
 from acecausal.errors import DataError
 from acecausal.estimation import estimate
 from acecausal.plan import make_plan
+from acecausal.readers import read_labels
+from acecausal.sav_header import weight_variable
 from acecausal.survey import read_survey
 from cli import main
 
@@ -119,6 +123,167 @@ def test_draft__without_labels_and_without_country(tmp_path):
     assert "fill in: no column looks like the country" in text
     assert list(book.values) == ["q"]
     assert list(book.attributes["gender"].levels) == ["f", "m"]
+
+
+def drafted(tmp_path, table: pd.DataFrame, suffix: str = ".sav", **about):
+    """Write a file of these columns beside a country and a sex, draft, and load what was drafted."""
+    path = tmp_path / f"data{suffix}"
+    n = len(table)
+    table = table.assign(cntry=578.0, sex=1.0 + np.arange(n) % 2)
+    if suffix == ".csv":
+        table.to_csv(path, index=False)
+    else:
+        write = pyreadstat.write_sav if suffix == ".sav" else pyreadstat.write_dta
+        write(table, path, **about)
+    text = draft(path)
+    (tmp_path / "book.yaml").write_text(text, encoding="utf-8")
+    return path, text, load_codebook(tmp_path / "book.yaml")
+
+
+def answers(*codes: float, n: int = 60) -> pd.DataFrame:
+    return pd.DataFrame({"q": np.resize(np.array(codes, dtype=float), n)})
+
+
+ENDS = {1: "stimme gar nicht zu", 5: "stimme voll zu"}
+
+
+@pytest.mark.parametrize(
+    ("codes", "labels", "missing"),
+    [
+        (range(1, 6), ENDS | {8: "weiß nicht", 9: "keine Angabe"}, ["8", "9"]),
+        ([1, 2, 3, 4, 5, 8, 9], ENDS | {8: "No sabe", 9: "No contesta"}, ["8", "9"]),
+        ([1, 3, 4, 5, 8, 9], ENDS | {8: "не знаю", 9: "отказ"}, ["8", "9"]),
+        ([*range(11), 77, 88, 99], {0: "a", 10: "b", 77: "refus", 88: "ne sait pas", 99: "sans"}, ["77", "88", "99"]),
+        ([-9, -1, 1, 2, 3, 4], {-9: "k. A.", -1: "weiß nicht", 1: "nie", 4: "immer"}, ["-9", "-1"]),
+        ([1, 2, 8], {1: "ja", 2: "nein", 8: "weiß nicht"}, ["8"]),
+        ([1, 2, 3, 4, 7, 8, 9], {}, ["7", "8", "9"]),
+        ([1, 2, 3, 4, 97, 98, 99], {}, ["97", "98", "99"]),
+        # and where there is no gap, or none but those of every scale, or no custom of archives
+        (range(1, 10), {1: "links", 9: "rechts"}, []),
+        ([1, 2, 3, 4, 5, 6, 9], {1: "links", 9: "rechts"}, []),
+        ([-2, -1, 1, 2], {-2: "sehr dagegen", -1: "dagegen", 1: "dafür", 2: "sehr dafür"}, []),
+        ([-1, 0, 1], {}, []),
+        ([1, 3, 5, 7, 9], {}, []),
+        ([1, 2, 3, 10, 20], {1: "a", 2: "b", 3: "c", 10: "d", 20: "e"}, []),
+        ([0, 5, 10], {0: "nie", 10: "immer"}, []),
+    ],
+)
+def test_gap__is_the_sign_of_no_answer(tmp_path, codes, labels, missing):
+    """Whatever the language; oracle: lists by hand."""
+    _, text, book = drafted(tmp_path, answers(*codes), variable_value_labels={"q": labels} if labels else {})
+    assert list(book.values["q"].missing) == missing
+    listed = {str(code) for option in book.values["q"].options for code in option.codes}
+    assert listed == {str(code) for code in {*codes, *labels}} - {*missing}
+    assert not missing or "apart from the others" in next(line for line in text.splitlines() if "  missing:" in line)
+
+
+def test_gap__the_effect_keeps_its_sign(tmp_path):
+    """Women agree more and know less often: with 8 and 9 at the top of the scale the effect would be of the other sign.
+
+    Oracle: the difference of means among those who answered, by hand.
+    """
+    rng = np.random.default_rng(0)
+    sex = 1 + np.arange(2000) % 2
+    table = pd.DataFrame({"q": np.clip(np.round(3 - 0.6 * (sex == 2) + rng.normal(size=2000)), 1, 5)})
+    table["q"] = table["q"].mask((sex == 2) & (rng.random(2000) < 0.4), 8.0)
+    path, _, book = drafted(tmp_path, table, variable_value_labels={"q": ENDS | {8: "weiß nicht"}})
+    cube = estimate(read_survey(path, book), estimand="association")
+    told = table["q"].where(table["q"] < 8)
+    by_hand = (told[sex == 2].mean() - told[sex == 1].mean()) / 4
+    assert by_hand < -0.1 < 0 < table["q"][sex == 2].mean() - table["q"][sex == 1].mean()
+    assert float(cube["effect"].sel(persona="all").squeeze()) == pytest.approx(by_hand, abs=1e-9)
+
+
+def test_declared__is_no_option(tmp_path):
+    labels = {"q": {1: "Never", 2: "Often", 3: "Always", 5: "Complicated"}}
+    path, text, book = drafted(tmp_path, answers(1, 2, 3, 5), variable_value_labels=labels, missing_ranges={"q": [5.0]})
+    assert [option.label for option in book.values["q"].options] == ["Never", "Often", "Always"]
+    assert "    # declared missing in the file: 5 'Complicated'" in text.splitlines()
+    assert [finding.severity for finding in check(path, book)] == ["note"]
+    table = answers(1, 2, 3).astype({"q": object})
+    table.loc[::7, "q"] = "c"
+    path, text, book = drafted(
+        tmp_path, table, ".dta", missing_user_values={"q": ["c"]},
+        variable_value_labels={"q": {1: "Never", 2: "Often", 3: "Always", "c": "Complicated"}},
+    )  # fmt: skip
+    assert [option.label for option in book.values["q"].options] == ["Never", "Often", "Always"]
+    assert "    # declared missing in the file: .c 'Complicated'" in text.splitlines()
+    assert book.values["q"].missing == ()
+
+
+def test_soft_words__are_missing_at_the_ends_and_marked(tmp_path):
+    labels = {"q": {1: "Agree", 2: "Not sure", 3: "Disagree", 4: "Prefer not to say"}}
+    _, text, book = drafted(tmp_path, answers(1, 2, 3, 4), variable_value_labels=labels)
+    assert [option.label for option in book.values["q"].options] == ["Agree", "Not sure", "Disagree"]
+    assert '    missing: ["4"]  # guess: 4 Prefer not to say by the label' in text.splitlines()
+    labels = {"q": {1: "Pay taxes", 2: "Refuse to pay taxes", 3: "Not sure"}}
+    _, _, book = drafted(tmp_path, answers(1, 2, 3), variable_value_labels=labels)
+    assert [option.label for option in book.values["q"].options] == ["Pay taxes", "Refuse to pay taxes"]
+
+
+def test_measures__of_an_spss_file(tmp_path):
+    """Somebody said what is ordinal: then nominal is meant too; where all is nominal SPSS said so itself."""
+    table = answers(1, 2, 3).assign(party=lambda t: t.q, other=lambda t: t.q)
+    labels = {name: {1: "rosso", 2: "verde", 3: "nero"} for name in ("q", "party")}
+    labels["other"] = {1: "Agree", 2: "Agree a little", 3: "Disagree"}
+    measures = {"q": "ordinal", "party": "nominal", "other": "nominal"}
+    _, text, book = drafted(tmp_path, table, variable_value_labels=labels, variable_measure=measures)
+    assert {name: value.scale for name, value in book.values.items()} == measures
+    assert "    scale: ordinal  # guess: the file says so" in text
+    everything = dict.fromkeys(measures, "nominal")
+    _, _, book = drafted(tmp_path, table, variable_value_labels=labels, variable_measure=everything)
+    assert {name: value.scale for name, value in book.values.items()} == {
+        "q": "nominal", "party": "nominal", "other": "ordinal",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("compress", [{}, {"row_compress": True}, {"compress": True}])
+def test_weight_by__of_an_spss_file(tmp_path, compress):
+    """The file's own weight, whatever it is called. Oracle: its number, written where the format's description says."""
+    table = answers(1, 2, 3).assign(text="x" * 300, factor_of_design=0.5, weight_in_kilograms=70.0)
+    path = tmp_path / "data.sav"
+    labels = {"variable_value_labels": {"q": {1: "a", 2: "b", 3: "c" * 100}}, "column_labels": {"q": "A question"}}
+    drafted(tmp_path, table, missing_ranges={"q": [{"lo": -9, "hi": -1}, 9.0]}, note="two lines", **labels, **compress)
+    assert read_labels(path).weight == ""
+    assert 'weight: {column: "weight_in_kilograms"}' in draft(path)  # by its name
+    whole = path.read_bytes()
+    # q is number 1, the text takes 38 numbers of 8 bytes in two parts (255 and 45), 32 + 6
+    for number, name in (
+        (1, "q"),
+        (2, "text"),
+        (40, "factor_of_design"),
+        (41, "weight_in_kilograms"),
+        (44, ""),
+        (-1, ""),
+    ):
+        path.write_bytes(whole[:76] + struct.pack("<i", number) + whole[80:])
+        assert read_labels(path).weight == name
+    path.write_bytes(whole[:76] + struct.pack("<i", 40) + whole[80:])
+    assert 'weight: {column: "factor_of_design"}  # guess: the file is weighted by it' in draft(path)
+    for cut in (60, 150, 176, 190, 400, len(whole) // 2):  # a damaged dictionary names nothing, and raises nothing
+        path.write_bytes(whole[:cut])
+        assert weight_variable(path) in ("", "factor_of_design")
+
+
+def test_pinned__what_stands_last(tmp_path):
+    labels = {1: "Car", 2: "Train", 3: "Other", 4: "None of these", 5: "Something else", 6: "Other than by car"}
+    _, text, book = drafted(tmp_path, answers(*labels), variable_value_labels={"q": labels})
+    assert [option.label for option in book.values["q"].options if option.pinned] == [
+        "Other", "None of these", "Something else",
+    ]  # fmt: skip
+    assert text.count("pinned: true") == 3
+
+
+def test_nameless_columns__are_row_numbers(tmp_path):
+    """As R's write.csv and pandas' to_csv leave them, once or twice."""
+    table = pd.DataFrame({"country": ["NO", "PL"] * 30, "sex": [1, 1, 2, 2] * 15, "q": [1, 2, 3] * 20})
+    for header in (",country,sex,q", ",,country,sex,q"):
+        lines = [f"{i},{'' if header[1] != ',' else f'{i},'}{row}" for i, row in
+                 enumerate(table.to_csv(index=False).splitlines()[1:])]  # fmt: skip
+        path = tmp_path / "rows.csv"
+        path.write_text("\n".join([header, *lines]) + "\n")
+        (tmp_path / "book.yaml").write_text(draft(path))
+        assert list(load_codebook(tmp_path / "book.yaml").values) == ["q"]
 
 
 @pytest.mark.parametrize(

@@ -120,8 +120,9 @@ UNREADABLE = {
     "": "not a recipe\n  expected: a YAML mapping\n  got: NoneType",
     "- a\n- b\n": "not a recipe\n  expected: a YAML mapping\n  got: list",
     "only words": "not a recipe\n  expected: a YAML mapping\n  got: str",
-    "passes: [1": "cannot be read\n  got: while parsing a flow sequence",
-    "a: !!python/object:os.system 1": "cannot be read\n  got: could not determine a constructor",
+    "passes: [1": "not valid YAML\n  got: line 1, column 11: expected",
+    "a: !!python/object:os.system 1": "not valid YAML\n  got: line 1, column 4: could not determine a constructor",
+    "seed: 1\nseed: 2": "not valid YAML\n  got: line 2, column 1: key 'seed' stands twice",
 }
 
 

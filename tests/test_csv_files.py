@@ -130,6 +130,25 @@ def test_qualtrics__two_more_rows_of_header(tmp_path):
         read_table(path, ["Q1"])
 
 
+def test_limesurvey_and_redcap__as_they_write_codes(tmp_path):
+    """LimeSurvey: a byte order mark, all in quotes, codes and questions in the header. REDCap: events, checkboxes."""
+    path = tmp_path / "a.csv"
+    path.write_text(
+        '"id. Response ID";"submitdate. Date submitted";"G01Q01. How often, on the whole; mostly?"\n'
+        '"1";"2024-01-05 10:00:00";"AO01"\n"2";"";"AO02"\n',
+        encoding="utf-8-sig",
+    )
+    assert read_labels(path).columns[2] == "G01Q01. How often, on the whole; mostly?"
+    assert read_table(path, [read_labels(path).columns[2]]).iloc[:, 0].tolist() == ["AO01", "AO02"]
+    path.write_text(
+        "record_id,redcap_event_name,sex,race___1,race___2,notes,survey_complete\n"
+        '1,baseline_arm_1,2,1,0,"two\nlines, and more",2\n2,baseline_arm_1,1,0,1,,0\n'
+    )
+    assert read_table(path, ["sex", "race___1", "notes"]).to_numpy().tolist() == [
+        ["2", "1", "two\nlines, and more"], ["1", "0", ""],
+    ]  # fmt: skip
+
+
 def test_names__a_nameless_column_is_none(tmp_path):
     """As pandas writes its index."""
     pd.DataFrame({"sex": [1, 2]}).to_csv(tmp_path / "a.csv")

@@ -485,12 +485,15 @@ def test_positions__more_levels_and_codes_than_narrow_integers_hold():
 
 
 def test_within__many_codes_of_both_columns():
-    """The product of 40,000 codes with 40,000 is beyond 32 bits."""
+    """100,000 codes within 100,000: 42,949 * 100,001 + 24,347 is 2**32, which in 32 bits is the first row's pair."""
     raw = book(psu="p").model_dump()
     raw["psu"]["within"] = "y"
-    rows = np.arange(40_000)
-    data = pd.DataFrame({"c": "NA", "s": 0, "t": 1, "p": rows[::-1], "y": rows})
-    assert len(set(from_table(data, Codebook.model_validate(raw)).psu.tolist())) == len(rows)
+    many = np.arange(100_000)
+    data = pd.DataFrame(
+        {"p": [*many, *np.zeros_like(many[1:]), 42_949], "y": [*np.zeros_like(many), *many[1:], 24_347]}
+    )
+    survey = from_table(data.assign(c="NA", s=0, t=1), Codebook.model_validate(raw))
+    assert len(set(survey.psu.tolist())) == 200_000
 
 
 def test_stratum__a_code_that_reads_as_an_empty_cell():

@@ -297,7 +297,7 @@ def _shrink(parts: list[_Part], lattice: Lattice, scales: Scales | None = None) 
     tau2 grows (`_apart`), and no cell moves further than `LIMIT` says (limited translation), however well it is thought
     to be predicted.
     The mean squared error is (1 - k)^2 t, plus the sampling variance of the shrunk cell, plus the posterior variance of
-    k times (d - o)^2, plus the square of what the limit keeps from being moved.
+    k times (d - o)^2, plus the square of what the limit keeps from being moved; at least 1 - limit of the raw one.
 
     References
     ----------
@@ -352,21 +352,25 @@ def _level(
     noise = np.where(here, np.maximum(own - 2 * c + v, LEAST_NOISE * own), np.nan)
     deviation = np.where(here[..., None], part.numbers[:, :, cells] - part.predicted[:, :, cells], 0.0)
     others, k, learning = np.zeros(deviation.shape), here.astype(float), np.zeros(shape)
+    least: float | np.ndarray = 0.0
     if learns and (noise > 0).sum() >= MIN_CELLS:  # NaN is not
         others, doubt, grid, posterior, group = _learn(deviation, noise + inherited, scale)
         squared = ((deviation - others) ** 2).sum(axis=-1) / scale
         extra = _apart(squared, noise + inherited + doubt + group[:, None])[:, None, None]
         part.free[:, :, cells] = posterior @ grid + doubt + extra
         k, learning = _share(grid, posterior, doubt + inherited + extra, noise, v - c, squared)
-        limited = np.where(here, _limited(k, squared, own, here), 0.0)
+        limit = np.maximum(LIMIT, LIMIT_PER_CELL * here.sum(axis=(0, 2)))[:, None]
+        limited = np.where(here, _limited(k, squared, own, limit), 0.0)
         learning += (limited - k) ** 2 * squared
-        k = limited
+        k, least = limited, np.maximum(1 - limit, 0.0) * own
 
     part.added[:, :, cells] = others + k[..., None] * np.where(here[..., None], deviation - others, 0.0)
     part.rows[fixed], part.missed[fixed] = -k[..., None] * weights, -k[..., None] * misses
     part.rows[fixed][..., -1], part.missed[fixed][..., -1] = k, 1 - k
     error = (1 - k) ** 2 * (part.free[:, :, cells] + inherited) + learning
     error += _quadratic(weights + part.rows[fixed], covariance)
+    # where what is known of a value does not let a cell be moved, it does not make it much more certain either
+    error = np.maximum(error, least)
     part.kept[:, :, cells] = np.divide(error, own, out=np.ones(shape), where=own > 0)
 
 
@@ -419,9 +423,8 @@ def _apart(squares: np.ndarray, expected: np.ndarray) -> np.ndarray:
     return np.where(some, high, 0.0)
 
 
-def _limited(k: np.ndarray, squared: np.ndarray, own: np.ndarray, here: np.ndarray) -> np.ndarray:
-    """Raise shares so that no cell moves further than `LIMIT` says."""
-    limit = np.maximum(LIMIT, LIMIT_PER_CELL * here.sum(axis=(0, 2)))[:, None]
+def _limited(k: np.ndarray, squared: np.ndarray, own: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Raise shares so that no cell moves further than `limit` standard errors."""
     furthest = np.divide(limit * np.sqrt(own), np.sqrt(squared), out=np.full(own.shape, np.inf), where=squared > 0)
     return np.maximum(k, 1 - furthest)
 

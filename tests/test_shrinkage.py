@@ -195,9 +195,10 @@ WORLDS = {
 def test_worlds__no_value_is_worse_than_raw(name):
     """Simulation, multinomial draws of fixed truths: effects of every value at every granularity, and of every country.
 
-    Mean squared error at most 1.05 of the raw estimates', plus 2.5 Monte Carlo errors; 95 % intervals of each value hold
-    the truth in .90, less 2.5 Monte Carlo errors, and, over all truths that are clearly not 0 (a truth of exactly 0 they
-    may always hold), in at most .98. The distributions' errors, and those of the responses' means, are never above raw.
+    Mean squared error at most 1.05 of the raw estimates', plus 2.5 Monte Carlo errors; 95 % intervals of each value
+    hold the truth in .90, less 2.5 Monte Carlo errors, and, over all truths that are clearly not 0 (a truth of exactly
+    0 they may always hold), in at most .98. The distributions' errors, and those of the responses' means, are never
+    above raw.
     """
     draw, rng = scenes()[name].draw(), np.random.default_rng(0)
     draws = [draw(rng) for _ in range(WORLDS[name])]

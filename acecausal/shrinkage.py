@@ -2,13 +2,16 @@
 
 From the coarsest granularity to the finest, a cell is predicted from all coarser personas that it belongs to (no
 interaction beyond theirs), corrected by how far the other countries are from that prediction, and its own deviation
-from the prediction counts by how reliable it is. How much deviations truly vary is learnt from all cells of the same
-attributes, over countries and values.
+from the prediction counts by how reliable it is. How much deviations truly vary is learnt for each value from all its
+cells of the same attributes, with a look at the other values (`acecausal.mixture`). Where answers have scores, the mean
+score and what it leaves of the distribution are shrunk apart from each other: noise in directions in which nothing
+happens says nothing about the score.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -16,12 +19,22 @@ import numpy as np
 from acecausal import schema
 from acecausal.cube import Value
 from acecausal.lattice import Lattice
+from acecausal.mixture import variances
 
 #: Fewest deviations from which to learn how much they vary; with fewer, nothing is shrunk.
 MIN_CELLS = 3
 
 #: Least sampling variance of a deviation, as a share of its cell's: covariances between cells are approximate.
 LEAST_NOISE = 0.02
+
+#: How far a cell may be moved, in its own standard errors: `LIMIT`, or, where a value has many cells of the same
+#: attributes, which tell how much they vary, `LIMIT_PER_CELL` times their number. A cell that is moved by D standard
+#: errors has at most 1 + D^2 times the mean squared error.
+LIMIT, LIMIT_PER_CELL = 0.2, 0.15
+
+#: By how many standard errors a country's squared deviations must exceed what its values' do before all of its cells
+#: count as more variable.
+BEYOND = 0.5
 
 Subset = tuple[int, ...]
 
@@ -36,7 +49,8 @@ def fill_shrunk(arrays: dict[str, np.ndarray], values: Sequence[Value], lattice:
     values, lattice
         What the arrays run over.
     """
-    shrunk = shrink_responses(arrays["response"], arrays["n_eff"], lattice)
+    scored = np.array([value.scale != "nominal" for value in values])
+    shrunk = shrink_responses(arrays["response"], arrays["n_eff"], scored, lattice)
     arrays["response_shrunk"], arrays["response_shrunk_se"] = shrunk
     shift, shift_se, effect_se = shrink_shifts(arrays["shift"], arrays["shift_se"], arrays["effect_se"], lattice)
     arrays["shift_shrunk"], arrays["shift_shrunk_se"], arrays["effect_shrunk_se"] = shift, shift_se, effect_se
@@ -47,7 +61,9 @@ def fill_shrunk(arrays: dict[str, np.ndarray], values: Sequence[Value], lattice:
             arrays["effect_shrunk"][:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)
 
 
-def shrink_responses(response: np.ndarray, n_eff: np.ndarray, lattice: Lattice) -> tuple[np.ndarray, np.ndarray]:
+def shrink_responses(
+    response: np.ndarray, n_eff: np.ndarray, scored: np.ndarray, lattice: Lattice
+) -> tuple[np.ndarray, np.ndarray]:
     """Shrink responses.
 
     Parameters
@@ -56,6 +72,8 @@ def shrink_responses(response: np.ndarray, n_eff: np.ndarray, lattice: Lattice) 
         Shares; NaN where nobody answered and beyond a value's options.
     n_eff : numpy.ndarray, shape (countries, values, personas)
         Kish effective sizes.
+    scored : numpy.ndarray of bool, shape (values,)
+        Whether a value's options have scores (it is not nominal).
     lattice : Lattice
 
     Returns
@@ -65,21 +83,42 @@ def shrink_responses(response: np.ndarray, n_eff: np.ndarray, lattice: Lattice) 
 
     Notes
     -----
-    The sampling variance of a share is p (1 - p) / n_eff with p as predicted from coarser personas: a cell's own share
-    says nothing about its error when all five respondents agree. The persona `all` stays as it is, and so does a
-    country's value without it, since nothing is there to predict from. See `_shrink` for the rest.
+    The mean score and what it leaves of the distribution are shrunk apart from each other. The sampling variance of a
+    share is p (1 - p) / n_eff with p as predicted from coarser personas: a cell's own share says nothing about its
+    error when all five respondents agree. The persona `all` stays as it is, and so does a country's value without it,
+    since nothing is there to predict from. See `_shrink` for the rest.
     """
     there = np.isfinite(response)
     some = there.any(axis=-1)
-    per_person = 1 / np.maximum(n_eff, 1e-9)
+    use = some & some[:, :, :1]
+    per_person = np.where(use, 1 / np.maximum(n_eff, 1e-9), np.nan)
     shares = np.where(there, response, 0.0)
-    shrunk, predicted, kept = _shrink(shares, np.where(some & some[:, :, :1], per_person, np.nan), lattice, shares=True)
-    shrunk = np.where(some[:, :, :1, None], np.clip(np.where(there, shrunk, 0.0), 0, 1), shares)
+    axis = _Axis.of(there, scored)
+    mean, rest = axis.split(shares)
+
+    def scales(mean: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Variances of one person's score, and of what it leaves, at a prediction."""
+        p = np.clip(axis.join(mean, rest), 0, 1)
+        p /= np.maximum(p.sum(axis=-1, keepdims=True), 1e-9)
+        of_score = (p * axis.score[:, None] ** 2).sum(axis=-1) - (p * axis.score[:, None]).sum(axis=-1) ** 2
+        left = 1 - (p**2).sum(axis=-1) - of_score * axis.length2[:, None]
+        return np.maximum(of_score, 1e-3), np.maximum(left, 1e-3)
+
+    parts = [
+        _Part(mean, np.where(axis.scored[:, None], per_person, np.nan)),
+        _Part(rest, np.where(axis.more[:, None], per_person, np.nan)),
+    ]
+    _shrink(parts, lattice, scales)
+    shrunk = np.where(use[..., None], np.clip(axis.join(parts[0].shrunk, parts[1].shrunk), 0, 1), shares)
+    shrunk = np.where(there, shrunk, 0.0)
     total = shrunk.sum(axis=-1, keepdims=True)
     shrunk = np.divide(shrunk, total, out=np.full_like(shrunk, np.nan), where=there & (total > 0))
-    predicted = np.clip(np.where(some[:, :, :1, None], predicted, shares), 0, 1)
-    variance = predicted * (1 - predicted) * (kept * per_person)[..., None]
-    return shrunk, np.where(there, np.sqrt(variance), np.nan)
+    predicted = np.where(use[..., None], axis.join(parts[0].told, parts[1].told), shares)
+    predicted[:, :, 0] = shares[:, :, 0]
+    predicted = np.clip(predicted, 0, 1)
+    variance = predicted * (1 - predicted) / np.maximum(n_eff, 1e-9)[..., None]
+    along = scales(*axis.split(predicted))[0] / np.maximum(n_eff, 1e-9)
+    return shrunk, np.where(there, np.sqrt(axis.spread(variance, along, parts[0].kept, parts[1].kept)), np.nan)
 
 
 def shrink_shifts(
@@ -98,48 +137,147 @@ def shrink_shifts(
     Returns
     -------
     shrunk, se : numpy.ndarray, shape of `shift`
-        NaN where `shift` is; shifts sum to 0, since all options of a cell are shrunk alike.
+        NaN where `shift` is; shifts sum to 0.
     effect_se : numpy.ndarray, shape of `effect_se`
-        Standard error of the score-weighted shrunk shift: it falls by the same factor as those of the shifts.
+        Standard error of the score-weighted shrunk shift.
 
     Notes
     -----
-    Each contrast on its own. In the context `all` a shift is drawn towards the other countries' mean, and, as far as
-    that says nothing, towards 0. See `_shrink`.
+    Each contrast on its own; the effect on the score and what it leaves of the shift are shrunk apart from each other.
+    In the context `all` they are drawn towards the other countries' mean, and, as far as that says nothing, towards 0.
+    See `_shrink`.
     """
-    shrunk, factor = np.full_like(shift, np.nan), np.ones(effect_se.shape)
+    shrunk, se, of_effect = np.full_like(shift, np.nan), np.full_like(shift, np.nan), np.full_like(effect_se, np.nan)
     for t in range(shift.shape[1]):
         there = np.isfinite(shift[:, t])
-        total = np.where(there.any(axis=-1), np.nansum(shift_se[:, t] ** 2, axis=-1), np.nan)
-        found, _, kept = _shrink(np.where(there, shift[:, t], 0.0), total, lattice, shares=False)
-        shrunk[:, t] = np.where(there, found, np.nan)
-        factor[:, t] = np.sqrt(kept)
-    return shrunk, factor[..., None] * shift_se, factor * effect_se
+        some = there.any(axis=-1)
+        axis = _Axis.of(there, (np.isfinite(effect_se[:, t]) | ~some).all(axis=(0, 2)))
+        variance = np.where(there, np.nan_to_num(shift_se[:, t]) ** 2, 0.0)
+        along = np.where(some & axis.scored[:, None], effect_se[:, t] ** 2, 0.0)
+        left = np.maximum(variance.sum(axis=-1) - along * axis.length2[:, None], 0.0)
+        effect, rest = axis.split(np.where(there, shift[:, t], 0.0))
+        parts = [
+            _Part(effect, np.where(some & axis.scored[:, None], along, np.nan)),
+            _Part(rest, np.where(some & axis.more[:, None], left, np.nan)),
+        ]
+        _shrink(parts, lattice)
+        shrunk[:, t] = np.where(there, axis.join(parts[0].shrunk, parts[1].shrunk), np.nan)
+        se[:, t] = np.where(
+            np.isfinite(shift_se[:, t]) & there,
+            np.sqrt(axis.spread(variance, along, parts[0].kept, parts[1].kept)),
+            np.nan,
+        )
+        of_effect[:, t] = np.sqrt(parts[0].kept) * effect_se[:, t]
+    return shrunk, se, of_effect
 
 
-def _shrink(
-    numbers: np.ndarray, s2: np.ndarray, lattice: Lattice, *, shares: bool
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shrink cells of K numbers each, granularity by granularity.
+@dataclass(frozen=True)
+class _Axis:
+    """The direction of the score among a value's options, and what is orthogonal to it.
 
-    Parameters
+    Attributes
+    ----------
+    scored, more : numpy.ndarray of bool, shape (values,)
+        Whether there is a score, and whether anything is left beside it.
+    score : numpy.ndarray, shape (values, options)
+        Centred; 0 where there is none.
+    direction : numpy.ndarray, shape (values, options)
+        What a change of the score by 1 along the scale is of the options: sums to 0.
+    length2 : numpy.ndarray, shape (values,)
+        Its squared length.
+    """
+
+    scored: np.ndarray
+    more: np.ndarray
+    score: np.ndarray
+    direction: np.ndarray
+    length2: np.ndarray
+
+    @classmethod
+    def of(cls, there: np.ndarray, scored: np.ndarray) -> _Axis:
+        n_options = there.any(axis=(0, 2)).sum(axis=-1)
+        scored = scored & (n_options > 1)
+        score, direction = np.zeros((2, *there.shape[1::2]))
+        for v in np.flatnonzero(scored):
+            k = n_options[v]
+            score[v, :k] = schema.scores(k) - schema.scores(k).mean()
+            direction[v, :k] = score[v, :k] / (score[v, :k] @ score[v, :k])
+        return cls(scored, (n_options > 2) | ~scored, score, direction, (direction**2).sum(axis=-1))
+
+    def split(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Split numbers (C, V, P, K) into their score (C, V, P, 1), and what it leaves (C, V, P, K)."""
+        score = (numbers * self.score[:, None]).sum(axis=-1, keepdims=True)
+        return score, numbers - score * self.direction[:, None]
+
+    def join(self, score: np.ndarray, rest: np.ndarray) -> np.ndarray:
+        return rest + score * self.direction[:, None]
+
+    def spread(self, variance: np.ndarray, along: np.ndarray, kept: np.ndarray, kept_rest: np.ndarray) -> np.ndarray:
+        """Put options' variances together from what is kept of either part.
+
+        Score and rest count as uncorrelated within an option, which is right in the sum over a value's options.
+        """
+        along = along[..., None] * self.direction[:, None] ** 2
+        left = np.where(self.more[:, None, None], np.maximum(variance - along, 0.0), 0.0)
+        total, wanted = left.sum(axis=-1), np.maximum(variance.sum(axis=-1) - along.sum(axis=-1), 0.0)
+        left *= np.divide(wanted, total, out=np.zeros_like(total), where=total > 0)[..., None]
+        share = np.divide(along, along + left, out=np.zeros_like(along), where=along + left > 0)
+        return np.asarray(variance * (kept[..., None] * share + kept_rest[..., None] * (1 - share)))
+
+
+class _Part:
+    """Numbers that are shrunk on their own: cells of K numbers each.
+
+    Attributes
     ----------
     numbers : numpy.ndarray, shape (C, V, P, K)
         Finite.
     s2 : numpy.ndarray, shape (C, V, P)
-        Sampling variance of a cell, summed over its numbers; NaN where there is no cell. If `shares`, of one with
-        summed variance 1 per person.
-    lattice : Lattice
-    shares : bool
-        Whether the numbers are shares: variances are then in proportion to 1 - sum(p^2), p the prediction, and
-        granularity 0 stays as it is.
-
-    Returns
-    -------
-    shrunk, predicted : numpy.ndarray, shape (C, V, P, K)
-        The latter from coarser personas alone (of granularity 0: the numbers themselves if `shares`, else 0).
+        Sampling variance of a cell, summed over its numbers; NaN where there is no cell. Of shares in units of one
+        person's variance.
+    predicted : numpy.ndarray, shape (C, V, P, K)
+        From coarser personas alone (of granularity 0: 0).
+    added : numpy.ndarray, shape (C, V, P, K)
+        What a cell adds to that.
     kept : numpy.ndarray, shape (C, V, P)
         Mean squared error of the shrunk cell over s2; 1 where there is no cell.
+    rows, missed : dict
+        What cells add, as weights over `_subsets(attributes)`: of the raw cells, and of what was missed of the truth.
+    free : numpy.ndarray, shape (C, V, P)
+        Variance of a cell's true deviation about what is borrowed.
+    """
+
+    def __init__(self, numbers: np.ndarray, s2: np.ndarray) -> None:
+        self.numbers, self.s2 = numbers, s2
+        self.predicted, self.added = np.zeros(numbers.shape), np.zeros(numbers.shape)
+        self.kept, self.free = np.ones(s2.shape), np.zeros(s2.shape)
+        self.rows: dict[Subset, np.ndarray] = {}
+        self.missed: dict[Subset, np.ndarray] = {}
+
+    @property
+    def told(self) -> np.ndarray:
+        """What coarser personas tell; where there is no cell to shrink, its numbers."""
+        return np.where(np.isfinite(self.s2)[..., None], self.predicted, self.numbers)
+
+    @property
+    def shrunk(self) -> np.ndarray:
+        return np.where(np.isfinite(self.s2)[..., None], self.predicted + self.added, self.numbers)
+
+
+Scales = Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _shrink(parts: list[_Part], lattice: Lattice, scales: Scales | None = None) -> None:
+    """Shrink the parts of cells, granularity by granularity.
+
+    Parameters
+    ----------
+    parts : list of _Part
+        Of a score and the rest.
+    lattice : Lattice
+    scales : callable, optional
+        Given if the numbers are shares: variances of one person at the parts' predictions. Granularity 0 then stays as
+        it is.
 
     Notes
     -----
@@ -152,83 +290,143 @@ def _shrink(
 
         k = (t + v - c) / (t + v - 2 c + s2),    t = tau2 + u + x
 
-    minimises the mean squared error of the result. tau2 is the variance of true deviations about o (Paule and Mandel's
-    estimate), u the variance of o, and x that of what shrinking the coarser cells has missed of the truth, tracked in
-    the same way. For an independent prediction k is the usual B = A / (A + s2), A the variance of the truth about it.
-    The mean squared error is (1 - k)^2 t, plus the sampling variance of the shrunk cell, plus what tau2's own error
-    adds (Prasad and Rao's term, 2 var(tau2) (1 - k)^2 / (t + v - 2 c + s2)).
+    minimises the mean squared error of the result. tau2 is the variance of the true deviation about o (it has a
+    posterior distribution, see `acecausal.mixture`; k is its mean over that), u the variance of o, and x that of what
+    shrinking the coarser cells has missed of the truth, tracked in the same way. For an independent prediction k is the
+    usual A / (A + s2), A the variance of the truth about it. Where a whole country deviates more than its values do,
+    tau2 grows (`_apart`), and no cell moves further than `LIMIT` says (limited translation), however well it is thought
+    to be predicted.
+    The mean squared error is (1 - k)^2 t, plus the sampling variance of the shrunk cell, plus the posterior variance of
+    k times (d - o)^2, plus the square of what the limit keeps from being moved; at least 1 - limit of the raw one.
 
     References
     ----------
-    Efron and Morris (1975), JASA 70(350), 311-319; Fay and Herriot (1979), JASA 74(366), 269-277; Morris (1983), JASA
-    78(381), 47-55; Paule and Mandel (1982), J. Res. NBS 87(5), 377-385; Prasad and Rao (1990), JASA 85(409),
-    163-171. A relative of multilevel regression and poststratification (Gelman and Little 1997).
+    Efron and Morris (1972), JASA 67(337), 130-139 (limited translation); Efron and Morris (1975), JASA 70(350),
+    311-319; Fay and Herriot (1979), JASA 74(366), 269-277; Morris (1983), JASA 78(381), 47-55; Paule and Mandel (1982),
+    J. Res. NBS 87(5), 377-385. A relative of multilevel regression and poststratification (Gelman and Little 1997).
     """
-    added, predicted, kept = np.zeros(numbers.shape), np.zeros(numbers.shape), np.ones(s2.shape)
-    there = np.isfinite(s2)
     place = {tuple(row): i for i, row in enumerate(lattice.codes.tolist())}
     specified = lattice.codes >= 0
     within = np.zeros(len(lattice.codes), dtype=int)  # a cell's number among those of the same attributes
-    # what cells add, as weights over `_subsets(attributes)`: of the raw cells, and of what was missed of the truth
-    rows: dict[Subset, np.ndarray] = {}
-    missed: dict[Subset, np.ndarray] = {}
-    free = np.zeros(s2.shape)  # variance of a cell's true deviation about what is borrowed
     for attributes in dict.fromkeys(map(tuple, specified.tolist())):  # coarser ones come first
         fixed = tuple(int(a) for a in np.flatnonzero(attributes))
         cells = np.flatnonzero((specified == attributes).all(axis=1))
         within[cells] = np.arange(len(cells))
         subsets = _subsets(fixed)
         at = {part: _leave_open(lattice.codes[cells], part, place) for part in subsets}
-        shape = (*s2.shape[:2], len(cells))
-        weights, misses = (_passed_down(passed, subsets, at, within, shape) for passed in (rows, missed))
-        inherited = np.zeros(shape)
-        for j, part in enumerate(subsets[:-1]):
-            predicted[:, :, cells] += added[:, :, at[part]]
-            inherited += misses[..., j] ** 2 * free[:, :, at[part]]
-
-        covariance = _covariance(subsets, {part: s2[:, :, at[part]] for part in subsets})
-        here = there[:, :, cells]
-        own = np.where(here, s2[:, :, cells], 0.0)
-        v, c = _quadratic(weights, covariance), (weights * covariance[-1]).sum(axis=-1)
-        noise = np.where(here, np.maximum(own - 2 * c + v, LEAST_NOISE * own), np.nan)
-        deviation = np.where(here[..., None], numbers[:, :, cells] - predicted[:, :, cells], 0.0)
-        scale = np.ones(shape)
-        if shares:
-            scale = np.maximum(1 - (np.clip(predicted[:, :, cells], 0, 1) ** 2).sum(axis=-1), 1e-3)
-        learnt = None if shares and not fixed else _learn(deviation, noise + inherited, scale)
-        others, k, learning = np.zeros(deviation.shape), here.astype(float), np.zeros(shape)
-        if learnt is not None:
-            tau2, others, doubt, unsure = learnt
-            free[:, :, cells] = tau2 + doubt
-            k, learning = _share(tau2 + doubt + inherited, noise, v - c, unsure)
-
-        added[:, :, cells] = others + k[..., None] * np.where(here[..., None], deviation - others, 0.0)
-        rows[fixed], missed[fixed] = -k[..., None] * weights, -k[..., None] * misses
-        rows[fixed][..., -1], missed[fixed][..., -1] = k, 1 - k
-        error = (1 - k) ** 2 * (free[:, :, cells] + inherited) + learning
-        error += _quadratic(weights + rows[fixed], covariance)
-        kept[:, :, cells] = np.divide(error, own, out=np.ones(shape), where=own > 0)
-    shrunk = predicted + added
-    if shares:
-        predicted[:, :, 0] = numbers[:, :, 0]
-    return shrunk, predicted, kept
+        for part in parts:
+            for above in subsets[:-1]:
+                part.predicted[:, :, cells] += part.added[:, :, at[above]]
+        scale: Sequence[np.ndarray] = [np.ones((*part.s2.shape[:2], len(cells))) for part in parts]
+        if scales is not None:
+            scale = scales(*(part.told[:, :, cells] for part in parts))
+        for part, unit in zip(parts, scale, strict=True):
+            _level(part, fixed, cells, at, within, unit, learns=scales is None or bool(fixed))
 
 
-def _share(t: np.ndarray, noise: np.ndarray, gap: np.ndarray, unsure: float) -> tuple[np.ndarray, np.ndarray]:
-    """Give the share k of each deviation to keep, and the error from not knowing tau2.
+def _level(
+    part: _Part,
+    fixed: Subset,
+    cells: np.ndarray,
+    at: dict[Subset, np.ndarray],
+    within: np.ndarray,
+    scale: np.ndarray,
+    *,
+    learns: bool,
+) -> None:
+    """Shrink the cells that specify the attributes `fixed`."""
+    subsets, s2 = list(at), part.s2
+    shape = (*s2.shape[:2], len(cells))
+    here = np.isfinite(s2[:, :, cells])
+    if not here.any():
+        part.rows[fixed], part.missed[fixed] = np.zeros((2, *shape, len(subsets)))
+        part.missed[fixed][..., -1] = 1.0
+        return
+    weights, misses = (_passed_down(passed, subsets, at, within, shape) for passed in (part.rows, part.missed))
+    inherited = np.zeros(shape)
+    for j, above in enumerate(subsets[:-1]):
+        inherited += misses[..., j] ** 2 * part.free[:, :, at[above]]
+    covariance = _covariance(subsets, {above: s2[:, :, at[above]] for above in subsets})
+    own = np.where(here, s2[:, :, cells], 0.0)
+    v, c = _quadratic(weights, covariance), (weights * covariance[-1]).sum(axis=-1)
+    noise = np.where(here, np.maximum(own - 2 * c + v, LEAST_NOISE * own), np.nan)
+    deviation = np.where(here[..., None], part.numbers[:, :, cells] - part.predicted[:, :, cells], 0.0)
+    others, k, learning = np.zeros(deviation.shape), here.astype(float), np.zeros(shape)
+    least: float | np.ndarray = 0.0
+    if learns and (noise > 0).sum() >= MIN_CELLS:  # NaN is not
+        others, doubt, grid, posterior, group = _learn(deviation, noise + inherited, scale)
+        squared = ((deviation - others) ** 2).sum(axis=-1) / scale
+        extra = _apart(squared, noise + inherited + doubt + group[:, None])[:, None, None]
+        part.free[:, :, cells] = posterior @ grid + doubt + extra
+        k, learning = _share(grid, posterior, doubt + inherited + extra, noise, v - c, squared)
+        limit = np.maximum(LIMIT, LIMIT_PER_CELL * here.sum(axis=(0, 2)))[:, None]
+        limited = np.where(here, _limited(k, squared, own, limit), 0.0)
+        learning += (limited - k) ** 2 * squared
+        k, least = limited, np.maximum(1 - limit, 0.0) * own
+
+    part.added[:, :, cells] = others + k[..., None] * np.where(here[..., None], deviation - others, 0.0)
+    part.rows[fixed], part.missed[fixed] = -k[..., None] * weights, -k[..., None] * misses
+    part.rows[fixed][..., -1], part.missed[fixed][..., -1] = k, 1 - k
+    error = (1 - k) ** 2 * (part.free[:, :, cells] + inherited) + learning
+    error += _quadratic(weights + part.rows[fixed], covariance)
+    # where what is known of a value does not let a cell be moved, it does not make it much more certain either
+    error = np.maximum(error, least)
+    part.kept[:, :, cells] = np.divide(error, own, out=np.ones(shape), where=own > 0)
+
+
+def _share(
+    grid: np.ndarray, posterior: np.ndarray, more: np.ndarray, noise: np.ndarray, gap: np.ndarray, squared: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the share k of each deviation to keep, and the error from not knowing its variance.
 
     Parameters
     ----------
-    t, noise, gap : numpy.ndarray, shape (C, V, cells)
-        Variance of true deviations, sampling variance of observed ones (NaN where there is no cell), and v - c.
-    unsure : float
-        Sampling variance of tau2.
+    grid, posterior : numpy.ndarray, shapes (G,), (C, V, cells, G)
+        Variances of true deviations, and how much each counts.
+    more, noise, gap, squared : numpy.ndarray, shape (C, V, cells)
+        What is added to these variances; sampling variance of observed deviations (NaN where there is no cell); v - c;
+        squared observed deviations.
     """
     here = np.isfinite(noise)
-    total = np.where(here, t + noise, 0.0)
-    k = np.divide(t + gap, total, out=np.ones(noise.shape), where=total > 0)
-    k = np.where(here, np.clip(k, 0, 1), 0.0)
-    return k, 2 * unsure * np.divide((1 - k) ** 2, total, out=np.zeros(noise.shape), where=total > 0)
+    mean, square = np.zeros(noise.shape), np.zeros(noise.shape)
+    for t, weight in zip(grid, np.moveaxis(posterior, -1, 0), strict=True):
+        total = np.where(here, t + more + noise, 0.0)
+        k = np.divide(t + more + gap, total, out=np.ones(noise.shape), where=total > 0)
+        k = np.where(here, np.clip(k, 0, 1), 0.0)
+        mean += weight * k
+        square += weight * k**2
+    # cells without noise have no posterior, and stay as they are
+    mean = np.where(here & (noise == 0), 1.0, mean)
+    return mean, np.where(here & (noise > 0), np.maximum(square - mean**2, 0.0) * squared, 0.0)
+
+
+def _apart(squares: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    """Variance to be added to all deviations of a country that vary more than is expected, shape (C,).
+
+    It solves sum(squares / (expected + added)) = count + BEYOND sqrt(2 count), as Paule and Mandel's estimate does
+    without the second term.
+    """
+    there = np.isfinite(expected) & (expected > 0)
+    observed, base = np.where(there, squares, 0.0), np.where(there, expected, 1.0)
+    count = there.sum(axis=(1, 2))
+    wanted = count + BEYOND * np.sqrt(2.0 * count)
+    low, high = np.zeros(len(count)), observed.max(axis=(1, 2))
+
+    def over(added: np.ndarray) -> np.ndarray:
+        return np.asarray((observed / (base + added[:, None, None])).sum(axis=(1, 2)) > wanted)
+
+    some = over(low)
+    for _ in range(20):
+        middle = (low + high) / 2
+        up = over(middle)
+        low, high = np.where(up, middle, low), np.where(up, high, middle)
+    return np.where(some, high, 0.0)
+
+
+def _limited(k: np.ndarray, squared: np.ndarray, own: np.ndarray, limit: np.ndarray) -> np.ndarray:
+    """Raise shares so that no cell moves further than `limit` standard errors."""
+    furthest = np.divide(limit * np.sqrt(own), np.sqrt(squared), out=np.full(own.shape, np.inf), where=squared > 0)
+    return np.maximum(k, 1 - furthest)
 
 
 def _passed_down(
@@ -298,7 +496,7 @@ def _quadratic(weights: np.ndarray, covariance: np.ndarray) -> np.ndarray:
 
 def _learn(
     deviation: np.ndarray, noise: np.ndarray, scale: np.ndarray
-) -> tuple[float, np.ndarray, np.ndarray, float] | None:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Learn how much deviations truly vary, and what the other countries say about them.
 
     Parameters
@@ -311,25 +509,23 @@ def _learn(
 
     Returns
     -------
-    tau2 : float
-        Variance of the true deviations about `others`, in units of `scale`.
     others : numpy.ndarray, shape (C, V, cells, K)
     doubt : numpy.ndarray, shape (C, V, cells)
         Variance of `others`, in units of `scale`.
-    unsure : float
-        Sampling variance of tau2, as if each deviation were one number: at least the true one.
-
-    Or None, if there are fewer than `MIN_CELLS` deviations to learn from.
+    grid, posterior, group : numpy.ndarray, shapes (G,), (C, V, cells, G), (V,)
+        Variances of the true deviations about `others`, in units of `scale`; how much each counts; each value's own.
     """
     there = np.isfinite(noise)
-    if there.sum() < MIN_CELLS:
-        return None
 
     def squares(residual: np.ndarray) -> np.ndarray:
         return np.asarray((residual**2).sum(axis=-1) / scale)
 
-    tau2 = _between(squares(deviation)[there], noise[there])
-    weight = np.divide(1.0, noise + tau2, out=np.zeros(noise.shape), where=there & (noise + tau2 > 0))
+    grid, posterior, group = variances(squares(deviation), noise)
+    if len(noise) == 1:
+        return np.zeros(deviation.shape), np.zeros(noise.shape), grid, posterior, group
+    count = np.maximum(there.sum(axis=(0, 2), keepdims=True), 1)
+    variance = noise + (posterior @ grid).sum(axis=(0, 2), keepdims=True) / count
+    weight = np.divide(1.0, variance, out=np.zeros(noise.shape), where=there & (variance > 0))
     weighted = weight[..., None] * deviation
     # summed over the others, not as the sum less one's own, which cancels where one country weighs nearly everything
     others, total = np.zeros(deviation.shape), np.zeros(noise.shape)
@@ -342,23 +538,4 @@ def _learn(
     slope = float(np.clip((precision * others * deviation).sum() / square, 0, 1)) if square > 0 else 0.0
     others *= slope
     doubt = np.divide(slope**2, total, out=np.zeros_like(total), where=total > 0)
-    tau2 = _between(squares(deviation - others)[there], (noise + doubt)[there])
-    precision = 1 / np.maximum(tau2 + (noise + doubt)[there], 1e-300)
-    return tau2, others, doubt, float(2 * len(precision) / precision.sum() ** 2)
-
-
-def _between(squares: np.ndarray, noise: np.ndarray) -> float:
-    """Solve sum(squares / (tau2 + noise)) = count for tau2 (Paule and Mandel); 0 if noise alone explains them."""
-
-    def too_small(tau2: float) -> bool:
-        variance = tau2 + noise
-        ratio = np.divide(squares, variance, out=np.where(squares > 0, np.inf, 0.0), where=variance > 0)
-        return bool(ratio.sum() > len(squares))
-
-    low, high = 0.0, float(squares.max())  # at which no ratio is over 1
-    if not too_small(low):
-        return 0.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if too_small(middle) else (low, middle)
-    return high
+    return others, doubt, *variances(squares(deviation - others), noise + doubt)

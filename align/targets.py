@@ -151,7 +151,7 @@ def _numbers(cube: xr.Dataset, held: tuple[np.ndarray, np.ndarray], source: str,
         raw_se = np.where(known[..., None], cube["shift_se"].values, np.nan)
         effect_se = np.where(known, cube["effect_se"].values, np.nan)
         shift, shrunk_se, _ = shrink_shifts(shift, raw_se, effect_se, lattice)
-        response, response_se = shrink_responses(response, cube["n_eff"].values, lattice)
+        response, response_se = shrink_responses(response, cube["n_eff"].values, ~nominal[:, 0, 0], lattice)
         gain = _ratio(shrunk_se, raw_se)
         own = response * (1 - response) / np.maximum(cube["n_eff"].values, 1.0)[..., None]
         weight = weight / _ratio(response_se, np.sqrt(own))

@@ -1,7 +1,8 @@
 """How well shrunk responses and shifts predict other people, against raw ones, on real surveys.
 
-    python benchmarks/shrinkage.py             all surveys, about a minute on 2 cores (extra `demo` for the data)
+    python benchmarks/shrinkage.py             all of it, about five minutes on 2 cores (extra `demo` for the data)
     python benchmarks/shrinkage.py --survey NAME
+    python benchmarks/shrinkage.py --worlds    only the simulated worlds
 
 The respondents of each country are split in half at random, 20 times. From one half come raw and shrunk numbers; the
 other half's raw ones are the target. Errors are squared, summed over options, and averaged over cells: of responses
@@ -12,6 +13,11 @@ errors, shrunk over raw, less that noise (p (1 - p) / (n_eff - 1), or the square
 splits are of one sample, so `wins` counts splits, not independent surveys. `coverage` is the share of cells in which
 the target lies within 1.96 standard errors of the difference. Half of a cluster's respondents are in either half, which
 favours raw numbers a little where a survey has clusters.
+
+The simulated worlds (`acecausal.simulate_cells`) have fixed truths, from which people are drawn 100 times. `ours` and
+`peer` are the errors of all effects over the raw ones' (1), and there is the worst group beside: a value, or a country,
+at one granularity, with the ratio's Monte Carlo error; the least coverage of a value at one granularity, and that over
+all effects of half a standard error or more; and the errors of responses' mean scores, of all, and of the worst value.
 """
 
 from __future__ import annotations
@@ -32,9 +38,12 @@ from acecausal.estimation import estimate
 from acecausal.lattice import Lattice
 from acecausal.plan import make_plan
 from acecausal.sample import take
+from acecausal.shrinkage import fill_shrunk
+from acecausal.simulate_cells import Scene, scenes
 from acecausal.survey import Survey, read_survey
 
 SPLITS = 20
+DRAWS = 100
 MIN_TARGET = 10
 
 SURVEYS: dict[str, Callable[[], Survey]] = {
@@ -146,11 +155,94 @@ def run(name: str) -> None:
             )
 
 
+def world(name: str, scene: Scene) -> None:
+    """Draw from one simulated world, and report."""
+    draw, rng = scene.draw(), np.random.default_rng(0)
+    start = time.perf_counter()
+    # by (kind, group, granularity): per draw the squared errors, shrunk and raw, and how many intervals hold how many
+    sums: dict[tuple[str, str, int], list[list[float]]] = {}
+    clear: list[float] = []
+    for _ in range(DRAWS):
+        cells = draw(rng)
+        arrays = dict(cells.arrays)
+        fill_shrunk(arrays, cells.values, cells.lattice)
+        truth = cells.truth["effect"][:, 0]
+        error, raw = arrays["effect_shrunk"][:, 0] - truth, arrays["effect"][:, 0] - truth
+        inside = np.abs(error) < 1.96 * arrays["effect_shrunk_se"][:, 0]
+        big = np.abs(truth) >= 0.5 * arrays["effect_se"][:, 0]
+        clear.append(inside[big].mean() if big.any() else np.nan)
+        scored = [v for v, value in enumerate(cells.values) if value.scale != "nominal"]
+        for level in range(cells.lattice.depth):
+            at = (cells.lattice.granularity == level) & np.isfinite(truth[0, scored[0]])
+            groups = {f"value {v}": (slice(None), v) for v in scored}
+            groups |= {f"country {c}": (c, slice(None)) for c in range(len(truth))} if len(truth) > 1 else {}
+            for group, place in groups.items():
+                known = np.isfinite(truth[place][..., at])
+                parts = [part[place][..., at][known] for part in (error, raw, inside)]
+                row = [(parts[0] ** 2).sum(), (parts[1] ** 2).sum(), parts[2].mean()]
+                sums.setdefault(("effect", group, level), []).append(row)
+        for v in scored:
+            n_options = len(cells.values[v].options)
+            shrunk, plain, true = (
+                part["response" + more][:, v, :, :n_options] @ schema.scores(n_options)
+                for part, more in ((arrays, "_shrunk"), (arrays, ""), (cells.truth, ""))
+            )
+            for level in range(1, cells.lattice.depth + 1):
+                at = cells.lattice.granularity == level
+                row = [((part - true)[:, at] ** 2).sum() for part in (shrunk, plain)]
+                sums.setdefault(("mean", f"value {v}", level), []).append([*row, np.nan])
+    found = {key: np.array(rows) for key, rows in sums.items()}
+
+    def overall(kind: str) -> float:
+        total = sum(rows.sum(axis=0) for key, rows in found.items() if key[0] == kind and key[1].startswith("value"))
+        return float(total[0] / total[1])
+
+    def worst(kind: str, group: str) -> dict[str, object]:
+        ratios = {
+            key: rows[:, 0].sum() / rows[:, 1].sum()
+            for key, rows in found.items()
+            if key[0] == kind and key[1].startswith(group)
+        }
+        if not ratios:
+            return {}
+        key = max(ratios, key=lambda k: ratios[k])
+        rows = found[key]
+        doubt = np.sqrt(((rows[:, 0] - ratios[key] * rows[:, 1]) ** 2).sum()) / rows[:, 1].sum()
+        return {
+            "ratio": round(float(ratios[key]), 3),
+            "monte_carlo_error": round(float(doubt), 3),
+            "of": f"{key[1]}, granularity {key[2]}",
+        }
+
+    least = min(rows[:, 2].mean() for key, rows in found.items() if key[0] == "effect" and key[1].startswith("value"))
+    report(
+        f"effects of a simulated world, {name}",
+        ours=overall("effect"),
+        peer=1.0,
+        unit="squared error over raw",
+        higher_is_better=False,
+        draws=DRAWS,
+        worst_value=worst("effect", "value"),
+        worst_country=worst("effect", "country"),
+        least_coverage_of_a_value=round(float(least), 3),
+        coverage_where_clear=round(float(np.nanmean(clear)), 3) if np.isfinite(clear).any() else None,
+        response_means=round(overall("mean"), 3),
+        worst_response_means=worst("mean", "value"),
+        seconds=round(time.perf_counter() - start, 1),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--survey", choices=list(SURVEYS), action="append", help="only these")
-    for name in parser.parse_args().survey or SURVEYS:
-        run(name)
+    parser.add_argument("--worlds", action="store_true", help="only the simulated worlds")
+    chosen = parser.parse_args()
+    if not chosen.worlds:
+        for name in chosen.survey or SURVEYS:
+            run(name)
+    if not chosen.survey:
+        for name, scene in scenes().items():
+            world(name, scene)
 
 
 if __name__ == "__main__":

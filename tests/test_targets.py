@@ -294,7 +294,8 @@ def test_shrunk__of_a_cube_without_the_cells(name):
         for name in ("shift", "shift_se", "effect_se", "response", "n_eff")
     }
     shift, shift_se, _ = shrink_shifts(without["shift"], without["shift_se"], without["effect_se"], LATTICE)
-    response, response_se = shrink_responses(without["response"], np.nan_to_num(without["n_eff"]), LATTICE)
+    scored = np.array([value.scale != "nominal" for value in VALUES])
+    response, response_se = shrink_responses(without["response"], np.nan_to_num(without["n_eff"]), scored, LATTICE)
     to = {"shift": shift, "shift_se": shift_se, "response": response, "response_se": response_se}
     targets = made(name, "shrunk")
     assert [t.personas.tolist() for t in targets] == [t.personas.tolist() for t in made(name, "raw")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -133,6 +134,33 @@ def countries_of(cube: xr.Dataset) -> list[Country]:
     """Read the countries of the cube."""
     columns = (cube[name].values.tolist() for name in ("country", "country_label", "region"))
     return [Country(str(name), str(label), str(region)) for name, label, region in zip(*columns, strict=True)]
+
+
+def matched(wanted: Sequence[str], there: Sequence[str]) -> list[int] | None:
+    """Match options by their words.
+
+    Parameters
+    ----------
+    wanted, there : sequence of str
+        Labels; how they are spelled (see `spelling`) does not tell them apart, unless it alone does within a list.
+
+    Returns
+    -------
+    list of int or None
+        For each of `wanted` its position in `there`; None if they are not the same words, each once.
+    """
+    if tuple(wanted) == tuple(there):
+        return list(range(len(wanted)))
+    for form in (str, spelling):
+        ours, theirs = [form(label) for label in wanted], [form(label) for label in there]
+        if len(set(ours)) == len(ours) and sorted(ours) == sorted(theirs):
+            return [theirs.index(label) for label in ours]
+    return None
+
+
+def spelling(label: str) -> str:
+    """Bring a text to the form in which options are matched: case, blanks and Unicode's form do not count."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
 
 
 def write_cube(cube: xr.Dataset, path: str | Path, *, force: bool = False) -> Path:

@@ -90,6 +90,7 @@ def gather(
     *,
     source: str,
     words: Words | None = None,
+    orders: Mapping[str, Sequence[str]] | None = None,
 ) -> Groups:
     """Put rows under the labels of a cube.
 
@@ -103,6 +104,8 @@ def gather(
         File or folder, for messages.
     words : mapping, optional
         Labels and phrases of levels; by default made from their names.
+    orders : mapping, optional
+        Attribute to its levels as the files order them; by default levels stand in the order in which they occur.
 
     Raises
     ------
@@ -116,7 +119,7 @@ def gather(
             "holds no row that can be used", param=source,
             got=f"{len(log.problems)} problems, the first: {log.problems[0]}" if log.problems else "",
         )  # fmt: skip
-    lattice, untold = _lattice(rows, attributes, choices, source, words or {})
+    lattice, untold = _lattice(rows, attributes, choices, source, words or {}, orders or {})
     values = _values(rows, choices, log)
     countries = {row.country[0]: Country(slug(row.country[0]), row.country[1], "") for row in reversed(rows)}
     countries = {name: countries[name] for name in dict.fromkeys(row.country[0] for row in rows)}
@@ -220,13 +223,20 @@ def to_cube(
 
 
 def _lattice(
-    rows: Sequence[Row], attributes: Sequence[str], choices: Choices, source: str, words: Words
+    rows: Sequence[Row],
+    attributes: Sequence[str],
+    choices: Choices,
+    source: str,
+    words: Words,
+    orders: Mapping[str, Sequence[str]],
 ) -> tuple[Lattice, list[str]]:
-    """Span the lattice over the levels that occur, in the order in which they do; and say whose baseline is untold."""
+    """Span the lattice over the levels that occur, ordered ones first; and say whose baseline is untold."""
     levels: dict[str, dict[str, None]] = {name: {} for name in attributes}
     for row in rows:
         for name, level in row.levels.items():
             levels[name][level] = None
+    for name, order in orders.items():
+        levels[name] = {level: None for level in order if level in levels[name]} | levels[name]
     baselines = _baselines(levels, choices.baselines)
     found = []
     for name, there in levels.items():

@@ -178,17 +178,43 @@ def write_cube(cube: xr.Dataset, path: str | Path, *, force: bool = False) -> Pa
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if path.suffix == ".nc":
-            cube.to_netcdf(beside, engine="h5netcdf")
-        else:
-            with warnings.catch_warnings():
-                # zarr 3 has no final spec for variable-length strings yet; xarray reads back what it wrote
-                warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-                cube.to_zarr(beside, mode="w", consolidated=False)
+        _write(cube, beside, netcdf=path.suffix == ".nc")
         replace(beside, path)
     finally:
         remove(beside)
     return path
+
+
+def _write(cube: xr.Dataset, path: Path, *, netcdf: bool) -> None:
+    """Write with texts as characters in UTF-8.
+
+    Strings of any width would come back from .nc with their width as encoding, which cuts longer ones when cubes that
+    were put together are written, and from .zarr as a dtype that no outer join can extend. Characters come back as
+    objects, in plain xarray too.
+    """
+    cube = cube.drop_encoding()
+    texts = [name for name, coordinate in cube.coords.items() if coordinate.dtype.kind in "OTU"]
+    cube = cube.assign_coords({name: cube[name].astype(object) for name in texts})
+    if netcdf:
+        cube.to_netcdf(path, engine="h5netcdf", encoding={name: {"dtype": "S1"} for name in texts})
+        return
+    import zarr
+
+    with warnings.catch_warnings():
+        # what the third format of Zarr has no final word on: characters, and metadata in one place
+        warnings.filterwarnings("ignore", message=".*(not part in the|not have a) Zarr (V3|format 3) specification.*")
+        cube.drop_vars(texts).to_zarr(path, mode="w", consolidated=False)
+        group = zarr.open_group(path, mode="r+")
+        for name in texts:
+            encoded = np.array([text.encode() for text in cube[name].values.ravel()], dtype=np.bytes_)
+            characters = encoded.view("S1").reshape(*cube[name].shape, encoded.itemsize)
+            group.create_array(
+                str(name), data=characters, attributes={**cube[name].attrs, "_Encoding": "utf-8"},
+                dimension_names=(*map(str, cube[name].dims), f"string{encoded.itemsize}"),
+            )  # fmt: skip
+        beside = [str(name) for name in texts if name not in cube.dims]
+        group.attrs["coordinates"] = " ".join([*str(group.attrs.get("coordinates", "")).split(), *beside])
+        zarr.consolidate_metadata(path)
 
 
 def open_cube(path: str | Path) -> xr.Dataset:
@@ -210,11 +236,12 @@ def open_cube(path: str | Path) -> xr.Dataset:
             else:
                 with xr.open_dataset(path, engine="h5netcdf") as opened:
                     cube = opened.load()
+        cube = cube.drop_encoding()
     except Exception as error:  # the engines raise whatever their parsers raise; the user needs one sentence
         raise CubeError(
             "cannot be read as a cube", param=str(path), expected="a .zarr folder or .nc file", got=_first_line(error)
         ) from error
-    # zarr gives back StringDType, NetCDF object: one kind of text inside the program
+    # other tools write texts as dtypes of their own: one kind of text inside the program
     text = {name: c.astype(object) for name, c in cube.coords.items() if c.dtype.kind in "TU"}
     return schema.validate(cube.assign_coords(text), str(path))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,44 @@ def test_round_trip__numbers_labels_attrs(tmp_path, ess_cube, suffix):
     assert cubes.values_of(again)[0].options[0] == "0 - Bad for the economy"
     assert [c.label for c in cubes.countries_of(again)] == ["Great Britain", "Norway"]
     assert [p.name for p in tmp_path.iterdir()] == [f"a{suffix}"]  # nothing left beside it
+
+
+LONG = "the United Kingdom of Great Britain and Northern Ireland, Österreich"
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_texts__survive_plain_xarray(tmp_path, human, suffix):
+    """Labels of cubes that plain xarray put together (concat, outer join, merge, sel) are whole, as it sees them and
+    after writing and opening again, in either format; opening warns of nothing."""
+    one = human.isel(country=[0])
+    other = human.isel(country=[1]).assign_coords(country=[LONG], country_label=("country", [LONG]))
+    paths = [write_cube(cube, tmp_path / f"{name}{suffix}") for name, cube in (("one", one), ("other", other))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        a, b = (xr.open_dataset(path).load() for path in paths)
+    assert set(a.coords) == set(human.coords)
+    xr.testing.assert_identical(a.drop_attrs(), one.drop_attrs())
+    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override"}
+    both = {
+        "concat": xr.concat([b, a], "country", join="exact", **how),
+        "outer": xr.concat([a, b.isel(value=[0])], "country", join="outer", **how),
+        "merge": xr.merge([a, b], join="outer", compat="no_conflicts"),
+        "sel": b.sel(country=[LONG]),
+    }
+    assert xr.align(a["response"], b["response"], join="outer")[0]["country"].values.tolist().count(LONG) == 1
+    for name, cube in both.items():
+        for again in (".zarr", ".nc"):
+            path = tmp_path / f"{name}{again}"
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="String dimension naming mismatch")
+                warnings.filterwarnings("ignore", message=".*Zarr (V3|format 3) specification.*")
+                cube.to_zarr(path) if again == ".zarr" else cube.to_netcdf(path, engine="h5netcdf")
+            # merging makes floats of whole numbers, which the schema refuses
+            found = xr.open_dataset(path).load() if name == "merge" else open_cube(path)
+            assert LONG in found["country"].values
+            assert found["country_label"].sel(country=LONG).item() == LONG
+            np.testing.assert_array_equal(found["option_label"].values, human["option_label"].values)
+            xr.testing.assert_equal(found["response"].sel(country=[LONG]), other["response"])
 
 
 def test_overwrite__only_with_force_and_only_when_whole(tmp_path, human, monkeypatch):

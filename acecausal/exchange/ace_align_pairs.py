@@ -35,7 +35,7 @@ from acecausal.exchange.ace_align import (
 )
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Row, gather, to_cube
-from acecausal.exchange.text import parse_json, part, read_lines, shown, slug, whole
+from acecausal.exchange.text import parse_json, part, read_lines, shown, slug, whole, you_are
 from acecausal.lattice import Lattice
 
 #: How the published prompts word a level.
@@ -108,6 +108,7 @@ def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
     return [
         "the persona all: an import pools it from the subgroups of one attribute",
         f"responses of personas at no edge with {MIN_RESPONDENTS} people at both ends",
+        "the published wording of prompts: they are in words of this program",
         *output.lost(cube, words=WORDS),
     ]
 
@@ -143,7 +144,7 @@ def _prompt(country: Country, value: Value, lattice: Lattice, persona: int) -> s
     phrases = [a.levels[x].phrase for a, x in zip(lattice.attributes, codes, strict=True) if x >= 0]
     options = "\n".join(f"{k}: {label}" for k, label in enumerate(value.options, 1))
     return (
-        f"You are {', '.join(phrases)}, living in {country.label}.\n"
+        f"{you_are(', '.join(phrases), country.label)}\n"
         "Answer the survey question below as the person just described would, with the number of one option and "
         f"nothing else.\n\nQuestion: {value.question}\n\nOptions (scale from 1 to {len(value.options)}):\n"
         f"{options}\n\nAnswer:\n"

@@ -228,12 +228,16 @@ def open_cube(path: str | Path) -> xr.Dataset:
     path = Path(path)
     if not path.exists():
         raise CubeError("no such cube", param=str(path), hint="cubes are written by estimate and elicit")
+    import h5py
+
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+            warnings.simplefilter("ignore")  # what is odd about it, the schema says
             if path.is_dir():
                 cube = xr.open_dataset(path, engine="zarr", consolidated=False).load()
             else:
+                with h5py.File(path) as file:  # h5netcdf leaves a traceback behind where this fails
+                    file.attrs.get("_nc3_strict")
                 with xr.open_dataset(path, engine="h5netcdf") as opened:
                     cube = opened.load()
         cube = cube.drop_encoding()
@@ -253,7 +257,7 @@ def check_output(
     force: bool = False,
     hint: str = "use --force to overwrite it, or another name",
 ) -> Path:
-    """Refuse an output path before any work is done: wrong suffix, or something stands there and `force` is off."""
+    """Refuse an output path before any work is done: wrong suffix, inside a cube, or taken while `force` is off."""
     path = Path(path)
     if suffixes and path.suffix not in suffixes:
         raise AceError(
@@ -263,6 +267,9 @@ def check_output(
         raise AceError("exists already", param=str(path), hint=hint)
     if suffixes and path.is_dir() and not (path / "zarr.json").exists():
         raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
+    store = next((parent for parent in path.resolve().parents if (parent / "zarr.json").exists()), None)
+    if store:
+        raise AceError("lies inside a cube", param=str(path), got=f"{store} is a Zarr store", hint="use another folder")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise AceError("cannot be written there", param=str(path), got=f"{above} is no folder that may be written to")

@@ -161,9 +161,9 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def test_exchange(tmp_path):
-    outcomes = fuzz(case, 60, tmp_path)
-    assert outcomes["refused"] > 5
-    assert sum(count for name, count in outcomes.items() if name.endswith("imported")) > 5
+    outcomes = fuzz(case, 30, tmp_path)
+    assert outcomes["refused"] > 3
+    assert sum(count for name, count in outcomes.items() if name.endswith("imported")) > 0
 
 
 if __name__ == "__main__":

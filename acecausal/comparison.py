@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from acecausal import holdout, schema
-from acecausal.cube import lattice_of
+from acecausal.cube import lattice_of, matched
 from acecausal.errors import CubeError
 
 #: Fewest respondents behind a response that is compared.
@@ -143,10 +143,12 @@ def effect_statistics(
 def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Cut both cubes to the countries, contrasts, values and personas they share.
 
+    The model's options are brought into the order of the survey's, by their words.
+
     Raises
     ------
     CubeError
-        If there are none, one is of the wrong kind, or a value's options differ.
+        If there are none, one is of the wrong kind, or a value's options or scale, or a contrast's baseline, differ.
     """
     if human.attrs["kind"] != "survey":
         raise CubeError("is a model's cube", param="HUMAN", expected="a survey cube", hint="give the survey cube first")
@@ -165,13 +167,44 @@ def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset
                 hint="elicit the model with --like HUMAN",
             )
     human, model = human.sel(labels), model.sel(labels)
+    for dim, coordinate in (("attribute", "baseline"), ("value", "scale")):
+        pairs = zip(human[coordinate].values.tolist(), model[coordinate].values.tolist(), strict=True)
+        for label, (mine, theirs) in zip(labels[dim], pairs, strict=True):
+            if mine != theirs and {mine, theirs} != {"ordinal", "binary"}:
+                raise CubeError(f"the {coordinate}s differ", param=f"MODEL, {dim} {label}", expected=mine, got=theirs)
+    orders: list[list[int]] = []
     for value, mine, theirs in zip(labels["value"], _options(human), _options(model), strict=True):
-        if mine != theirs:
+        order = matched(mine, theirs)
+        if order is None:
             raise CubeError("the options differ", param=f"MODEL, value {value}", expected=mine, got=theirs)
-    if human.sizes["option"] != model.sizes["option"]:
-        width = int(human.n_options.max())
-        human, model = human.isel(option=slice(width)), model.isel(option=slice(width))
-    return human, model
+        orders.append(order)
+    width = int(human["n_options"].max())
+    human, model = human.isel(option=slice(width)), model.isel(option=slice(width))
+    return human, _reordered(model, orders)
+
+
+def _reordered(model: xr.Dataset, orders: list[list[int]]) -> xr.Dataset:
+    """Bring every value's options into the order given, and the effects with them.
+
+    Parameters
+    ----------
+    orders : list of list of int
+        Per value, which of the cube's options comes first, second, ...
+    """
+    if all(order == sorted(order) for order in orders):
+        return model
+    model = model.copy(deep=True)
+    for name in [name for name, variable in model.variables.items() if "option" in variable.dims and name != "option"]:
+        array = model[name].transpose("value", "option", ...).values  # a view: what is set here is set in the cube
+        for v, order in enumerate(orders):
+            array[v, : len(order)] = array[v, order]
+    for v, order in enumerate(orders):
+        if order != sorted(order) and model["scale"].values[v] != "nominal":
+            score = schema.scores(len(order))
+            model["effect"].values[:, :, v] = model["shift"].values[:, :, v, :, : len(order)] @ score
+            if "effect_se" in model and order != sorted(order, reverse=True):
+                model["effect_se"].values[:, :, v] = np.nan  # it does not follow from those of the shifts
+    return model
 
 
 def _options(cube: xr.Dataset) -> list[list[str]]:

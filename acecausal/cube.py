@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -135,6 +136,33 @@ def countries_of(cube: xr.Dataset) -> list[Country]:
     return [Country(str(name), str(label), str(region)) for name, label, region in zip(*columns, strict=True)]
 
 
+def matched(wanted: Sequence[str], there: Sequence[str]) -> list[int] | None:
+    """Match options by their words.
+
+    Parameters
+    ----------
+    wanted, there : sequence of str
+        Labels; how they are spelled (see `spelling`) does not tell them apart, unless it alone does within a list.
+
+    Returns
+    -------
+    list of int or None
+        For each of `wanted` its position in `there`; None if they are not the same words, each once.
+    """
+    if tuple(wanted) == tuple(there):
+        return list(range(len(wanted)))
+    for form in (str, spelling):
+        ours, theirs = [form(label) for label in wanted], [form(label) for label in there]
+        if len(set(ours)) == len(ours) and sorted(ours) == sorted(theirs):
+            return [theirs.index(label) for label in ours]
+    return None
+
+
+def spelling(label: str) -> str:
+    """Bring a text to the form in which options are matched: case, blanks and Unicode's form do not count."""
+    return " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+
+
 def write_cube(cube: xr.Dataset, path: str | Path, *, force: bool = False) -> Path:
     """Validate and write a cube: NetCDF if the suffix is .nc, Zarr if it is .zarr.
 
@@ -150,17 +178,43 @@ def write_cube(cube: xr.Dataset, path: str | Path, *, force: bool = False) -> Pa
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        if path.suffix == ".nc":
-            cube.to_netcdf(beside, engine="h5netcdf")
-        else:
-            with warnings.catch_warnings():
-                # zarr 3 has no final spec for variable-length strings yet; xarray reads back what it wrote
-                warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
-                cube.to_zarr(beside, mode="w", consolidated=False)
+        _write(cube, beside, netcdf=path.suffix == ".nc")
         replace(beside, path)
     finally:
         remove(beside)
     return path
+
+
+def _write(cube: xr.Dataset, path: Path, *, netcdf: bool) -> None:
+    """Write with texts as characters in UTF-8.
+
+    Strings of any width would come back from .nc with their width as encoding, which cuts longer ones when cubes that
+    were put together are written, and from .zarr as a dtype that no outer join can extend. Characters come back as
+    objects, in plain xarray too.
+    """
+    cube = cube.drop_encoding()
+    texts = [name for name, coordinate in cube.coords.items() if coordinate.dtype.kind in "OTU"]
+    cube = cube.assign_coords({name: cube[name].astype(object) for name in texts})
+    if netcdf:
+        cube.to_netcdf(path, engine="h5netcdf", encoding={name: {"dtype": "S1"} for name in texts})
+        return
+    import zarr
+
+    with warnings.catch_warnings():
+        # what the third format of Zarr has no final word on: characters, and metadata in one place
+        warnings.filterwarnings("ignore", message=".*(not part in the|not have a) Zarr (V3|format 3) specification.*")
+        cube.drop_vars(texts).to_zarr(path, mode="w", consolidated=False)
+        group = zarr.open_group(path, mode="r+")
+        for name in texts:
+            encoded = np.array([text.encode() for text in cube[name].values.ravel()], dtype=np.bytes_)
+            characters = encoded.view("S1").reshape(*cube[name].shape, encoded.itemsize)
+            group.create_array(
+                str(name), data=characters, attributes={**cube[name].attrs, "_Encoding": "utf-8"},
+                dimension_names=(*map(str, cube[name].dims), f"string{encoded.itemsize}"),
+            )  # fmt: skip
+        beside = [str(name) for name in texts if name not in cube.dims]
+        group.attrs["coordinates"] = " ".join([*str(group.attrs.get("coordinates", "")).split(), *beside])
+        zarr.consolidate_metadata(path)
 
 
 def open_cube(path: str | Path) -> xr.Dataset:
@@ -174,19 +228,24 @@ def open_cube(path: str | Path) -> xr.Dataset:
     path = Path(path)
     if not path.exists():
         raise CubeError("no such cube", param=str(path), hint="cubes are written by estimate and elicit")
+    import h5py
+
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification.*")
+            warnings.simplefilter("ignore")  # what is odd about it, the schema says
             if path.is_dir():
                 cube = xr.open_dataset(path, engine="zarr", consolidated=False).load()
             else:
+                with h5py.File(path) as file:  # h5netcdf leaves a traceback behind where this fails
+                    file.attrs.get("_nc3_strict")
                 with xr.open_dataset(path, engine="h5netcdf") as opened:
                     cube = opened.load()
+        cube = cube.drop_encoding()
     except Exception as error:  # the engines raise whatever their parsers raise; the user needs one sentence
         raise CubeError(
             "cannot be read as a cube", param=str(path), expected="a .zarr folder or .nc file", got=_first_line(error)
         ) from error
-    # zarr gives back StringDType, NetCDF object: one kind of text inside the program
+    # other tools write texts as dtypes of their own: one kind of text inside the program
     text = {name: c.astype(object) for name, c in cube.coords.items() if c.dtype.kind in "TU"}
     return schema.validate(cube.assign_coords(text), str(path))
 
@@ -198,7 +257,7 @@ def check_output(
     force: bool = False,
     hint: str = "use --force to overwrite it, or another name",
 ) -> Path:
-    """Refuse an output path before any work is done: wrong suffix, or something stands there and `force` is off."""
+    """Refuse an output path before any work is done: wrong suffix, inside a cube, or taken while `force` is off."""
     path = Path(path)
     if suffixes and path.suffix not in suffixes:
         raise AceError(
@@ -208,6 +267,9 @@ def check_output(
         raise AceError("exists already", param=str(path), hint=hint)
     if suffixes and path.is_dir() and not (path / "zarr.json").exists():
         raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
+    store = next((parent for parent in path.resolve().parents if (parent / "zarr.json").exists()), None)
+    if store:
+        raise AceError("lies inside a cube", param=str(path), got=f"{store} is a Zarr store", hint="use another folder")
     above = next(parent for parent in path.absolute().parents if parent.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
         raise AceError("cannot be written there", param=str(path), got=f"{above} is no folder that may be written to")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from acecausal.errors import AceError, CubeError
-from acecausal.lattice import Lattice
+from acecausal.errors import CubeError
 
 VERSION = 1
 KINDS = ("survey", "model")
@@ -235,13 +234,14 @@ def validate(cube: xr.Dataset, source: str = "cube") -> xr.Dataset:
     Raises
     ------
     CubeError
-        Listing every violation: schema version, kind, missing or foreign variables, wrong or transposed dimensions,
-        dtype, range, and a number that is missing where `status` is ok or present where it is not.
+        Listing every violation: schema version, kind, attrs, labels that are empty or contradict one another, missing
+        or foreign variables, wrong or transposed dimensions, dtype, range, distributions that do not sum to 1, and a
+        number that is missing where `status` is ok or present where it is not.
     """
     version = cube.attrs.get("acecausal_schema_version")
     if version is None:
         raise CubeError("not an acecausal cube", param=source, hint="cubes are written by estimate and elicit")
-    if int(version) != VERSION:
+    if not isinstance(version, int | float | np.number | str) or str(version) != str(VERSION):
         raise CubeError(
             "cube of another schema version",
             param=source,
@@ -256,21 +256,23 @@ def validate(cube: xr.Dataset, source: str = "cube") -> xr.Dataset:
 
 
 def _problems(cube: xr.Dataset) -> list[str]:
+    from acecausal.schema_labels import attr_problems, label_problems
+
     kind = cube.attrs.get("kind")
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         return [f"attrs['kind']: expected one of {KINDS}, got {kind!r}"]
-    problems = [f"attrs[{name!r}]: missing" for name in ATTRS if name not in cube.attrs]
+    problems = attr_problems(cube.attrs)
     for name, dims in COORDINATES.items():
         if name not in cube.coords:
             problems.append(f"coordinate {name}: missing")
         elif cube[name].dims != dims:
             problems.append(f"coordinate {name}: expected dims {dims}, got {cube[name].dims}")
-    for dim in ("country", "attribute", "value", "persona", "option"):
-        if dim not in cube.dims or dim not in cube.coords:
-            problems.append(f"dimension {dim}: has no labels")
-        elif len(set(cube[dim].values.tolist())) != cube.sizes[dim]:
-            problems.append(f"dimension {dim}: labels occur twice")
-    return problems or _label_problems(cube) or _variable_problems(cube, kind)
+    problems += [
+        f"dimension {dim}: has no labels"
+        for dim in ("country", "attribute", "value", "persona", "option")
+        if dim not in cube.dims or dim not in cube.coords
+    ]
+    return problems or label_problems(cube) or _variable_problems(cube, kind)
 
 
 def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
@@ -287,23 +289,7 @@ def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
             problems.append(f"{spec.name}: expected dtype kind {spec.dtype}, got {cube[spec.name].dtype}")
         else:
             problems += _range_problems(spec, cube[spec.name].values)
-    return problems or _gaps(cube, expected)
-
-
-def _label_problems(cube: xr.Dataset) -> list[str]:
-    """Hold the labels against the lattice and the number of options."""
-    try:
-        lattice = Lattice.from_json(cube.attrs["lattice"])
-    except (ValueError, KeyError, TypeError, AceError) as error:
-        return [f"attrs['lattice']: cannot be read ({error})"]
-    problems = [
-        f"dimension {dim}: its labels are not those of attrs['lattice']"
-        for dim, labels in (("persona", lattice.personas), ("attribute", lattice.contrast_labels))
-        if tuple(cube[dim].values.tolist()) != labels
-    ]
-    if int(cube["n_options"].max()) > cube.sizes["option"]:
-        problems.append("dimension option: shorter than n_options")
-    return problems
+    return problems or _gaps(cube, expected) or _sum_problems(cube)
 
 
 def _range_problems(spec: Variable, values: np.ndarray) -> list[str]:
@@ -335,6 +321,18 @@ def _gaps(cube: xr.Dataset, expected: list[Variable]) -> list[str]:
             if wrong:
                 rule = "status is ok" if spec.present in ("shift", "effect") else "somebody answered"
                 problems.append(f"{spec.name}: {wrong} numbers missing where {rule}, or present elsewhere")
+    return problems
+
+
+def _sum_problems(cube: xr.Dataset) -> list[str]:
+    """Find responses that do not sum to 1, and shifts that do not sum to 0."""
+    problems = []
+    for name, total in (("response", 1.0), ("shift", 0.0)):
+        sums = np.nansum(cube[name].values, axis=-1)
+        there = ~np.isnan(cube[name].values).all(axis=-1)
+        wrong = np.count_nonzero(there & (np.abs(sums - total) > 1e-4))
+        if wrong:
+            problems.append(f"{name}: {wrong} of them do not sum to {total:g}")
     return problems
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from acecausal.cube import Country, Value
 from acecausal.errors import AceError, unknown
+from acecausal.exchange.text import you_are
 from acecausal.lattice import Lattice
 from align.options import Prompt, option_tokens
 
@@ -147,12 +148,17 @@ def _interview(country: str, question: str, lines: list[str], persona: str, answ
 
 
 def _ace_align(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
-    """The protocol of ACE-Align (arXiv 2601.12962): persona first, plain text, the bare number after a line break."""
+    """After ACE-Align (arXiv 2601.12962), in our words: persona first, plain text, the answer after a line break."""
+    if set(lines) == {f"- {answer}" for answer in answers}:
+        how, listed = "with one option, word for word", "Options"
+    elif answers[0].isdigit():
+        how, listed = "with the number of one option", f"Options (scale from 1 to {len(lines)})"
+    else:
+        how, listed = "with the letter of one option", f"Options ({min(answers)} to {max(answers)})"
     user = (
-        f"You are {persona}, living in {country}.\n"
-        "Answer the survey question below as the person just described would, with the number of one option and "
-        "nothing else.\n\n"
-        f"Question: {question}\n\nOptions (scale from 1 to {len(lines)}):\n" + "\n".join(lines) + "\n\nAnswer:\n"
+        f"{you_are(persona, country)}\n"
+        f"Answer the survey question below as the person just described would, {how} and nothing else.\n\n"
+        f"Question: {question}\n\n{listed}:\n" + "\n".join(lines) + "\n\nAnswer:\n"
     )
     return Text("", user, "", answers, chat=False)
 

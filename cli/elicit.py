@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 @click.option("--like", required=True, type=click.Path(path_type=Path), help="Cube that says what is asked of whom.")
 @click.option(
     "--template", "templates", multiple=True, metavar="NAME",
-    help="persona-last, interview or ace-align; several are averaged, and their spread becomes the standard error.  "
+    help="persona-last, interview, or ace-align (after that protocol, persona first); several are averaged, and their "
+    "spread becomes the standard error.  "
     "[default: what the adapter was trained with, else persona-last]",
 )  # fmt: skip
 @click.option(

@@ -11,7 +11,7 @@ from scipy import stats
 
 from acecausal import cube as cubes
 from acecausal import schema
-from acecausal.comparison import compare, distribution_distance, effect_statistics, expected_distance
+from acecausal.comparison import compare, distribution_distance, effect_statistics, expected_distance, shared
 from acecausal.errors import CubeError
 from align.elicit import effects_of
 
@@ -171,6 +171,30 @@ def test_subset_and_order__labels_decide(human):
     assert compare(human.isel(country=[1]), model)["level"] == compare(human, model.isel(country=[1]))["level"]
 
 
+@pytest.mark.parametrize("order", [[2, 1, 0], [1, 2, 0]])
+def test_options__go_by_their_words(human, order):
+    """Oracle: the same model, options in people's order; its effects are made anew from the shifts. atol 1e-12."""
+    rng = np.random.default_rng(6)
+    response = rng.dirichlet(np.ones(3), size=human["n"].shape)
+    labels = human["option_label"].values
+    assert labels.shape == (1, 3)
+    spelled = human.assign_coords(
+        option_label=(("value", "option"), np.array([[f" {x.upper()}" for x in labels[0][order]]], dtype=object))
+    )
+    turned = as_model(spelled, response[..., order])
+    turned["effect_se"] = turned["effect"] * 0 + 0.01
+    before = turned.copy(deep=True)
+    result, expected = compare(human, turned), compare(human, as_model(human, response))
+    assert json.dumps(result, sort_keys=True) != json.dumps(compare(human, as_model(human, response[..., order])))
+    for part in ("level", "effect"):
+        for name, number in expected[part].items():
+            np.testing.assert_allclose(result[part][name], number, rtol=0, atol=1e-12, err_msg=f"{part} {name}")
+    assert result["effect"]["slope"] == pytest.approx(expected["effect"]["slope"], abs=1e-12)
+    xr.testing.assert_identical(turned, before)
+    error = shared(human, turned)[1]["effect_se"]
+    assert error.notnull().any() == (order == [2, 1, 0])  # only a reversal keeps the error of the mean
+
+
 def test_bad_pairs__one_message(human, ess_cube):
     model = as_model(human, marginal(human))
     with pytest.raises(CubeError, match="share no country"):
@@ -180,3 +204,9 @@ def test_bad_pairs__one_message(human, ess_cube):
     other = model.assign_coords(option_label=(("value", "option"), np.array([["a", "b", "c"]], dtype=object)))
     with pytest.raises(CubeError, match="the options differ"):
         compare(human, other)
+    for name, found, says in (
+        ("baseline", np.where(model["treatment"] == "gender", "other", model["baseline"]), "the baselines differ"),
+        ("scale", ["nominal"], "the scales differ"),
+    ):
+        with pytest.raises(CubeError, match=says):
+            compare(human, model.assign_coords({name: (model[name].dims, found)}))

@@ -11,11 +11,11 @@ from exchange_files import aligned, counts_of, plant
 
 from acecausal import cube as cubes
 from acecausal import schema
-from acecausal.errors import AceError
+from acecausal.errors import AceError, DataError
 from acecausal.estimation import estimate
 from acecausal.exchange import export_cube, import_cube
 from acecausal.exchange.choices import Choices
-from acecausal.exchange.rows import parse_baselines
+from acecausal.exchange.rows import ANOTHER_ORDER, parse_baselines
 from acecausal.simulate import World, simulate
 
 
@@ -104,6 +104,61 @@ def test_baseline__turns_the_contrast(tree, imported):
     with pytest.raises(AceError, match="--nominal"):
         import_cube("ace-align", tree, Choices(nominal=("v9",)))
     assert import_cube("ace-align", tree, Choices(nominal=("v2",))).cube["scale"].sel(value="v2") == "nominal"
+
+
+def test_options__go_by_their_words(tmp_path, imported):
+    """Oracle: the same tree with the options of one country as they were. What a country lists the other way round, in
+    capitals or in any order, has the same shares under the same words. atol 1e-15."""
+    folder = plant(tmp_path / "eval")
+    rng = np.random.default_rng(0)
+    for path in (folder / "nigeria").rglob("*_real.json"):
+        rows = json.loads(path.read_text())
+        for row in rows:
+            codes = list(row["options"])
+            there = [codes[k] for k in rng.permutation(len(codes))]
+            row["options"] = {
+                code: row["options"][other].upper() + " " for code, other in zip(codes, there, strict=True)
+            }
+            row["p_real"] = {code: row["p_real"][other] for code, other in zip(codes, there, strict=True)}
+        path.write_text(json.dumps(rows))
+    found = import_cube("ace-align", folder)
+    assert found.noted[ANOTHER_ORDER] > 20
+    for name in ("response", "shift", "effect", "effect_se", "p_value"):
+        np.testing.assert_allclose(found.cube[name], imported.cube[name], rtol=0, atol=1e-15, err_msg=name)
+    np.testing.assert_array_equal(found.cube["option_label"], imported.cube["option_label"])
+
+
+def test_options__of_other_words_are_refused(tmp_path):
+    folder = plant(tmp_path / "eval")
+    for path in (folder / "nigeria").rglob("work_real.json"):
+        path.write_text(path.read_text().replace('"A bit"', '"Somewhat"'))
+    with pytest.raises(DataError, match=r"other options elsewhere(.|\n)*Not \| A bit \| Very(.|\n)*Not \| Somewhat"):
+        import_cube("ace-align", folder)
+    found = import_cube("ace-align", folder, Choices(keep_going=True))
+    assert len(found.problems) == 8
+    assert (found.cube["n"].sel(country="nigeria", value="work.v1") == 0).all()
+
+
+def test_statements__used_or_contradicted(tmp_path):
+    """What a row says of itself: attributes_used, category, the country's label, the question."""
+
+    def read(change):
+        folder = plant(tmp_path / str(len(list(tmp_path.iterdir()))))
+        for path in (folder / "japan" / "1_attributes" / "gender").iterdir():
+            rows = json.loads(path.read_text())
+            change(rows[-1])
+            path.write_text(json.dumps(rows))
+        return import_cube("ace-align", folder)
+
+    assert read(lambda row: row.update(attributes_used=["gender"])).problems == []
+    with pytest.raises(DataError, match="not those of attributes_used"):
+        read(lambda row: row.update(attributes_used=["education"]))
+    with pytest.raises(DataError, match="another label elsewhere"):
+        read(lambda row: row["demographics"].update(country="Peru"))
+    noted = read(lambda row: row.update(question_text="Other?")).noted
+    assert noted["rows whose question is worded otherwise than in the first (its wording is kept)"] == 2
+    with pytest.raises(DataError, match="the group comes twice"):
+        read(lambda row: row["demographics"].update(gender="Male"))
 
 
 # --- out, and back ----------------------------------------------------------------------------------------------------

@@ -89,3 +89,53 @@ def test_pairs__published_wording_and_what_is_wrong(tmp_path):
         found = read(row(), other, wrong, keep_going=True)
         assert len(found.problems) == 1
         xr.testing.assert_equal(found.cube["response"], cube["response"])
+
+
+def test_pairs__options_go_by_their_words(imported, tmp_path):
+    """Oracle: the same rows, all options in one order. atol 1e-15."""
+    path = tmp_path / "rows.jsonl"
+    export_cube("ace-align-pairs", imported.cube, path)
+    expected = import_cube("ace-align-pairs", path).cube
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    for number, row in enumerate(rows):
+        if number % 2:
+            continue
+        codes, labels = list(row["options"]), list(row["options"].values())
+        row["options"] = dict(zip(codes, reversed(labels), strict=True))
+        for group in (row["group_A"], row["group_B"]):
+            group["p_real"] = dict(zip(codes, reversed(group["p_real"].values()), strict=True))
+            group["mode_option"] = len(codes) + 1 - group["mode_option"]
+            head, _, _ = group["prompt_text"].partition("\n1: ")
+            group["prompt_text"] = "\n".join([head, *(f"{k}: {label}" for k, label in row["options"].items()), "", ""])
+    for unnamed in (False, True):
+        for row in rows if unnamed else ():
+            del row["question_id"]
+        path.write_text("\n".join(map(json.dumps, rows)))
+        turned = import_cube("ace-align-pairs", path).cube
+        assert turned.sizes == expected.sizes
+        flipped = turned["option_label"].values[:, 0] != expected["option_label"].values[:, 0]
+        for v, flip in enumerate(flipped):
+            k = int(expected["n_options"][v])
+            order = slice(None, None, -1) if flip else slice(None)
+            got = turned["response"].values[:, v, :, :k][..., order]
+            np.testing.assert_allclose(got, expected["response"].values[:, v, :, :k], rtol=0, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("1: Not", "1: Very", "lists another option under the code"),
+        ("(scale from 1 to 3)", "(scale from 1 to 5)", "differ in number"),
+        ("You are a man,", "You are a female,", "speak of different people"),
+    ],
+)
+def test_pairs__prompt_that_contradicts_its_row(imported, tmp_path, old, new, says):
+    path = tmp_path / "rows.jsonl"
+    export_cube("ace-align-pairs", imported.cube, path)
+    rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    at = next(k for k, row in enumerate(rows) if old in row["group_A"]["prompt_text"])
+    rows[at]["group_A"]["prompt_text"] = rows[at]["group_A"]["prompt_text"].replace(old, new)
+    path.write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match=says) as caught:
+        import_cube("ace-align-pairs", path)
+    assert f"row {at + 1}, group_A" in str(caught.value)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from exchange_files import aligned, noisy_model
 
 from acecausal.comparison import distribution_distance
@@ -71,6 +72,11 @@ def test_cells__of_a_model_and_of_a_cut_lattice(plain, tmp_path):
         ("b|x,", "b,", "another number of parts"),
         ("40", "4.5", "no number of people"),
         ("a|x,q,no,0.75,40", "a|x,q", "is too short"),
+        ("a|x,q,no,0.75,40", "a|x,q,no, never,0.75,40", "more cells than the header"),
+        ("0.75,40", "0.7_5,40", "share is no number"),
+        ("40", "4_0", "n is no number"),
+        ("share,n", "share,share", "a column stands twice"),
+        ("a|x,q,yes", '"a|x"x,q,yes', "cannot be read"),
     ],
 )
 def test_cells__what_is_wrong(tmp_path, old, new, says):
@@ -104,3 +110,145 @@ def test_cells__sources(tmp_path):
         import_cube("popfidelity", path, Choices(**choices, source="M2"))
     with pytest.raises(DataError, match="--respondents"):
         import_cube("popfidelity", path, Choices(**choices | {"respondents": None}))
+
+
+# --- what facets.yaml and questions.yaml say --------------------------------------------------------------------------
+
+
+def specs(folder: Path, **changed) -> None:
+    """Rewrite facets.yaml or questions.yaml by functions of their content."""
+    for name, change in changed.items():
+        path = folder / f"{name}.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        change(content)
+        path.write_text(yaml.safe_dump(content, allow_unicode=True, sort_keys=False), encoding="utf-8")
+
+
+def test_pattern__says_which_part_is_which(imported, tmp_path):
+    """Oracle: the cube that was written. Neither the order of families nor that of the parts decides."""
+    export_cube("popfidelity", imported.cube, tmp_path / "a")
+
+    def turn(facets):
+        facets["families"].reverse()
+
+    def swap(facets):
+        pattern = r"^(?P<education>[^|]+)\|(?P<country>[^|]+)\|(?P<gender>[^|]+)$"
+        facets["labels"]["pattern"] = pattern
+
+    specs(tmp_path / "a", facets=turn)
+    back = import_cube("popfidelity", tmp_path / "a").cube
+    assert back["treatment"].values.tolist() == ["education", "gender"]
+    for contrast in imported.cube["attribute"].values:
+        at = {"attribute": contrast, "persona": "all"}
+        np.testing.assert_array_equal(
+            back["baseline"].sel(attribute=contrast), imported.cube["baseline"].sel(attribute=contrast)
+        )
+        np.testing.assert_allclose(back["effect"].sel(at), imported.cube["effect"].sel(at), rtol=0, atol=1e-12)
+    cells = tmp_path / "a" / "survey_cells.csv"
+    table = pd.read_csv(cells, keep_default_na=False)
+    table["cell_id"] = ["|".join((e, c, g)) for c, g, e in table["cell_id"].str.split("|")]
+    table.to_csv(cells, index=False)
+    with pytest.raises(DataError, match="no level of education in its place"):
+        import_cube("popfidelity", tmp_path / "a")
+    specs(tmp_path / "a", facets=swap)
+    np.testing.assert_allclose(
+        import_cube("popfidelity", tmp_path / "a").cube["effect"], back["effect"], rtol=0, atol=1e-12
+    )
+    specs(tmp_path / "a", facets=lambda facets: facets.pop("labels"))
+    with pytest.raises(DataError, match="in its place"):
+        import_cube("popfidelity", tmp_path / "a")
+
+
+def test_levels__their_order_is_that_of_facets(imported, tmp_path):
+    """The first level listed is the baseline, whatever stands first in the table."""
+    export_cube("popfidelity", imported.cube, tmp_path / "a")
+    cells = tmp_path / "a" / "survey_cells.csv"
+    table = pd.read_csv(cells, keep_default_na=False)
+    table.iloc[::-1].to_csv(cells, index=False)
+    back = import_cube("popfidelity", tmp_path / "a").cube
+    assert back["attribute"].values.tolist() == ["gender:Female", "education:College"]
+    assert back["option_label"].sel(value="work.v1", option=[1, 2, 3]).values.tolist() == ["Not", "A bit", "Very"]
+    np.testing.assert_allclose(aligned(back, imported.cube)["effect"], imported.cube["effect"], rtol=0, atol=1e-12)
+
+
+def test_missing_and_derived_levels(imported, tmp_path):
+    export_cube("popfidelity", imported.cube, tmp_path / "a")
+    cells = tmp_path / "a" / "survey_cells.csv"
+    text = cells.read_text(encoding="utf-8")
+    extra = "".join(f"japan|NA|College,v2,{o},{s},30,survey\n" for o, s in (("No", 0.5), ("Partly", 0.5), ("Yes", 0)))
+    cells.write_text(text + extra, encoding="utf-8")
+    found = import_cube("popfidelity", tmp_path / "a")
+    assert found.noted["answers of cells with a level that is missing (left out)"] == 1
+    np.testing.assert_array_equal(aligned(found.cube, imported.cube)["n"], imported.cube["n"])
+
+    def derive(facets):
+        facets["families"][2] = {"name": "school", "levels": ["no", "yes"]}
+        rule = {"from": "education", "map": {"No_College": "no", "College": "yes"}}
+        facets["labels"]["derive"] = {"school": rule}
+
+    specs(tmp_path / "a", facets=derive)
+    back = import_cube("popfidelity", tmp_path / "a").cube
+    assert back["attribute"].values.tolist() == ["gender:Female", "school:yes"]
+    np.testing.assert_allclose(
+        back["effect"].sel(persona="all"), aligned_all(imported.cube, back)["effect"], rtol=0, atol=1e-12
+    )
+
+
+def aligned_all(cube, like):
+    """Effects in the context all, values in the other cube's order."""
+    return cube.sel(persona="all", value=like["value"].values, country=like["country"].values)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "says"),
+    [
+        ("facets", lambda x: x["labels"].update(pattern="(?P<country>"), "no regular expression"),
+        ("facets", lambda x: x["labels"].update(pattern="(?P<country>(a+)+)"), "without repeated groups"),
+        ("facets", lambda x: x["labels"].update(pattern="(?P<country>.*)"), "where a family stands"),
+        ("facets", lambda x: x["families"][1].update(levels=["Male", "Male"]), "levels of gender"),
+        ("facets", lambda x: x["families"][1].update(name="country"), "names of families"),
+        ("facets", lambda x: x["families"][1].update(levels=["Male"]), "no level of gender"),
+        ("facets", lambda x: x.update(labels=[1]), "labels is no mapping"),
+        ("facets", lambda x: x.update(schema_version=2), "of another version"),
+        ("questions", lambda x: x["questions"][0].update(ordinal="maybe"), "ordinal is neither"),
+        ("questions", lambda x: x["questions"].append(x["questions"][0]), "the question stands twice"),
+        ("questions", lambda x: x["questions"][0].update(options=["a", "a"]), "options are not as"),
+        ("questions", lambda x: x["questions"][0].update(text=["a"]), "text is no text"),
+        (
+            "questions",
+            lambda x: x["questions"][2].update(
+                options=[{"label": o, "position": k} for k, o in enumerate(("Not", "Very", "A bit"), -2)][::-1]
+            ),
+            "positions do not increase",
+        ),
+    ],
+)
+def test_specs__what_is_wrong(imported, tmp_path, name, change, says):
+    export_cube("popfidelity", imported.cube, tmp_path / "a")
+    specs(tmp_path / "a", **{name: change})
+    with pytest.raises(DataError, match=says) as caught:
+        import_cube("popfidelity", tmp_path / "a")
+    assert ".yaml" in str(caught.value) or "survey_cells.csv" in str(caught.value)
+
+
+def test_specs__yaml_is_texts_each_key_once(imported, tmp_path):
+    """An option NO is no boolean, a level 1.0 no number; a doubled key is an error, and so is anything too deep."""
+    export_cube("popfidelity", imported.cube, tmp_path / "a")
+    path = tmp_path / "a" / "questions.yaml"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("'No'", "No").replace("'Yes'", "Yes").replace("'10'", "10"), encoding="utf-8")
+    back = import_cube("popfidelity", tmp_path / "a").cube
+    assert back["option_label"].sel(value="v2").values.tolist()[:3] == ["No", "Partly", "Yes"]
+    for wrong, says in (
+        (text.replace("  ordinal: true", "  ordinal: true\n  ordinal: false", 1), "stands twice"),
+        (text + "[" * 20000, "cannot be read|nested"),
+        ("? [a]\n: b\n", "cannot be read"),
+    ):
+        path.write_text(wrong, encoding="utf-8")
+        with pytest.raises(DataError, match=says):
+            import_cube("popfidelity", tmp_path / "a")
+    path.unlink()
+    noted = import_cube("popfidelity", tmp_path / "a").noted
+    assert noted["questions that no questions.yaml describes (their options are in the order of the rows)"] == 4
+    noted = import_cube("popfidelity", tmp_path / "a", Choices(attributes=("country", "gender", "education"))).noted
+    assert noted["files facets.yaml that were not read (--attributes names the parts of cell_id)"] == 1

@@ -10,6 +10,7 @@ from acecausal import schema
 from acecausal.errors import DataError
 from acecausal.exchange import import_cube
 from acecausal.exchange.choices import Choices
+from acecausal.exchange.rows import ANOTHER_ORDER
 
 
 def test_subpop__shifts_only_from_a_named_baseline(tmp_path):
@@ -68,3 +69,31 @@ def test_subpop__what_is_wrong(tmp_path):
         import_cube("subpop", tmp_path, Choices(respondents=1))
     with pytest.raises(DataError, match="get the same name"):
         read_subpop(tmp_path / "a.jsonl", [*subpop_rows(), subpop_rows(group="x y")[3]])
+
+
+def test_subpop__rows_in_another_order_go_by_their_words(tmp_path):
+    """Women say less by .1, however their row lists or places the options. Oracle: by hand."""
+    for changed in (
+        {"ordinal": [3, 2, 1], "responses": [0.2, 0.5, 0.3]},
+        {"options": ["More", "Same", "Less", "Refused"], "ordinal": [3, 2, 1], "responses": [0.3, 0.5, 0.2]},
+        {"options": ["Same", "Less", "More", "Refused"], "ordinal": [1, 2, 3], "responses": [0.5, 0.2, 0.3]},
+    ):
+        rows = subpop_rows()[:2]
+        rows[1] |= changed
+        found = read_subpop(tmp_path / "a.jsonl", rows, baselines={"SEX": "Male"})
+        assert found.cube["effect"].values.ravel()[0] == pytest.approx(0.1, abs=1e-12)
+        assert found.cube["option_label"].values.tolist() == [["Less", "Same", "More"]]
+        assert (ANOTHER_ORDER in found.noted) == (changed.get("options", [""])[0] != "More")
+
+
+def test_subpop__what_has_no_share_is_said_or_refused(tmp_path):
+    noted = read_subpop(tmp_path / "a.jsonl", subpop_rows()).noted
+    assert noted["rows whose last options have no share (Refused: taken as no answer)"] == 5
+    for options in (["Refused", "Less", "Same", "More"], ["Less", "Same", "More", "Much more", "Refused"]):
+        with pytest.raises(DataError, match="options and shares differ in number"):
+            read_subpop(tmp_path / "a.jsonl", subpop_rows(options=options))
+    rows = subpop_rows(ordinal=[1, 1, 2])
+    assert sum("no order" in text for text in read_subpop(tmp_path / "a.jsonl", rows).noted) == 1
+    rows[1]["ordinal"] = [1, 2, 3]
+    with pytest.raises(DataError, match="an order in one row and none in another"):
+        read_subpop(tmp_path / "a.jsonl", rows)

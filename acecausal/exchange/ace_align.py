@@ -338,10 +338,19 @@ def _row(raw: Any, file: _File, where: str, log: Log) -> Row:
             "demographics are not those of the folder", param=where,
             expected=f"{file.depth} attributes: {shown(file.combination)}", got=shown(", ".join(levels) or "none"),
         )  # fmt: skip
+    used = raw.get("attributes_used", list(levels))
+    if not isinstance(used, list) or {str(name) for name in used} != set(levels):
+        raise DataError(
+            "demographics are not those of attributes_used", param=where, expected=shown(used),
+            got=shown(", ".join(levels)),
+        )  # fmt: skip
+    category = str(raw.get("category") or file.topic)
+    if file_name(category) != file_name(file.topic):
+        log.noted["rows whose category is not the name of their file (the category is kept as topic)"] += 1
     return Row(
         where,
         (file.country, label),
-        str(raw.get("category") or file.topic),
+        category,
         str(part(raw, "question_id", (str, int), where)),
         reworded(part(raw, "question_text", str, where)),
         labels,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import xarray as xr
 from acecausal import cube as cubes
 from acecausal.association import pool
 from acecausal.comparison import MIN_RESPONDENTS
-from acecausal.cube import Country, Value
+from acecausal.cube import Country, Value, matched, spelling
 from acecausal.errors import DataError
 from acecausal.exchange import output
 from acecausal.exchange.ace_align import (
@@ -35,7 +35,7 @@ from acecausal.exchange.ace_align import (
 )
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Row, gather, to_cube
-from acecausal.exchange.text import parse_json, part, read_lines, shown, whole
+from acecausal.exchange.text import parse_json, part, read_lines, shown, slug, whole, you_are
 from acecausal.lattice import Lattice
 
 #: How the published prompts word a level.
@@ -74,7 +74,14 @@ def read(path: Path, choices: Choices) -> Imported:
                 asked.setdefault((row.topic, row.question_id), text)
                 key = (row.country[0], row.topic, row.question_id, tuple(sorted(row.levels.items())))
                 first = rows.setdefault(key, row)
-                if (first.shares, first.n) != (row.shares, row.n):
+                order = matched(first.options, row.options)
+                if order is None:
+                    raise DataError(
+                        "the question has other options elsewhere", param=row.where,
+                        expected=f"as in {first.where}: {shown(' | '.join(first.options))}",
+                        got=shown(" | ".join(row.options)),
+                    )  # fmt: skip
+                if (first.shares, first.n) != ([row.shares[k] for k in order], row.n):
                     raise DataError(
                         "the group has other answers elsewhere", param=row.where, expected=f"as in {first.where}",
                         got=", ".join(f"{share:.4g}" for share in row.shares),
@@ -101,6 +108,7 @@ def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
     return [
         "the persona all: an import pools it from the subgroups of one attribute",
         f"responses of personas at no edge with {MIN_RESPONDENTS} people at both ends",
+        "the published wording of prompts: they are in words of this program",
         *output.lost(cube, words=WORDS),
     ]
 
@@ -136,7 +144,7 @@ def _prompt(country: Country, value: Value, lattice: Lattice, persona: int) -> s
     phrases = [a.levels[x].phrase for a, x in zip(lattice.attributes, codes, strict=True) if x >= 0]
     options = "\n".join(f"{k}: {label}" for k, label in enumerate(value.options, 1))
     return (
-        f"You are {', '.join(phrases)}, living in {country.label}.\n"
+        f"{you_are(', '.join(phrases), country.label)}\n"
         "Answer the survey question below as the person just described would, with the number of one option and "
         f"nothing else.\n\nQuestion: {value.question}\n\nOptions (scale from 1 to {len(value.options)}):\n"
         f"{options}\n\nAnswer:\n"
@@ -150,19 +158,21 @@ def _row(
     group = part(raw, name, dict, where)
     prompt = part(group, "prompt_text", str, where)
     _, there, rest = prompt.partition("Question: ")
-    question, end, _ = rest.partition("\n\nOptions")
+    question, end, listed = rest.partition("\n\nOptions")
     if not there or not end:
         raise DataError(
             "the prompt cannot be read", param=where, expected="'Question: ...', an empty line, 'Options ...'",
             got=shown(repr(prompt[:60])),
         )  # fmt: skip
-    codes, labels = options_of(_with_labels(raw, rest), where)
+    codes, labels = options_of(_with_labels(raw, listed, where), where)
+    persona = prompt.partition("\n")[0]
+    told = {attribute: level for attribute, level, sign in _SIGNS if re.search(sign, persona)}
     if "demographics" in group:
         levels = {str(a): str(level) for a, level in part(group, "demographics", dict, where).items()}
         label = levels.pop("country", "")
+        _same_persona(levels, told, where)
     else:
-        persona = prompt.partition("\n")[0]
-        levels = {attribute: level for attribute, level, sign in _SIGNS if re.search(sign, persona)}
+        levels = told
         found = _COUNTRY.search(persona)
         label = found[1] if found else ""
     label = label or choices.country
@@ -180,7 +190,7 @@ def _row(
         )  # fmt: skip
     if not isinstance(n, int | float) or not n:
         raise DataError("sample_count is no number of people", param=where, expected="1 or more", got=shown(repr(n)))
-    number = numbers.setdefault((question, labels), f"q{len(numbers) + 1}")
+    number = numbers.setdefault((question, frozenset(map(spelling, labels))), f"q{len(numbers) + 1}")
     row = Row(
         where,
         (str(raw.get("country", re.sub(r"\s+", "_", label.lower()))), label),
@@ -202,9 +212,40 @@ def _row(
     return row, (codes, question)
 
 
-def _with_labels(raw: Any, prompt: str) -> Any:
-    """Where options are a bare list of codes, take their labels from the prompt's lines ``code: label``."""
-    if not isinstance(raw.get("options"), list):
-        return raw
-    lines = dict(re.findall(r"^(-?\d+): (.*)$", prompt, re.MULTILINE))
-    return {**raw, "options": {str(code): lines.get(str(code), str(code)) for code in raw["options"]}}
+def _same_persona(levels: Mapping[str, str], told: Mapping[str, str], where: str) -> None:
+    """Hold the published levels that a group names against those that its prompt tells in the published wording."""
+    for attribute, level in told.items():
+        known = {slug(name).lower() for a, name, _ in _SIGNS if a == attribute}
+        named = slug(levels.get(attribute, level)).lower()
+        if named in known and named != level.lower():
+            raise DataError(
+                "demographics and prompt speak of different people", param=where,
+                expected=f"{attribute} {level}, as in the prompt", got=shown(levels[attribute]),
+            )  # fmt: skip
+
+
+def _with_labels(raw: Any, listed: str, where: str) -> Any:
+    """Hold the options against the prompt's lines ``code: label``, which name those that are a bare list of codes."""
+    lines = dict(re.findall(r"^(-?\d+): (.*)$", listed, re.MULTILINE))
+    options = raw.get("options")
+    count = re.match(r" \(scale from 1 to (\d+)\)", listed)
+    if count and isinstance(options, list | dict) and int(count[1]) != len(options):
+        raise DataError(
+            "options and prompt differ in number", param=where, expected=f"{count[1]}, as in the prompt",
+            got=len(options),
+        )  # fmt: skip
+    if isinstance(options, list):
+        return {**raw, "options": {str(code): lines.get(str(code), str(code)) for code in options}}
+    for code, label in options.items() if isinstance(options, dict) else ():
+        if code in lines and spelling(lines[code]) not in _as_listed(str(label)):
+            raise DataError(
+                "the prompt lists another option under the code", param=f"{where}, code {shown(code)}",
+                expected=shown(lines[code]), got=shown(label),
+            )  # fmt: skip
+    return raw
+
+
+def _as_listed(label: str) -> set[str]:
+    """How the published prompts may list an option: as it is, without a leading number, or as a point of a scale."""
+    first = label.strip().partition("\n")[0]
+    return {spelling(text) for text in (first, re.sub(r"^\d+[,.]?\s*", "", first), f"Point {first} on scale")}

@@ -1,7 +1,8 @@
 """popfidelity's cells: one row per cell, question and option, with questions.yaml and facets.yaml beside.
 
-Columns cell_id, question, option, share, and n and source where known. A cell's id joins one level per family by ``|``;
-facets.yaml names the families, questions.yaml the wording and order of options. Facts of the form: popfidelity 0.1.2
+Columns cell_id, question, option, share, and n and source where known. facets.yaml names the families, their levels in
+order, and the pattern by which a cell's id is read (without one, an id joins one level per family by ``|``);
+questions.yaml gives the wording and order of options. Facts of the form: popfidelity 0.1.2
 (PyPI, Apache-2.0), whose reader the tests put the files before.
 """
 
@@ -25,13 +26,10 @@ from acecausal.errors import AceError, DataError
 from acecausal.exchange import output
 from acecausal.exchange.ace_align import combinations_of
 from acecausal.exchange.choices import Choices, Imported, Log
+from acecausal.exchange.popfidelity_files import COUNTRY, OPEN, Facets, levels_of, read_facets, read_questions
 from acecausal.exchange.rows import Row, gather, to_cube
-from acecausal.exchange.text import read_text, shares, shown, whole
-from acecausal.plain_yaml import read_yaml
+from acecausal.exchange.text import number_of, read_text, shares, shown, whole
 
-#: What stands in a cell's id where an attribute is left open.
-OPEN = "*"
-COUNTRY = "country"
 _COLUMNS = ("cell_id", "question", "option", "share")
 
 
@@ -50,27 +48,42 @@ def read(path: Path, choices: Choices) -> Imported:
     table = _table(path)
     text = read_text(table)
     cells = _cells(text, table, choices, log)
-    families = list(choices.attributes) or _families(table.with_name("facets.yaml"))
-    if not families:
+    facets = read_facets(table.with_name("facets.yaml"))
+    if choices.attributes:
+        if facets:
+            log.noted["files facets.yaml that were not read (--attributes names the parts of cell_id)"] += 1
+        facets = Facets(list(choices.attributes), missing=frozenset({""}))
+    if not facets:
         raise DataError(
             "the parts of cell_id have no names", param=shown(table), expected="facets.yaml beside it",
             hint="--attributes NAME,NAME names them",
         )  # fmt: skip
-    questions = _questions(table.with_name("questions.yaml"))
+    questions = read_questions(table.with_name("questions.yaml"), log)
     orders = {name: list(q["options"]) for name, q in questions.items()}
     for (question, _), found in cells.items():
         if question not in questions:
             order = orders.setdefault(question, [])
             order += [option for option in found if option not in order]
+    undescribed = len(orders) - len(questions)
+    if undescribed:
+        log.noted["questions that no questions.yaml describes (their options are in the order of the rows)"] += (
+            undescribed
+        )
     rows = []
     for (question, cell), found in cells.items():
         try:
-            rows.append(_row(question, cell, found, questions.get(question, {}), orders[question], families, choices))
+            where = next(iter(found.values()))[2]
+            levels = levels_of(cell, facets, where)
+            if levels is None:
+                log.noted["answers of cells with a level that is missing (left out)"] += 1
+                continue
+            rows.append(_row(question, levels, found, questions.get(question, {}), orders[question], choices))
         except DataError as error:
             log.problem(error)
-    attributes = [name for name in families if name != COUNTRY]
+    attributes = [name for name in facets.names if name != COUNTRY]
     rows = [row for row in rows if row.n]
-    groups = gather(rows, attributes, choices, log, source=shown(table))
+    orders_of = {name: order for name, order in facets.levels.items() if name != COUNTRY}
+    groups = gather(rows, attributes, choices, log, source=shown(table), orders=orders_of)
     coarser = np.flatnonzero(groups.lattice.granularity < groups.lattice.depth).tolist()
     pool(groups.response, groups.n, groups.lattice, coarser)
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -158,8 +171,17 @@ def _cells(
     text: str, path: Path, choices: Choices, log: Log
 ) -> dict[tuple[str, str], dict[str, tuple[float, str, str]]]:  # fmt: skip
     """Read the table: question and cell, to option, to share, n as text, and where it stands."""
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    there = reader.fieldnames or []
+    try:
+        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        there = list(reader.fieldnames or [])
+        lines = [(reader.line_num, line) for line in reader]
+    except csv.Error as error:
+        raise DataError(
+            "cannot be read", param=f"{shown(path)}, line {reader.line_num}", expected="CSV", got=error
+        ) from None
+    twice = [name for name in there if there.count(name) > 1]
+    if twice:
+        raise DataError("a column stands twice", param=shown(path), expected="each once", got=shown(twice[0]))
     missing = [name for name in _COLUMNS if name not in there]
     if missing:
         raise DataError(
@@ -168,7 +190,6 @@ def _cells(
             expected=", ".join(_COLUMNS),
             got=shown(", ".join(there) or "nothing"),
         )
-    lines = [(number, line) for number, line in enumerate(reader, 2)]
     sources = list(dict.fromkeys(line["source"] or "" for _, line in lines)) if "source" in there else []
     source = choices.source or ("survey" if "survey" in sources else sources[0] if len(sources) == 1 else "")
     if sources and source not in sources:
@@ -184,10 +205,12 @@ def _cells(
         try:
             if any(line[name] is None for name in _COLUMNS):
                 raise DataError("is too short", param=where, expected=f"{len(there)} columns")
-            try:
-                share = float(line["share"])
-            except ValueError:
-                raise DataError("share is no number", param=where, expected="0..1", got=shown(line["share"])) from None
+            if None in line:
+                raise DataError(
+                    "has more cells than the header", param=where, expected=f"{len(there)} cells",
+                    got=len(there) + len(line[None]), hint="a text that holds a comma stands in quotes",
+                )  # fmt: skip
+            share = number_of(line["share"], "share", "0..1", where)
             options = found.setdefault((line["question"], line["cell_id"]), {})
             if line["option"] in options:
                 raise DataError("the cell lists the option twice", param=where, got=shown(line["option"]))
@@ -199,20 +222,14 @@ def _cells(
 
 def _row(
     question: str,
-    cell: str,
+    levels: Mapping[str, str],
     found: Mapping[str, tuple[float, str, str]],
     about: Mapping[str, Any],
     order: list[str],
-    families: list[str],
     choices: Choices,
 ) -> Row:
     where = next(iter(found.values()))[2]
-    parts = cell.split("|")
-    if len(parts) != len(families):
-        raise DataError(
-            "cell_id has another number of parts", param=where, expected=shown("|".join(families)), got=shown(cell)
-        )
-    levels = {name: level for name, level in zip(families, parts, strict=True) if level != OPEN}
+    levels = dict(levels)
     country = levels.pop(COUNTRY, choices.country)
     if not country:
         raise DataError("the cells name no country", param=where, expected="a part of cell_id", hint="--country NAME")
@@ -229,10 +246,7 @@ def _row(
             "n differs within a cell", param=where, expected="one number", got=shown(", ".join(sorted(counts)))
         )
     count = counts.pop()
-    try:
-        n = float(count) if count else choices.respondents
-    except ValueError:
-        raise DataError("n is no number", param=where, expected="a number of people", got=shown(count)) from None
+    n = number_of(count, "n", "a number of people", where) if count else choices.respondents
     if n is None:
         raise DataError(
             "the cells hold no number of respondents", param=where, expected="a column n",
@@ -251,32 +265,3 @@ def _row(
         shares([found[option][0] if option in found else 0.0 for option in order], len(order), where),
         whole(n, "n", where),
     )
-
-
-def _yaml(path: Path, key: str) -> list[Any]:
-    if not path.exists():
-        return []
-    raw = read_yaml(read_text(path), shown(path), DataError)
-    if not isinstance(raw, dict) or not isinstance(raw.get(key), list):
-        raise DataError(f"{key} is missing", param=shown(path), expected=f"a list {key}")
-    return list(raw[key])
-
-
-def _families(path: Path) -> list[str]:
-    return [
-        str(entry["name"]) if isinstance(entry, dict) and "name" in entry else str(entry)
-        for entry in _yaml(path, "families")
-    ]
-
-
-def _questions(path: Path) -> dict[str, dict[str, Any]]:
-    """Read ids to text, ordinal, and the options' labels in order."""
-    found = {}
-    for number, entry in enumerate(_yaml(path, "questions")):
-        if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("options"), list):
-            raise DataError(
-                "a question is not as it should be", param=f"{shown(path)}, question {number}", expected="id, options"
-            )
-        labels = [str(o["label"]) if isinstance(o, dict) and "label" in o else str(o) for o in entry["options"]]
-        found[str(entry["id"])] = {**entry, "options": labels}
-    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import xarray as xr
 
 from acecausal import cube as cubes
 from acecausal.association import associations
-from acecausal.cube import Country, Value
+from acecausal.cube import Country, Value, matched
 from acecausal.errors import AceError, DataError, unknown
 from acecausal.exchange.choices import Choices, Log
 from acecausal.exchange.text import shown, slug
@@ -73,6 +74,10 @@ class Groups:
     untold: list[str]
 
 
+ANOTHER_ORDER = (
+    "rows that list the options in another order than the first (matched by words; the first's order counts)"
+)
+
 #: Attribute and level, as written, to the level's label and its wording in a persona.
 Words = Mapping[tuple[str, str], tuple[str, str]]
 
@@ -85,6 +90,7 @@ def gather(
     *,
     source: str,
     words: Words | None = None,
+    orders: Mapping[str, Sequence[str]] | None = None,
 ) -> Groups:
     """Put rows under the labels of a cube.
 
@@ -98,23 +104,30 @@ def gather(
         File or folder, for messages.
     words : mapping, optional
         Labels and phrases of levels; by default made from their names.
+    orders : mapping, optional
+        Attribute to its levels as the files order them; by default levels stand in the order in which they occur.
 
     Raises
     ------
     DataError
         If there is no row; if an attribute has one level only or two levels get the same name; for a question that
-        comes with other options than before or a group that comes twice (which may be passed over).
+        comes with other options than before or a group that comes twice (which may be passed over). Options are those
+        of before if they are the same words, in whatever order; shares go with their words.
     """
     if not rows:
         raise DataError(
             "holds no row that can be used", param=source,
             got=f"{len(log.problems)} problems, the first: {log.problems[0]}" if log.problems else "",
         )  # fmt: skip
-    lattice, untold = _lattice(rows, attributes, choices, source, words or {})
+    lattice, untold = _lattice(rows, attributes, choices, source, words or {}, orders or {})
     values = _values(rows, choices, log)
     countries = {row.country[0]: Country(slug(row.country[0]), row.country[1], "") for row in reversed(rows)}
     countries = {name: countries[name] for name in dict.fromkeys(row.country[0] for row in rows)}
     _distinct([c.name for c in countries.values()], list(countries), "countries", source)
+    labels = Counter(country.label for country in countries.values())
+    for label, count in labels.items():
+        if count > 1:
+            log.noted[f"countries whose label is {shown(label)}"] += count
     shape = (len(countries), len(values), len(lattice.personas))
     width = max(len(value.options) for value in values.values())
     groups = Groups(
@@ -125,19 +138,24 @@ def gather(
     known = [{slug(level): code for code, level in enumerate(a.level_names)} for a in lattice.attributes]
     at_country = {name: c for c, name in enumerate(countries)}
     at_value = {key: v for v, key in enumerate(values)}
+    nominal = {(row.topic, row.question_id): row.nominal for row in reversed(rows)}
     for row in rows:
+        if row.country[1] != countries[row.country[0]].label:
+            log.problem(
+                DataError(
+                    "the country has another label elsewhere", param=row.where,
+                    expected=shown(countries[row.country[0]].label), got=shown(row.country[1]),
+                )
+            )  # fmt: skip
+            continue
         value = values[row.topic, row.question_id]
         codes = [
             known[a][slug(row.levels[name])] if name in row.levels else -1 for a, name in enumerate(attributes)
         ]  # fmt: skip
         cell = (at_country[row.country[0]], at_value[row.topic, row.question_id], place[tuple(codes)])
-        if len(row.options) != len(value.options):
-            log.problem(
-                DataError(
-                    "the question has other options elsewhere", param=row.where,
-                    expected=f"{len(value.options)} options for {shown(row.question_id)}", got=len(row.options),
-                )
-            )  # fmt: skip
+        order = matched(value.options, row.options)
+        if order is None or row.nominal != nominal[row.topic, row.question_id]:
+            log.problem(_other_options(row, value, nominal[row.topic, row.question_id]))
         elif groups.n[cell]:
             log.problem(
                 DataError(
@@ -147,11 +165,28 @@ def gather(
                 )
             )  # fmt: skip
         else:
-            if row.options != value.options:
-                log.noted["rows whose options are worded otherwise than in the first (its words are kept)"] += 1
-            groups.response[(*cell, slice(len(row.shares)))] = row.shares
+            if order != list(range(len(order))):
+                log.noted[ANOTHER_ORDER] += 1
+            if row.question != value.question:
+                log.noted["rows whose question is worded otherwise than in the first (its wording is kept)"] += 1
+            groups.response[(*cell, slice(len(order)))] = [row.shares[k] for k in order]
             groups.n[cell] = row.n
     return groups
+
+
+def _other_options(row: Row, value: Value, nominal: bool) -> DataError:
+    """Say how a row's options contradict those of its question's first row."""
+    if row.nominal != nominal and matched(value.options, row.options) is not None:
+        orders = {True: "no order", False: "an order"}
+        return DataError(
+            "the question's options have an order in one row and none in another", param=row.where,
+            expected=f"{orders[nominal]}, as in the first row of {shown(row.question_id)}", got=orders[row.nominal],
+        )  # fmt: skip
+    return DataError(
+        "the question has other options elsewhere", param=row.where,
+        expected=f"{len(value.options)} options for {shown(row.question_id)}: {shown(' | '.join(value.options))}",
+        got=f"{len(row.options)}: {shown(' | '.join(row.options))}",
+    )  # fmt: skip
 
 
 def to_cube(
@@ -188,13 +223,20 @@ def to_cube(
 
 
 def _lattice(
-    rows: Sequence[Row], attributes: Sequence[str], choices: Choices, source: str, words: Words
+    rows: Sequence[Row],
+    attributes: Sequence[str],
+    choices: Choices,
+    source: str,
+    words: Words,
+    orders: Mapping[str, Sequence[str]],
 ) -> tuple[Lattice, list[str]]:
-    """Span the lattice over the levels that occur, in the order in which they do; and say whose baseline is untold."""
+    """Span the lattice over the levels that occur, ordered ones first; and say whose baseline is untold."""
     levels: dict[str, dict[str, None]] = {name: {} for name in attributes}
     for row in rows:
         for name, level in row.levels.items():
             levels[name][level] = None
+    for name, order in orders.items():
+        levels[name] = {level: None for level in order if level in levels[name]} | levels[name]
     baselines = _baselines(levels, choices.baselines)
     found = []
     for name, there in levels.items():

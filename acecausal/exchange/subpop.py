@@ -9,6 +9,7 @@ of respondents is given.
 from __future__ import annotations
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Row, gather, to_cube
 from acecausal.exchange.text import parse_json, part, read_lines, shares, shown
 
+#: How options that are no answers are called.
+_REFUSAL = re.compile(r"\b(refus|no answer|don.?t know|dk\b|not sure|skipped|not applicable)", re.IGNORECASE)
 #: SubPOP's groups are of the United States.
 COUNTRY = "United States"
 
@@ -69,6 +72,7 @@ def _row(raw: Any, where: str, choices: Choices, log: Log) -> Row:
     responses = part(raw, "responses", list, where)
     if len(responses) > len(labels):
         raise DataError("more shares than options", param=where, expected=len(labels), got=len(responses))
+    _check_beyond(labels, len(responses), where, log)
     found = shares(responses, len(responses), where)
     places = part(raw, "ordinal", list, where) if raw.get("ordinal") is not None else [1] * len(found)
     if len(places) != len(found) or not all(isinstance(p, int | float) for p in places):
@@ -80,6 +84,7 @@ def _row(raw: Any, where: str, choices: Choices, log: Log) -> Row:
         kept, nominal = sorted(ordered, key=lambda k: places[k]), False
     else:
         kept, nominal = list(range(len(found))), True
+        log.noted["rows whose options have no order (ordinal is missing or holds ties): shifts, but no effects"] += 1
     total = sum(found[k] for k in kept)
     if len(kept) < 2 or total <= 0:
         raise DataError("nobody chose an option that counts", param=where, expected="two options or more", got=found)
@@ -96,3 +101,16 @@ def _row(raw: Any, where: str, choices: Choices, log: Log) -> Row:
         [found[k] / total for k in kept] if len(kept) < len(found) else [found[k] for k in kept],
         choices.respondents or 1,
     )
+
+
+def _check_beyond(labels: list[str], n_shares: int, where: str, log: Log) -> None:
+    """Shares go with options by their place, so what has no share must be the refusals, at the end."""
+    beyond = labels[n_shares:]
+    answers = [label for label in beyond if not _REFUSAL.search(label)]
+    if answers and (len(beyond) > 1 or any(_REFUSAL.search(label) for label in labels[:n_shares])):
+        raise DataError(
+            "options and shares differ in number", param=where, expected=f"{n_shares} options, then refusals",
+            got=shown(" | ".join(labels)),
+        )  # fmt: skip
+    for label in beyond:
+        log.noted[f"rows whose last options have no share ({shown(label)}: taken as no answer)"] += 1

@@ -9,6 +9,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from acecausal.errors import DataError
 
 #: Shares may miss 1 by this much; they are then brought to sum to it.
@@ -31,6 +33,20 @@ def shown(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
+def you_are(persona: str, country: str) -> str:
+    """Tell a model who it is, in a sentence whatever the persona leaves open.
+
+    Parameters
+    ----------
+    persona : str
+        Phrases joined by commas; where the first is no noun (no gender is told), an adult has the others.
+    country : str
+        As it stands in a sentence.
+    """
+    noun = re.match(r"(an?|the|(some|any)(one|body))\b", persona, re.IGNORECASE)
+    return f"You are {persona if noun else f'an adult, {persona}'}, living in {country}."
+
+
 def parse_json(text: str, where: str) -> Any:
     """Read JSON strictly: no NaN, no Infinity, no key twice.
 
@@ -45,6 +61,33 @@ def parse_json(text: str, where: str) -> Any:
         raise DataError("is nested too deeply", param=where, expected="JSON as the format has it") from None
     except ValueError as error:
         raise DataError("cannot be read", param=where, expected="JSON", got=shown(error)) from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Read YAML whose scalars all stay the texts that they are (NO is "NO"), and in which no key stands twice.
+
+    Raises
+    ------
+    DataError
+        Naming `where`.
+    """
+    try:
+        return yaml.load(text, _Texts)  # builds nothing but texts, lists and dicts
+    except RecursionError:
+        raise DataError("is nested too deeply", param=where, expected="YAML as the format has it") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise DataError(
+            "cannot be read", param=where, expected="YAML", got=shown(" ".join(str(error).split())[:200])
+        ) from None
+
+
+class _Texts(yaml.BaseLoader):
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) < len(keys):
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def read_text(path: Path) -> str:
@@ -100,6 +143,21 @@ def part(row: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
             got=shown(repr(item)[:60]),
         )  # fmt: skip
     return item
+
+
+def number_of(text: str, name: str, expected: str, where: str) -> float:
+    """Read a number; what only Python takes for one (1_000) is none.
+
+    Raises
+    ------
+    DataError
+    """
+    try:
+        if "_" in text:  # Python would read 1_000
+            raise ValueError
+        return float(text)
+    except ValueError:
+        raise DataError(f"{name} is no number", param=where, expected=expected, got=shown(text)) from None
 
 
 def whole(number: float, key: str, where: str) -> int:

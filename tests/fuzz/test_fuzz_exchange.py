@@ -1,0 +1,170 @@
+"""Files of other programs, mutated and damaged: a message or a cube with something in it, never a traceback.
+
+By hand: ``python tests/fuzz/test_fuzz_exchange.py 2000 [SEED]``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import yaml
+from fuzzing import by_hand, fuzz, ran
+
+from acecausal.cube import open_cube
+from acecausal.exchange import export_cube, import_cube
+
+ODD = [
+    None,
+    True,
+    "",
+    " ",
+    "x",
+    "é\x00\x1b[31m",
+    "NA",
+    "1_0",
+    0,
+    -1,
+    0.5,
+    1e308,
+    10**30,
+    [],
+    {},
+    [[]],
+    {"a": 1},
+    "[X Y]",
+]
+
+
+@cache
+def originals() -> Path:
+    """One input of every format."""
+    from exchange_files import plant, subpop_rows
+
+    folder = Path(tempfile.mkdtemp())
+    cube = import_cube("ace-align", plant(folder / "ace-align", ["japan"])).cube
+    export_cube("ace-align-pairs", cube, folder / "ace-align-pairs.jsonl")
+    export_cube("popfidelity", cube, folder / "popfidelity")
+    (folder / "subpop.jsonl").write_text("\n".join(map(json.dumps, subpop_rows())), encoding="utf-8")
+    return folder
+
+
+def changed(item: Any, rng: np.random.Generator) -> Any:
+    """Change one thing somewhere in lists and objects: replaced, dropped, doubled, renamed, permuted."""
+    if isinstance(item, list | dict) and len(item) and rng.random() < 0.9:
+        keys = list(item) if isinstance(item, dict) else list(range(len(item)))
+        key = keys[rng.integers(0, len(keys))]
+        if rng.random() < 0.7:
+            item[key] = changed(item[key], rng)
+        elif isinstance(item, list):
+            match rng.integers(0, 3):
+                case 0:
+                    del item[key]
+                case 1:
+                    item.append(item[key])
+                case 2:
+                    item.reverse()
+        else:
+            match rng.integers(0, 3):
+                case 0:
+                    del item[key]
+                case 1:
+                    item[rng.choice(["country", "x", "1", "0", "n", ""])] = item.pop(key)
+                case 2:
+                    values = [item[k] for k in keys]
+                    rng.shuffle(values)
+                    item.update(zip(keys, values, strict=True))
+        return item
+    return ODD[rng.integers(0, len(ODD))]
+
+
+def spoilt(content: bytes, rng: np.random.Generator) -> bytes:
+    """Cut short, flip, insert or double bytes."""
+    at = int(rng.integers(0, len(content) + 1))
+    match rng.integers(0, 4):
+        case 0:
+            return content[:at]
+        case 1:
+            return content[:at] + bytes([int(rng.integers(0, 256))]) + content[at + 1 :]
+        case 2:
+            odd = [
+                b"\x00",
+                b"\xff",
+                b'"',
+                b",",
+                b"\n",
+                b"[" * 2000,
+                b"{" * 2000,
+                b": ",
+                b"&a *a",
+                b"\xef\xbb\xbf",
+                b"|",
+            ]
+            return content[:at] + odd[rng.integers(0, len(odd))] + content[at:]
+    end = at + int(rng.integers(0, 200))
+    return content[:end] + content[at:]
+
+
+def case(rng: np.random.Generator, folder: Path) -> str:
+    """One input, changed in one to three places, imported."""
+    format = str(rng.choice(["ace-align", "ace-align-pairs", "popfidelity", "subpop"]))
+    there = next(originals().glob(f"{format}*" if format != "ace-align" else format))
+    source = folder / there.name
+    shutil.copytree(there, source) if there.is_dir() else shutil.copy(there, source)
+    files = sorted(file for file in ([source] if source.is_file() else source.rglob("*")) if file.is_file())
+    for _ in range(rng.integers(1, 4)):
+        file = files[rng.integers(0, len(files))]
+        if not file.exists():
+            continue
+        content = file.read_bytes()
+        try:
+            if rng.random() < 0.3 or file.suffix == ".csv":
+                raise ValueError  # bytes
+            if file.suffix == ".json":
+                new = json.dumps(changed(json.loads(content), rng))
+            elif file.suffix == ".jsonl":
+                new = "\n".join(map(json.dumps, changed([json.loads(line) for line in content.splitlines()], rng)))
+            else:
+                new = yaml.safe_dump(changed(yaml.safe_load(content), rng), sort_keys=False)
+            file.write_text(new, encoding="utf-8")
+        except (ValueError, TypeError, AttributeError, yaml.YAMLError, RecursionError):
+            if rng.random() < 0.05:
+                file.unlink()
+            else:
+                file.write_bytes(spoilt(content, rng))
+    output = folder / f"o{rng.choice(['.zarr', '.nc'])}"
+    chosen = ["--keep-going"] if rng.random() < 0.5 else []
+    if format == "subpop" or rng.random() < 0.3:
+        chosen += ["--respondents", "60"]
+    if rng.random() < 0.2:
+        chosen += ["--country", "Peru"]
+    if format == "subpop" and rng.random() < 0.8:
+        chosen += ["--baseline", "SEX=Male"]
+    code = ran("import", format, source, *chosen, "-o", output)
+    if code not in (0, 3):
+        assert not output.exists(), "something half-written"
+        return "refused"
+    cube = open_cube(output)
+    assert cube["n"].max() > 0, "success with nothing in it"
+    assert cube["response"].notnull().any(), "success with nothing in it"
+    assert (code == 3) == ("passed_over" in cube.attrs and cube.attrs["passed_over"] != "[]")
+    return f"{format}: imported" if code == 0 else "imported in part"
+
+
+def test_exchange(tmp_path):
+    outcomes = fuzz(case, 30, tmp_path)
+    assert outcomes["refused"] > 3
+    assert sum(count for name, count in outcomes.items() if name.endswith("imported")) > 0
+
+
+if __name__ == "__main__":
+    by_hand(case)

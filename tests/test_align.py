@@ -18,7 +18,8 @@ from acecausal.errors import AceError, CubeError, ModelError
 from acecausal.holdout import masks
 from align.backends import InProcess
 from align.elicit import elicit
-from align.models import load_model, provenance
+from align.identity import provenance
+from align.models import load_model
 from align.objectives import OBJECTIVES
 from align.recipe import Stage, load_recipe, shipped_recipes
 from align.run import align

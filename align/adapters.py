@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -107,11 +108,15 @@ def put_adapter(model: Any, adapter: Path) -> Any:
     if broken:
         raise ModelError("holds numbers that are not finite", param="--adapter", got=broken[0])
     try:
-        adapted = PeftModel.from_pretrained(model, adapter)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error, below
+            adapted = PeftModel.from_pretrained(model, adapter)
         wanted = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
         unplaced = set_peft_model_state_dict(adapted, tensors).unexpected_keys
     except Exception as error:
-        raise _misfit(adapter, f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0]}") from error
+        first = (str(error).strip().splitlines() or [""])[0]
+        absent = isinstance(error, KeyError)  # what PEFT raises for a module of its own that is not in the file
+        raise _misfit(adapter, f"tensors: {first} missing" if absent else f"{type(error).__name__}: {first}") from error
     empty = sorted(wanted - set(tensors))
     if unplaced or empty or not tensors:
         told = [

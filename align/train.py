@@ -16,7 +16,7 @@ from torch import nn
 from acecausal import cube as cubes
 from acecausal import holdout, schema
 from acecausal.comparison import compare
-from acecausal.errors import AceError
+from acecausal.errors import AceError, unknown
 from align import folder as folders
 from align.backends import InProcess
 from align.elicit import elicit
@@ -136,6 +136,7 @@ def _with_lora(model: nn.Module, recipe: Recipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
     lora = recipe.lora
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    _check_lora(model, recipe)
     config = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules, task_type="CAUSAL_LM"
     )
@@ -143,11 +144,26 @@ def _with_lora(model: nn.Module, recipe: Recipe) -> nn.Module:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the trainer sees to that
     try:
         return get_peft_model(model, config)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise AceError(
             "do not fit the model", param="recipe, lora.target_modules", got=str(error).split(". ")[0][:200],
             hint="all-linear fits most models",
         ) from error  # fmt: skip
+
+
+def _check_lora(model: nn.Module, recipe: Recipe) -> None:
+    """Refuse what PEFT would pass over, or what could not be of use, before anything is put on the model."""
+    lora, names = recipe.lora, [name for name, _ in model.named_modules()]
+    width = int(model.config.get_text_config().hidden_size)
+    if lora.r > width:
+        raise AceError(
+            "is more than the model is wide", param="recipe, lora.r", expected=f"{width} at most", got=lora.r
+        )
+    listed = () if isinstance(lora.target_modules, str) else lora.target_modules
+    for wanted in listed:
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+            leaves = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module._parameters})
+            raise unknown("recipe, lora.target_modules", wanted, leaves)
 
 
 def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[Target]) -> list[Item]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from acecausal.errors import ModelError
-from align.prompts import Text, encode
+from align.prompts import Text, encode, render
 from align.scorer import Scorer
 
 
@@ -36,6 +36,9 @@ class Backend(Protocol):
 
     def ask(self, texts: Sequence[Text]) -> Answers:
         """Give the options of each prompt their probabilities; all prompts have equally many options."""
+
+    def rendered(self, text: Text) -> str:
+        """Write a prompt as the model gets it, up to where the option follows."""
 
     def provenance(self) -> dict[str, Any]:
         """What to say in the cube of how the answers came about: strings, numbers, or JSON."""
@@ -66,6 +69,9 @@ class InProcess:
             hint = "precision bfloat16 takes half of it" if next(self.model.parameters()).dtype == torch.float32 else ""
             raise ModelError("does not fit the memory", param="--model", hint=hint) from error
         return Answers(log_probs.cpu().numpy())
+
+    def rendered(self, text: Text) -> str:
+        return render(self.tokenizer, text)[0]
 
     def provenance(self) -> dict[str, Any]:
         return {

@@ -42,7 +42,7 @@ tags: [lora, survey, acecausal]
 
 Trained with acecausal so that the answers of the base model move, from one persona to the next, as people's answers do.
 
-- **Base model**: {record.get("model", "")} (sha256 of config and weights {record.get("model_sha256", "")[:16]})
+- **Base model**: {record.get("model", "")} (sha256 with tokenizer, template {record.get("model_sha256", "")[:16]})
 - **Data**: {cube["source"]}
 - **Data licence**: {cube["licence"]}
 - **Estimand and estimator**: {cube["estimand"]}, {cube["estimator"]}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -58,9 +61,15 @@ def elicit(
     shape = (len(countries), len(values), len(lattice.personas))
     response = np.full((len(wordings), *shape, width), np.nan)
     mass, unlisted = np.full(shape, np.nan), np.full(shape, np.nan)
+    prompts, example = hashlib.sha256(), ""
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
-            asked = [backend.ask(lattice_texts(country, value, lattice, wording)) for wording in wordings]
+            texts = [lattice_texts(country, value, lattice, wording) for wording in wordings]
+            asked = [backend.ask(of_wording) for of_wording in texts]
+            for text in itertools.chain(*texts):
+                prompt = backend.rendered(text)
+                prompts.update(json.dumps([prompt, text.options]).encode())
+            example = example or backend.rendered(texts[0][-1])
             log_probs = np.stack([answers.log_probs for answers in asked])
             if not np.isfinite(log_probs).all():
                 raise ModelError(
@@ -90,6 +99,8 @@ def elicit(
         "templates": list(dict.fromkeys(wording.template for wording in wordings)),
         "orders": list(dict.fromkeys(wording.order for wording in wordings)),
         "marks": list(dict.fromkeys(wording.marks for wording in wordings)),
+        "prompt_example": example,  # whole, of the fullest persona of the first country and value
+        "prompts_sha256": prompts.hexdigest(),  # of all, in the order of country, value, wording and persona
         **backend.provenance(),
         **(attrs or {}),
     }

@@ -112,6 +112,10 @@ class Endpoint:
         probs, unlisted = zip(*(answers[text] for text in texts), strict=True)
         return Answers(np.log(np.stack(probs)), np.array(unlisted))
 
+    def rendered(self, text: Text) -> str:
+        question = self._question(text)
+        return str(question["prompt"]) if self.api == "completions" else json.dumps(question, ensure_ascii=False)
+
     def provenance(self) -> dict[str, Any]:
         versions = {name: version(name) for name in ("acecausal", "openai")}
         how = {"api": self.api, "top_logprobs": self.top}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -23,20 +24,32 @@ class _Part(BaseModel):
 class Lora(_Part):
     """The adapter: rank, scale, dropout, and which layers it sits on."""
 
-    r: int = Field(ge=1)
-    alpha: int = Field(ge=1)
+    r: int = Field(ge=1, le=4096)
+    alpha: int = Field(ge=1, le=2**20)
     dropout: float = Field(ge=0, lt=1)
     target_modules: str | tuple[str, ...]
+
+    @field_validator("target_modules")
+    @classmethod
+    def _names(cls, modules: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not modules or not all(modules):
+            raise ValueError("at least one name, none empty")
+        if isinstance(modules, str):
+            try:
+                re.compile(modules)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"no regular expression: {error}") from error
+        return modules
 
 
 class Optimiser(_Part):
     """AdamW and its schedule."""
 
-    learning_rate: float = Field(gt=0)
+    learning_rate: float = Field(gt=0, le=1)  # Adam's steps are as long as it, whatever the gradient
     schedule: Literal["constant", "linear", "cosine"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0, le=1)  # weights shrink by its product with the rate in every step
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6)
 
 
 class Stage(_Part):
@@ -53,6 +66,8 @@ class Stage(_Part):
             raise ValueError(f"{sorted(strange)} are no objectives: {', '.join(OBJECTIVES)}")
         if any(weight < 0 for weight in weights.values()) or not any(weights.values()):
             raise ValueError("weights must not be negative, and one must be positive")
+        if any(weight > 1e6 for weight in weights.values()):
+            raise ValueError("weights must be 1e6 at most")
         return weights
 
 
@@ -77,15 +92,20 @@ class Recipe(_Part):
     stages: tuple[Stage, ...]
     lora: Lora
     optimiser: Optimiser
-    passes: int = Field(ge=1)
-    accumulate: int = Field(1, ge=1, description="lattices per step")
-    recompute: int = Field(0, ge=0, description="every n-th layer's activations are computed twice, not kept; 0: none")
+    passes: int = Field(ge=1, le=10**5)
+    accumulate: int = Field(1, ge=1, le=10**4, description="lattices per step")
+    recompute: int = Field(
+        0, ge=0, le=10**4, description="every n-th layer's activations are computed twice, not kept; 0: none"
+    )
     tokens: int = Field(
         4096,
         ge=1,
+        le=2**20,
         description="most tokens of a pass; a lattice of more is computed twice, pass by pass, if recompute is 0",
     )
-    patience: int = Field(0, ge=0, description="passes without better validation after which to stop; 0: never")
+    patience: int = Field(
+        0, ge=0, le=10**5, description="passes without better validation after which to stop; 0: never"
+    )
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = Field(
         "auto",
         description="mixed: training computes in bfloat16, weights are float32; bfloat16: both; auto: mixed on a GPU",

@@ -14,12 +14,14 @@ import xarray as xr
 
 from acecausal import holdout
 from acecausal.comparison import compare
+from align.adapters import ADAPTER_RECORD
 from align.backends import InProcess
 from align.besides import option_mass, perplexity
 from align.card import model_card
 from align.elicit import elicit
 from align.folder import check_free
-from align.models import ADAPTER_RECORD, fingerprint, load_model, provenance
+from align.identity import fingerprint, provenance
+from align.models import load_model
 from align.processes import processes
 from align.recipe import Recipe
 from align.targets import make_targets
@@ -65,14 +67,16 @@ def align(
     *,
     held_out: holdout.HoldOut | None = None,
     validation: holdout.HoldOut | None = None,
+    revision: str | None = None,
     resume: bool = False,
+    model_differs: bool = False,
     tensorboard: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Alignment:
     """Train an adapter for the model at `source`, and measure the model before and after.
 
-    Parameters are those of `align.train.train`; the folder also receives the model card. A folder that holds an
-    earlier run is emptied when the new one starts, unless `resume`.
+    Parameters are those of `align.models.load_model` and `align.train.train`; the folder also receives the model card.
     """
     folder = Path(folder)
     group = processes()
@@ -82,10 +86,11 @@ def align(
     make_targets(cube, holdout.merged(held_out, validation), recipe.targets)  # an error comes before a model is loaded
     clock = [time.perf_counter()]
     weights = None if recipe.precision in ("auto", "mixed") else recipe.precision
-    model, tokenizer = load_model(source, precision=weights, quantise=recipe.quantise)
+    base = fingerprint(source, revision)
+    model, tokenizer = load_model(source, revision=revision, precision=weights, quantise=recipe.quantise)
     clock.append(time.perf_counter())
     bare = InProcess(model, tokenizer)
-    before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source))
+    before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source, revision=revision))
     fluency = perplexity(model, tokenizer)
     clock.append(time.perf_counter())
     adapted = train(
@@ -96,14 +101,16 @@ def align(
         folder,
         held_out=held_out,
         validation=validation,
-        base=fingerprint(source),
+        base=base,
         resume=resume,
+        model_differs=model_differs,
         tensorboard=tensorboard,
         progress=progress,
+        say=say,
     )
     clock.append(time.perf_counter())
     asked = InProcess(adapted, tokenizer)
-    after = elicit(asked, cube, wordings=recipe.wordings, attrs=provenance(source, folder))
+    after = elicit(asked, cube, wordings=recipe.wordings, attrs=provenance(source, folder, revision=revision))
     besides = {
         "option_mass": {"before": option_mass(before), "after": option_mass(after)},
         "perplexity": {"before": fluency, "after": perplexity(adapted, tokenizer)},

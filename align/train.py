@@ -16,7 +16,7 @@ from torch import nn
 from acecausal import cube as cubes
 from acecausal import holdout, schema
 from acecausal.comparison import compare
-from acecausal.errors import AceError
+from acecausal.errors import AceError, unknown
 from align import folder as folders
 from align.backends import InProcess
 from align.elicit import elicit
@@ -39,8 +39,10 @@ def train(
     validation: holdout.HoldOut | None = None,
     base: dict[str, str] | None = None,
     resume: bool = False,
+    model_differs: bool = False,
     tensorboard: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> nn.Module:
     """Train a LoRA adapter and save it.
 
@@ -56,20 +58,24 @@ def train(
     recipe : Recipe
     folder : str or Path
         Receives the adapter, ``acecausal.json`` (what was trained on what), ``metrics.jsonl`` and ``checkpoints/``. An
-        earlier run in it is removed when this one starts, unless `resume`.
+        earlier run in it stays until this one is whole: it is built beside, in NAME.new, and then takes its place.
     held_out : dict, optional
         Cells that no loss may see (see `acecausal.holdout`); near-duplicates of held-out values are added.
     validation : dict, optional
         More such cells, on which skill is measured before the first and after each pass; the best pass's adapter is
         kept. The recipe's `patience` says when to stop early.
     base : dict, optional
-        `align.models.fingerprint` of the base model.
+        `align.identity.fingerprint` of the base model.
     resume : bool
-        Go on from the folder's last checkpoint; the run must be the same one.
+        Go on from the last whole checkpoint; the run must be the same one.
+    model_differs : bool
+        Resume even on another base model than the run began on.
     tensorboard : bool
         Write TensorBoard's files as well.
     progress : callable, optional
         Called with (step, steps) after each step.
+    say : callable, optional
+        Told of checkpoints that are damaged, and what is used instead.
 
     Returns
     -------
@@ -101,22 +107,24 @@ def train(
         baseline = {} if resume else validate(adapted)
     record = _record(cube, recipe, held_out, validation, base or {}, items)
     group = processes()
-    checkpoint = folders.checkpoint_of(folder, record) if resume else None
+    place, checkpoint = folders.workplace(folder, resume=resume), None
+    if resume:
+        checkpoint = folders.checkpoint_of(place, record, say, model_differs=model_differs)
     group.wait_for_everyone()
     if group.is_main_process:
         if resume:
-            folders.trim_metrics(folder, checkpoint)
+            folders.trim_metrics(place, checkpoint)
         else:  # only now, when what the user could have got wrong has been looked at
-            folders.start(folder, record)
+            folders.start(folder, place, record)
             if baseline:
-                folders.append_metrics(folder, {"step": 0, **baseline})
+                folders.append_metrics(place, {"step": 0, **baseline})
     group.wait_for_everyone()
     trainer = make_trainer(
-        adapted, items, scorer, recipe, folder, validate=validate, tensorboard=tensorboard, progress=progress
+        adapted, items, scorer, recipe, place, validate=validate, tensorboard=tensorboard, progress=progress
     )
     trainer.train(resume_from_checkpoint=checkpoint)
     if group.is_main_process:
-        folders.save_adapter(adapted, folder, record)
+        folders.save_adapter(adapted, folder, place, record)
     group.wait_for_everyone()
     return adapted.eval()
 
@@ -128,6 +136,7 @@ def _with_lora(model: nn.Module, recipe: Recipe) -> nn.Module:
     torch.manual_seed(recipe.seed)
     lora = recipe.lora
     modules = lora.target_modules if isinstance(lora.target_modules, str) else list(lora.target_modules)
+    _check_lora(model, recipe)
     config = LoraConfig(
         r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules, task_type="CAUSAL_LM"
     )
@@ -135,11 +144,26 @@ def _with_lora(model: nn.Module, recipe: Recipe) -> nn.Module:
         model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)  # the trainer sees to that
     try:
         return get_peft_model(model, config)
-    except ValueError as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise AceError(
             "do not fit the model", param="recipe, lora.target_modules", got=str(error).split(". ")[0][:200],
             hint="all-linear fits most models",
         ) from error  # fmt: skip
+
+
+def _check_lora(model: nn.Module, recipe: Recipe) -> None:
+    """Refuse what PEFT would pass over, or what could not be of use, before anything is put on the model."""
+    lora, names = recipe.lora, [name for name, _ in model.named_modules()]
+    width = int(model.config.get_text_config().hidden_size)
+    if lora.r > width:
+        raise AceError(
+            "is more than the model is wide", param="recipe, lora.r", expected=f"{width} at most", got=lora.r
+        )
+    listed = () if isinstance(lora.target_modules, str) else lora.target_modules
+    for wanted in listed:
+        if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
+            leaves = sorted({name.rsplit(".", 1)[-1] for name, module in model.named_modules() if module._parameters})
+            raise unknown("recipe, lora.target_modules", wanted, leaves)
 
 
 def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[Target]) -> list[Item]:
@@ -220,6 +244,7 @@ def _record(
             "responses": sum(int((t.weight > 0).sum()) for t in targets),
             "edges": sum(len(t.low) for t in targets),
         },
+        "processes": processes().num_processes,
         "left_out": left_out(cube, holdout.merged(held_out, validation), recipe.targets),
         "versions": {name: version(name) for name in ("acecausal", "torch", "transformers", "peft")},
     }

@@ -13,6 +13,7 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from acecausal.errors import ModelError
+from align import checkpoints
 from align import folder as folders
 from align.objectives import OBJECTIVES, OVER_VOCABULARY, counts
 from align.options import Prompt
@@ -100,6 +101,21 @@ class LatticeTrainer(Trainer):
             )
         loss = loss * self.accelerator.num_processes  # whose gradients are averaged
         return (loss, {}) if return_outputs else loss
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """Seal what was saved, when every process has."""
+        super()._save_checkpoint(*args, **kwargs)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpoints.seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+    def _load_best_model(self) -> None:
+        """Load the best checkpoint, if it is whole, from where the run is now: it may have been moved since."""
+        best = Path(self.args.output_dir) / f"checkpoint-{self.state.best_global_step}"
+        if reason := checkpoints.damage(best):
+            raise ModelError("the best checkpoint is not whole", param=str(best), got=reason, hint="--resume")
+        self.state.best_model_checkpoint = str(best)
+        super()._load_best_model()
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         """Count nothing: the library's estimate needs input ids, which an item is not."""

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from acecausal.errors import AceError
-from align.models import load_model, load_tokenizer
+from align.models import load_model
 from align.options import Prompt
+from align.tokenizer import load_tokenizer
 from cli.demo_run import demo_model
 
 TEMPLATES = ("persona-last", "ace-align")

@@ -10,16 +10,21 @@ from cli.console import (
     first_process,
     force_option,
     hold_out_option,
+    model_differs_option,
     note,
     output_option,
     print_comparison,
     progress_bar,
     quiet_libraries,
+    revision_option,
 )
+
+RERUN = "--resume goes on with a run that was cut off, --force starts anew"
 
 
 @click.command()
 @click.option("--model", "source", required=True, metavar="PATH|HUB_ID", help="A model folder, hub id, or .gguf file.")
+@revision_option
 @click.option("--cube", required=True, type=click.Path(path_type=Path), help="Survey cube to align to.")
 @hold_out_option
 @click.option(
@@ -33,11 +38,13 @@ from cli.console import (
 @click.option("--passes", type=int, help="Passes over the lattices.  [default: the recipe's]")
 @click.option("--seed", type=int, help="[default: the recipe's]")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files as well (extra tensorboard).")
-@click.option("--resume", is_flag=True, help="Go on from the folder's last checkpoint.")
+@click.option("--resume", is_flag=True, help="Go on from the run's last whole checkpoint.")
+@model_differs_option
 @output_option("Folder for the adapter.")
 @force_option
 def align(
     source: str,
+    revision: str | None,
     cube: Path,
     hold_out: tuple[str, ...],
     validate: tuple[str, ...],
@@ -46,6 +53,7 @@ def align(
     seed: int | None,
     tensorboard: bool,
     resume: bool,
+    model_differs: str,
     output: Path,
     force: bool,
 ) -> None:
@@ -61,16 +69,19 @@ def align(
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")
     if not resume and first_process():
-        check_output(output, force=force, hint="--resume goes on with a run that was cut off, --force starts anew")
+        check_output(output, force=force, hint=RERUN)
     people = open_cube(cube)
     held_out = holdout.parse(hold_out, people)
     validation = holdout.parse(validate, people, "--validate")
 
     quiet_libraries()
     from align.card import reasons
+    from align.folder import beside
     from align.recipe import load_recipe
     from align.run import align as run
 
+    if not resume and first_process():
+        check_output(beside(output), force=force, hint=RERUN)
     chosen = load_recipe(recipe, passes=passes, seed=seed)
     with progress_bar("align") as step:
         result = run(
@@ -78,11 +89,14 @@ def align(
             people,
             chosen,
             output,
+            revision=revision,
             held_out=held_out,
             validation=validation,
             resume=resume,
+            model_differs=model_differs == "ok",
             tensorboard=tensorboard,
             progress=step,
+            say=note if first_process() else lambda text: None,
         )
     if not first_process():
         return

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.console import hold_out_option, note, print_comparison, print_table
+from cli.console import hold_out_option, model_differs_option, note, print_comparison, print_table
 
 
 @click.command()
@@ -20,18 +20,28 @@ from cli.console import hold_out_option, note, print_comparison, print_table
     type=click.Choice(["ace-align"]),
     help="Print this published table instead: 100(1-EMD) by granularity and country.",
 )
+@model_differs_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
-def compare(human: Path, model: Path, hold_out: tuple[str, ...], protocol: str | None, as_json: bool) -> None:
+def compare(
+    human: Path, model: Path, hold_out: tuple[str, ...], protocol: str | None, model_differs: str, as_json: bool
+) -> None:
     """Compare a model's cube with people's: levels and effects apart, each with null, ceiling and skill.
 
     HUMAN and MODEL are cubes. skill is 1 at the survey's own noise, 0 at the null (the country's marginal; no effect).
     """
     from acecausal import comparison, holdout
     from acecausal.cube import open_cube
+    from acecausal.errors import CubeError
 
     if protocol and hold_out:
         raise click.UsageError("--hold-out has no place in --protocol: it knows no splits.")
     people, answers = open_cube(human), open_cube(model)
+    if answers.attrs.get("adapter_base") == "differs" and model_differs != "ok":
+        raise CubeError(
+            "its adapter was on another model than it was trained on", param=str(model),
+            got=f"{answers.attrs.get('adapter', 'an adapter')} on {answers.attrs.get('model', 'a model')}",
+            hint="--model-differs ok compares it all the same",
+        )  # fmt: skip
     if protocol:
         from acecausal.protocol import ace_align
 

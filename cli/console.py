@@ -37,6 +37,17 @@ hold_out_option = click.option(
     "granularity=4, or attributes=gender+age (personas that specify both). Can be given several times.",
 )
 
+model_differs_option = click.option(
+    "--model-differs",
+    type=click.Choice(["refuse", "ok"]),
+    default="refuse",
+    show_default=True,
+    help="What to do where an adapter, or a run to go on with, is of other weights, another tokenizer or chat template "
+    "than the model; ok is recorded in the cube.",
+)
+
+revision_option = click.option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")
+
 
 def output_option(what: str) -> Callable[[Any], Any]:
     """Make the option -o/--output of a command."""

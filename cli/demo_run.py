@@ -17,7 +17,7 @@ from acecausal.errors import AceError
 from acecausal.estimation import estimate
 from acecausal.report import write_report
 from acecausal.survey import read_survey
-from align.models import convert_gguf
+from align.gguf import convert_gguf
 from align.recipe import load_recipe
 from align.run import align
 

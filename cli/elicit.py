@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.console import force_option, note, progress_bar, quiet_libraries
+from cli.console import force_option, model_differs_option, note, progress_bar, quiet_libraries, revision_option
 
 if TYPE_CHECKING:
     from align.backends import Backend
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     "--model", "source", required=True, metavar="PATH|HUB_ID|NAME",
     help="A model folder, hub id, or .gguf file; with --endpoint the server's name for the model.",
 )  # fmt: skip
+@revision_option
 @click.option("--adapter", type=click.Path(path_type=Path), help="A PEFT adapter folder to put on the model.")
+@model_differs_option
 @click.option(
     "--endpoint", metavar="URL",
     help="Ask an OpenAI-compatible server instead: http://host/v1 (completions), or a URL that ends in "
@@ -53,7 +55,9 @@ if TYPE_CHECKING:
 @force_option
 def elicit(
     source: str,
+    revision: str | None,
     adapter: Path | None,
+    model_differs: str,
     endpoint: str | None,
     rate: float | None,
     like: Path,
@@ -76,10 +80,9 @@ def elicit(
 
     if output is None and not show_prompt:
         raise click.UsageError("Missing option '-o' / '--output' (or --show-prompt).")
-    if endpoint and adapter:
-        raise click.UsageError("--adapter is for a model in this process, not for --endpoint.")
-    if endpoint and precision:
-        raise click.UsageError("--precision is for a model in this process, not for --endpoint.")
+    for option, given in (("--adapter", adapter), ("--precision", precision), ("--revision", revision)):
+        if endpoint and given:
+            raise click.UsageError(f"{option} is for a model in this process, not for --endpoint.")
     if rate and not endpoint:
         raise click.UsageError("--rate is for --endpoint.")
     if output is not None and not show_prompt:
@@ -91,18 +94,24 @@ def elicit(
     from align.elicit import elicit as run
     from align.elicit import sample_text
     from align.endpoint import shown
-    from align.models import load_tokenizer
     from align.prompts import render
+    from align.tokenizer import load_tokenizer
 
     wordings = _wordings(adapter, templates, orders, marks)
     if show_prompt:
         for wording in wordings:
             text = sample_text(cube, wording)
-            click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source), text)[0])
+            click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text)[0])
         return
     assert output is not None
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint else None
-    backend, attrs = _backend(source, adapter, precision, endpoint, rate, kept)
+    if endpoint:
+        from align.endpoint import Endpoint
+
+        backend: Backend = Endpoint(endpoint, source, per_second=rate, store=kept)
+        attrs: dict[str, Any] = {}
+    else:
+        backend, attrs = _in_process(source, adapter, revision, precision, model_differs == "ok")
     with progress_bar("elicit", cube.sizes["country"] * cube.sizes["value"]) as step:
         asked = run(backend, cube, wordings=wordings, attrs=attrs, progress=step)
     write_cube(asked, output, force=force)
@@ -121,7 +130,7 @@ def _wordings(
     adapter: Path | None, templates: tuple[str, ...], orders: tuple[str, ...], marks: str | None
 ) -> list[Wording]:
     """Cross templates and orders; what is not said is as the adapter was trained."""
-    from align.models import adapter_record
+    from align.adapters import adapter_record
     from align.prompts import Wording
 
     recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
@@ -132,23 +141,19 @@ def _wordings(
     ]
 
 
-def _backend(
-    source: str,
-    adapter: Path | None,
-    precision: str | None,
-    endpoint: str | None,
-    rate: float | None,
-    kept: Path | None,
+def _in_process(
+    source: str, adapter: Path | None, revision: str | None, precision: str | None, model_differs: bool
 ) -> tuple[Backend, dict[str, Any]]:
-    """Make what answers, and say where the model comes from."""
-    if endpoint:
-        from align.endpoint import Endpoint
-
-        return Endpoint(endpoint, source, per_second=rate, store=kept), {}
+    """Load the model that answers, and say where it comes from."""
     from align.backends import InProcess
-    from align.models import load_model, provenance
+    from align.identity import provenance
+    from align.models import load_model
 
-    backend = InProcess(*load_model(source, adapter, precision=precision))
+    loaded = load_model(source, adapter, revision=revision, precision=precision, model_differs=model_differs)
+    backend = InProcess(*loaded)
     if backend.scorer.note:
         note(backend.scorer.note)
-    return backend, provenance(source, adapter)
+    attrs = provenance(source, adapter, revision=revision)
+    if attrs.get("adapter_base") == "unknown":
+        note(f"{adapter} does not say by hash which model it was trained on")
+    return backend, attrs

@@ -18,7 +18,8 @@ from acecausal.errors import AceError, CubeError, ModelError
 from acecausal.holdout import masks
 from align.backends import InProcess
 from align.elicit import elicit
-from align.models import load_model, provenance
+from align.identity import provenance
+from align.models import load_model
 from align.objectives import OBJECTIVES
 from align.recipe import Stage, load_recipe, shipped_recipes
 from align.run import align
@@ -196,11 +197,19 @@ def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(done, tiny_mod
 
     folder = tmp_path / "adapter"
     shutil.copytree(done[0], folder)
-    misfit = recipe.model_copy(update={"lora": recipe.lora.model_copy(update={"target_modules": ("c_attn",)})})
+
+    def lora(**changes):
+        return recipe.model_copy(update={"lora": recipe.lora.model_copy(update=changes)})
+
+    misfit = lora(target_modules=("c_attn",))
     wrong = [
         ({"validation": HELD}, recipe, "nothing is left of it"),
         ({"validation": {"country": ["Australia", "Norway", "Sweden"]}}, recipe, "nothing to train on"),
-        ({}, misfit, "lora.target_modules: do not fit the model"),
+        ({}, misfit, "lora.target_modules: unknown name"),
+        ({}, lora(target_modules=("q_proj", "v_porj")), "lora.target_modules: unknown name"),
+        ({}, lora(target_modules=".*_attn"), "lora.target_modules: do not fit the model"),
+        ({}, lora(target_modules=".*norm"), "lora.target_modules: do not fit the model"),
+        ({}, lora(r=33), "lora.r: is more than the model is wide"),
     ]
     for more, chosen, message in wrong:
         with pytest.raises(AceError, match=message):

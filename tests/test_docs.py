@@ -33,7 +33,7 @@ import acecausal
 from acecausal import schema
 from acecausal.codebook import Codebook, load_codebook
 from acecausal.estimators import ESTIMATORS
-from align.models import fingerprint
+from align.gguf import converted_folder, seal
 from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
@@ -186,9 +186,10 @@ def converted(model: Path, cache: Path) -> Callable[[Path], None]:
 
     def write(path: Path) -> None:
         path.write_text("not really", encoding="utf-8")
-        kept = cache / "acecausal" / "gguf" / f"{path.stem}-{fingerprint(path)['model_sha256'][:12]}"
+        kept = cache / "acecausal" / "gguf" / converted_folder(path).name
         if not kept.exists():
             shutil.copytree(model, kept)
+            seal(kept)
 
     return write
 

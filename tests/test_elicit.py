@@ -9,10 +9,14 @@ import torch
 from acecausal import schema
 from acecausal.cube import countries_of, lattice_of, values_of
 from acecausal.errors import AceError, ModelError
+from align.adapters import adapter_record
 from align.backends import InProcess
 from align.elicit import effects_of, elicit, sample_text
-from align.models import adapter_record, convert_gguf, fingerprint, load_model, load_tokenizer
+from align.gguf import convert_gguf
+from align.identity import fingerprint
+from align.models import load_model
 from align.prompts import ANYBODY, Wording, compose, describe, encode, lattice_texts, option_marks, render
+from align.tokenizer import load_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +104,30 @@ def test_elicit__cube_is_complete(asked, human):
     assert float(asked.effect.sel(at)) == pytest.approx(float(shift[1]) / 2 + float(shift[2]), abs=1e-12)
 
 
+def test_elicit__records_the_prompts_as_rendered(loaded, human):
+    """Oracle: the tokenizer's own template, text by text, hashed here; one changed word changes the hash."""
+    import hashlib
+    import json
+
+    tokenizer = loaded[1]
+    two = human.isel(country=[0, 1])
+    lattice, value, digest = lattice_of(two), values_of(two)[0], hashlib.sha256()
+    ways = (Wording(), Wording("interview", "reversed"))
+    for country in countries_of(two):
+        for way in ways:
+            for text in lattice_texts(country, value, lattice, way):
+                turns = [{"role": "system", "content": text.system}, {"role": "user", "content": text.user}]
+                written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True) + text.lead
+                digest.update(json.dumps([written, text.options]).encode())
+    cube = elicit(InProcess(*loaded), two, wordings=ways)
+    assert cube.attrs["prompts_sha256"] == digest.hexdigest()
+    last = {"role": "user", "content": lattice_texts(countries_of(two)[0], value, lattice, Wording())[-1].user}
+    assert cube.attrs["prompt_example"].count(last["content"]) == 1
+    assert cube.attrs["prompt_example"].startswith("<|im_start|>system")
+    asked_otherwise = two.assign_coords(question=("value", ["How do you feel?"]))
+    assert elicit(InProcess(*loaded), asked_otherwise, wordings=ways).attrs["prompts_sha256"] != digest.hexdigest()
+
+
 def test_effects_of__nominal_has_shift_and_no_effect(human):
     response = np.random.default_rng(0).dirichlet(np.ones(3), size=human["n"].shape)
     derived = effects_of(response, lattice_of(human), [(3, "nominal")])
@@ -165,7 +193,6 @@ def test_fingerprint__names_no_path(tiny_model):
     told = fingerprint(tiny_model)
     assert told["model"] == "tiny"
     assert len(told["model_sha256"]) == 64
-    assert fingerprint("org/name") == {"model": "org/name", "model_sha256": "hub"}
 
 
 def test_broken_numbers__stop_the_elicitation(tiny_model, human):

@@ -224,6 +224,46 @@ BAD = {
         {"recompute": -1, "patience": -1, "seed": -1},
         [f"{name}: Input should be greater than or equal to 0" for name in ("recompute", "patience", "seed")],
     ),
+    "absurd counts": (
+        {"passes": 10**9, "accumulate": 10**12, "patience": 10**30, "tokens": 2**40},
+        [
+            "passes: Input should be less than or equal to 100000",
+            "accumulate: Input should be less than or equal to 10000",
+            "tokens: Input should be less than or equal to 1048576",
+            "patience: Input should be less than or equal to 100000",
+        ],
+    ),
+    "absurd adapter": (
+        {"lora": MINIMAL["lora"] | {"r": 10**9, "alpha": 10**12}},
+        [
+            "lora.r: Input should be less than or equal to 4096",
+            "lora.alpha: Input should be less than or equal to 1048576",
+        ],
+    ),
+    "absurd rates": (
+        {"optimiser": {"learning_rate": 1e30, "weight_decay": 1e300, "max_grad_norm": 1e300}},
+        [
+            "optimiser.learning_rate: Input should be less than or equal to 1",
+            "optimiser.weight_decay: Input should be less than or equal to 1",
+            "optimiser.max_grad_norm: Input should be less than or equal to 1000000",
+        ],
+    ),
+    "absurd weight": (
+        {"stages": [{"objectives": {"level": 1e300}}]},
+        ["stages.0.objectives: Value error, weights must be 1e6 at most"],
+    ),
+    "broken expression": (
+        {"lora": MINIMAL["lora"] | {"target_modules": "(q_proj"}},
+        ["lora.target_modules: Value error, no regular expression: missing ), unterminated subpattern at position 0"],
+    ),
+    "no modules": (
+        {"lora": MINIMAL["lora"] | {"target_modules": []}},
+        ["lora.target_modules: Value error, at least one name, none empty"],
+    ),
+    "empty name": (
+        {"lora": MINIMAL["lora"] | {"target_modules": ["q_proj", ""]}},
+        ["lora.target_modules: Value error, at least one name, none empty"],
+    ),
     "seed": ({"seed": 2**32}, ["seed: Input should be less than 4294967296"]),
     "rank": (
         {"lora": MINIMAL["lora"] | {"r": 0, "dropout": 1}},

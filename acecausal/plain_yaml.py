@@ -66,7 +66,13 @@ _Loader.add_implicit_resolver(
 )
 
 
-def read_yaml(text: str, param: str, error: type[AceError] = AceError) -> Any:
+class _Texts(_Loader):
+    """The same, in which every scalar stays the text that it is."""
+
+    yaml_implicit_resolvers: ClassVar = {}
+
+
+def read_yaml(text: str, param: str, error: type[AceError] = AceError, *, texts: bool = False) -> Any:
     """Read a YAML document.
 
     Parameters
@@ -76,6 +82,8 @@ def read_yaml(text: str, param: str, error: type[AceError] = AceError) -> Any:
         What to call it in messages.
     error : subclass of AceError
         What is raised.
+    texts : bool
+        Whether all scalars stay texts.
 
     Raises
     ------
@@ -84,7 +92,7 @@ def read_yaml(text: str, param: str, error: type[AceError] = AceError) -> Any:
         or a key stands twice. With the line.
     """
     try:
-        return yaml.load(text, _Loader)  # a SafeLoader
+        return yaml.load(text, _Texts if texts else _Loader)  # SafeLoaders
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         said = " ".join((getattr(problem, "problem", None) or str(problem)).split())

@@ -241,8 +241,8 @@ def test_specs__yaml_is_texts_each_key_once(imported, tmp_path):
     assert back["option_label"].sel(value="v2").values.tolist()[:3] == ["No", "Partly", "Yes"]
     for wrong, says in (
         (text.replace("  ordinal: true", "  ordinal: true\n  ordinal: false", 1), "stands twice"),
-        (text + "[" * 20000, "cannot be read|nested"),
-        ("? [a]\n: b\n", "cannot be read"),
+        (text + "[" * 20000, "not valid YAML"),
+        ("? [a]\n: b\n", "not valid YAML"),
     ):
         path.write_text(wrong, encoding="utf-8")
         with pytest.raises(DataError, match=says):

@@ -10,7 +10,8 @@ from typing import Any
 
 from acecausal.errors import DataError
 from acecausal.exchange.choices import Log
-from acecausal.exchange.text import number_of, parse_yaml, read_text, shown
+from acecausal.exchange.text import number_of, read_text, shown
+from acecausal.plain_yaml import read_yaml
 
 #: What stands in a cell's id where an attribute is left open.
 OPEN = "*"
@@ -90,7 +91,7 @@ def levels_of(cell: str, facets: Facets, where: str) -> dict[str, str] | None:
 
 def _yaml(path: Path, key: str) -> tuple[dict[str, Any], list[Any]]:
     """Read a specification, and the list that it is about."""
-    raw = parse_yaml(read_text(path), shown(path))
+    raw = read_yaml(read_text(path), shown(path), DataError, texts=True)
     if not isinstance(raw, dict) or not isinstance(raw.get(key), list):
         raise DataError(f"{key} is missing", param=shown(path), expected=f"a list {key}")
     if raw.get("schema_version", "1") != "1":

@@ -9,8 +9,6 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from acecausal.errors import DataError
 
 #: Shares may miss 1 by this much; they are then brought to sum to it.
@@ -61,33 +59,6 @@ def parse_json(text: str, where: str) -> Any:
         raise DataError("is nested too deeply", param=where, expected="JSON as the format has it") from None
     except ValueError as error:
         raise DataError("cannot be read", param=where, expected="JSON", got=shown(error)) from None
-
-
-def parse_yaml(text: str, where: str) -> Any:
-    """Read YAML whose scalars all stay the texts that they are (NO is "NO"), and in which no key stands twice.
-
-    Raises
-    ------
-    DataError
-        Naming `where`.
-    """
-    try:
-        return yaml.load(text, _Texts)  # builds nothing but texts, lists and dicts
-    except RecursionError:
-        raise DataError("is nested too deeply", param=where, expected="YAML as the format has it") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise DataError(
-            "cannot be read", param=where, expected="YAML", got=shown(" ".join(str(error).split())[:200])
-        ) from None
-
-
-class _Texts(yaml.BaseLoader):
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.constructor.ConstructorError(None, None, f"the key {twice!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 def read_text(path: Path) -> str:

@@ -91,6 +91,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),
              "Probability on tokens that the server did not list while an option was not among the listed: what a "
              "truncated list may hide from the options.", _MODEL, optional=_MODEL),
+    Variable("imputed_share", RESPONSE, "f", "1", (0, 1),
+             "Share of option_mass that the server did not list, but that was put in as the most it can be.",
+             _MODEL, optional=_MODEL),
     Variable("shift", (*EDGE, "option"), "f", "1", (-1.5, 1.5),
              "Change of the option's probability when the contrast is applied within the context (the persona).",
              present="shift"),

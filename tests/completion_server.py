@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -138,7 +139,8 @@ def _handler(server: CompletionServer) -> type[BaseHTTPRequestHandler]:
             for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # a client that waited long enough
+                self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

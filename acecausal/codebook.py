@@ -123,10 +123,11 @@ class AttributeSpec(_Part):
 
 
 class OptionSpec(_Part):
-    """One option: its label and the codes that mean it."""
+    """One option: its label and the codes that mean it; pinned: it keeps its place in every order, as "Other" does."""
 
     label: str
     codes: tuple[Code, ...] = Field(min_length=1)
+    pinned: bool = False
 
 
 class ValueSpec(_Part):
@@ -394,7 +395,9 @@ class Codebook(_Part):
     def value(self, name: str) -> Value:
         """Give the value as the cube wants it."""
         spec = self.values[name]
-        return Value(name, spec.question, spec.topic, spec.scale, tuple(option.label for option in spec.options))
+        labels = tuple(option.label for option in spec.options)
+        pinned = tuple(option.pinned for option in spec.options)
+        return Value(name, spec.question, spec.topic, spec.scale, labels, pinned if any(pinned) else ())
 
 
 class _Loader(yaml.SafeLoader):

@@ -183,6 +183,9 @@ COORDINATES: dict[str, tuple[str, ...]] = {
     "granularity": ("persona",),
 }
 
+#: Coordinates that a cube may have: which options keep their place in every order (1) or move with the others (0).
+OPTIONAL_COORDINATES: dict[str, tuple[str, ...]] = {"option_pinned": ("value", "option")}
+
 ATTRS = ("acecausal_schema_version", "kind", "lattice", "created", "creation_library_version")
 
 
@@ -236,7 +239,9 @@ def _problems(cube: xr.Dataset) -> list[str]:
     if kind not in KINDS:
         return [f"attrs['kind']: expected one of {KINDS}, got {kind!r}"]
     problems = [f"attrs[{name!r}]: missing" for name in ATTRS if name not in cube.attrs]
-    for name, dims in COORDINATES.items():
+    for name, dims in {**COORDINATES, **OPTIONAL_COORDINATES}.items():
+        if name not in cube.coords and name in OPTIONAL_COORDINATES:
+            continue
         if name not in cube.coords:
             problems.append(f"coordinate {name}: missing")
         elif cube[name].dims != dims:

@@ -248,8 +248,12 @@ class Endpoint:
                     self.top = FEWER
                 elif chat and text.system and not merged and _about_turns(error):
                     merged, first = True, error
+                elif first is not None:
+                    said = self._explained(first)
+                    hint = f"asked again without a system turn it {self._explained(error).message}"
+                    raise ModelError(said.message, param=self.origin, got=said.got, hint=hint) from None
                 else:
-                    raise self._explained(first or error) from None
+                    raise self._explained(error) from None
             else:
                 self._merged = merged
                 return top, merged, reply
@@ -285,6 +289,8 @@ class Endpoint:
         if isinstance(error, openai.APIConnectionError):
             message, hint = "cannot be reached", "is the server running, and is this its port?"
             said = self._clean(str(error.__cause__ or error))[:300]
+            if type(error.__cause__).__name__ in ("RemoteProtocolError", "ReadError"):
+                message, hint = "breaks the connection off", "look at what it says itself"
         if isinstance(error, openai.APITimeoutError):
             message, hint = f"gives no whole answer within {TIMEOUT:.0f} seconds", "is it still loading the model?"
             said = ""

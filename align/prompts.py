@@ -37,7 +37,8 @@ class Wording:
     template : str
         One of `TEMPLATES`.
     order : {'forward', 'reversed'}
-        Order in which the options are listed. Results are always in the order of meaning.
+        Order in which the options are listed; those that are pinned keep their place. Results are always in the order
+        of meaning.
     marks : {'auto', 'letters', 'labels'}
         What an option is answered by: digits up to 9 options and letters beyond; letters; or its own words.
     """
@@ -120,9 +121,7 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
         If the question holds a placeholder that nothing fills.
     """
     question = _filled(value, country)
-    shown = list(range(len(value.options)))
-    if wording.order == "reversed":
-        shown.reverse()
+    shown = positions(value, wording.order)
     if wording.marks == "labels":
         lines = [f"- {value.options[k]}" for k in shown]
         answers = list(value.options)
@@ -131,6 +130,14 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
         lines = [f"{mark}. {value.options[k]}" for mark, k in zip(marks, shown, strict=True)]
         answers = [mark for _, mark in sorted(zip(shown, marks, strict=True))]
     return TEMPLATES[wording.template](country.label, question, lines, persona, tuple(answers))
+
+
+def positions(value: Value, order: str) -> list[int]:
+    """List the options' positions in the order of meaning as they are shown; pinned options keep their place."""
+    shown = list(range(len(value.options)))
+    free = [k for k in shown if not (value.pinned and value.pinned[k])]
+    moved = dict(zip(free, reversed(free) if order == "reversed" else free, strict=True))
+    return [moved.get(k, k) for k in shown]
 
 
 def _persona_last(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:

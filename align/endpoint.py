@@ -17,7 +17,7 @@ from importlib.metadata import version
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 
 import numpy as np
 
@@ -317,7 +317,12 @@ def _spellings(key: str, user: str | None, password: str | None, *values: str) -
     """List the ways in which a server may repeat what must not be shown, long ones first."""
     said = [key, *values, *(unquote(part) for part in (user, password) if part)]
     basic = b64encode(f"{unquote(user or '')}:{unquote(password or '')}".encode()).decode() if user or password else ""
-    ways = {way for secret in (*said, basic, user, password) if secret for way in (secret, quote(secret, safe=""))}
+    ways = {
+        way
+        for secret in (*said, basic, user, password)
+        if secret
+        for way in (secret, quote(secret, safe=""), quote_plus(secret))
+    }
     return sorted(ways, key=len, reverse=True)
 
 

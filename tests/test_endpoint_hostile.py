@@ -10,6 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
+import tracemalloc
 import zlib
 from contextlib import suppress
 from dataclasses import replace
@@ -145,8 +146,13 @@ def test_endpoint__packed_reply_is_read(pack):
 def test_unpacked__up_to_the_limit(monkeypatch):
     monkeypatch.setattr(bounded, "LARGEST", 1000)
     assert unpacked(gzip.compress(bytes(1000)), " GZIP ") == bytes(1000)
+    packed = gzip.compress(bytes(1 << 24))
+    tracemalloc.start()
     with pytest.raises(Unusable, match="sends more than"):
-        unpacked(gzip.compress(bytes(1001)), "gzip")
+        unpacked(packed, "gzip")
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 20  # what lies beyond the limit is not unpacked at all
 
 
 def test_endpoint__redirect_elsewhere_gets_nothing():

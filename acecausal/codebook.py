@@ -415,7 +415,9 @@ class Codebook(_Part):
     def value(self, name: str) -> Value:
         """Give the value as the cube wants it."""
         spec = self.values[name]
-        return Value(name, spec.question, spec.topic, spec.scale, tuple(option.label for option in spec.options))
+        labels = tuple(option.label for option in spec.options)
+        pinned = tuple(option.pinned for option in spec.options)
+        return Value(name, spec.question, spec.topic, spec.scale, labels, pinned if any(pinned) else ())
 
 
 def _check_unique(codes: list[Code], missing: tuple[Code, ...]) -> None:

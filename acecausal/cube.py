@@ -26,13 +26,17 @@ from acecausal.lattice import Lattice
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """One survey question: its name, wording, topic, scale, and options in order of meaning."""
+    """One survey question: its name, wording, topic, scale, and options in order of meaning.
+
+    `pinned` says of each option whether it keeps its place when a model is asked in another order; () if none does.
+    """
 
     name: str
     question: str
     topic: str
     scale: str
     options: tuple[str, ...]
+    pinned: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,9 @@ def build(
         "granularity": ("persona", lattice.granularity.astype(np.int64)),
     }
     dims = {spec.name: spec.dims for spec in schema.VARIABLES}
+    if any(any(value.pinned) for value in values):
+        pinned = [[*value.pinned, *[False] * (width - len(value.pinned))] for value in values]
+        coords["option_pinned"] = (("value", "option"), np.array(pinned, dtype=np.int8))
     used = {dim for name in arrays for dim in dims[name]}
     coords |= {dim: _strings(names) for dim, names in {**schema.LABELS, **labels}.items() if dim in used}
     cube = xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords)
@@ -125,6 +132,7 @@ def values_of(cube: xr.Dataset) -> list[Value]:
             str(v.topic.item()),
             str(v.scale.item()),
             tuple(str(label) for label in v.option_label.values[: int(v.n_options)]),
+            tuple(map(bool, v.option_pinned.values[: int(v.n_options)])) if "option_pinned" in v.coords else (),
         )
         for v in (cube.isel(value=i) for i in range(cube.sizes["value"]))
     ]

@@ -101,6 +101,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),
              "Probability on tokens that the server did not list while an option was not among the listed: what a "
              "truncated list may hide from the options.", _MODEL, optional=_MODEL),
+    Variable("imputed_share", RESPONSE, "f", "1", (0, 1),
+             "Share of option_mass that the server did not list, but that was put in as the most it can be.",
+             _MODEL, optional=_MODEL),
     Variable("shift", (*EDGE, "option"), "f", "1", (-1, 1),
              "Change of the option's probability when the contrast is applied within the context (the persona).",
              present="shift"),
@@ -206,6 +209,9 @@ COORDINATES: dict[str, tuple[str, ...]] = {
     "granularity": ("persona",),
 }
 
+#: Coordinates that a cube may have: which options keep their place in every order (1) or move with the others (0).
+OPTIONAL_COORDINATES: dict[str, tuple[str, ...]] = {"option_pinned": ("value", "option")}
+
 ATTRS = ("acecausal_schema_version", "kind", "lattice", "created", "creation_library_version")
 
 
@@ -262,7 +268,9 @@ def _problems(cube: xr.Dataset) -> list[str]:
     if not isinstance(kind, str) or kind not in KINDS:
         return [f"attrs['kind']: expected one of {KINDS}, got {kind!r}"]
     problems = attr_problems(cube.attrs)
-    for name, dims in COORDINATES.items():
+    for name, dims in {**COORDINATES, **OPTIONAL_COORDINATES}.items():
+        if name not in cube.coords and name in OPTIONAL_COORDINATES:
+            continue
         if name not in cube.coords:
             problems.append(f"coordinate {name}: missing")
         elif cube[name].dims != dims:

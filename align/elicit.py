@@ -52,7 +52,8 @@ def elicit(
     Raises
     ------
     ModelError
-        If the model gives a number that is not finite, or the options no probability at all.
+        If the model gives a number that is not finite, or the options no probability at all. A persona of which a
+        server lists no option, in any wording, is missing, unless that is so of all.
     """
     if not wordings or len(set(wordings)) < len(wordings):
         raise AceError("expected different ones, at least one", param="wordings", got=len(wordings))
@@ -60,7 +61,8 @@ def elicit(
     width = max(len(value.options) for value in values)
     shape = (len(countries), len(values), len(lattice.personas))
     response = np.full((len(wordings), *shape, width), np.nan)
-    mass, unlisted = np.full(shape, np.nan), np.full(shape, np.nan)
+    mass, unlisted, imputed = (np.full(shape, np.nan) for _ in range(3))
+    lost = 0
     prompts, example = hashlib.sha256(), ""
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
@@ -71,20 +73,34 @@ def elicit(
                 prompts.update(json.dumps([prompt, text.options]).encode())
             example = example or backend.rendered(texts[0][-1])
             log_probs = np.stack([answers.log_probs for answers in asked])
-            if not np.isfinite(log_probs).all():
+            listed = any(answers.unlisted is not None for answers in asked)
+            # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
+            missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
+            if not np.isfinite(log_probs[~missing]).all():
                 raise ModelError(
                     "gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}"
                 )
+            lost += int(missing.sum())
+            # of all wordings or none: personas that were asked differently are not compared
+            log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
             response[:, c, v, :, : len(value.options)] = np.exp(log_softmax(log_probs, axis=-1))
             mass[c, v] = np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0)
             hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
             unlisted[c, v] = np.mean(hidden, axis=0) if hidden else np.nan
+            shares = [answers.imputed for answers in asked if answers.imputed is not None]
+            imputed[c, v] = np.mean(shares, axis=0) if shares else np.nan
             if progress:
                 progress()
+    answered = np.isfinite(mass)
+    if not answered.any():
+        raise ModelError(
+            "lists no option of any persona, in one wording at least", param="--model",
+            got=f"{lost} prompts without one", hint="ask in another template or order",
+        )  # fmt: skip
     scales = [(len(value.options), value.scale) for value in values]
     arrays = {
         "response": response.mean(axis=0),
-        "n": np.full(shape, len(wordings), dtype=np.int64),
+        "n": np.where(answered, len(wordings), 0),
         "option_mass": mass,
         **effects_of(response.mean(axis=0), lattice, scales),
     }
@@ -93,8 +109,8 @@ def elicit(
         arrays["response_se"] = _standard_error(response)
         for name in ("shift", "effect"):
             arrays[f"{name}_se"] = _standard_error(np.stack([one[name] for one in each]))
-    if np.isfinite(unlisted).all():
-        arrays["unlisted_mass"] = unlisted
+    if np.isfinite(unlisted).any():
+        arrays |= {"unlisted_mass": unlisted, "imputed_share": imputed}
     provenance = {
         "templates": list(dict.fromkeys(wording.template for wording in wordings)),
         "orders": list(dict.fromkeys(wording.order for wording in wordings)),
@@ -102,6 +118,7 @@ def elicit(
         "prompt_example": example,  # whole, of the fullest persona of the first country and value
         "prompts_sha256": prompts.hexdigest(),  # of all, in the order of country, value, wording and persona
         **backend.provenance(),
+        **({"prompts_missing": lost} if lost else {}),
         **(attrs or {}),
     }
     return cubes.build("model", countries, values, lattice, arrays, provenance)
@@ -118,6 +135,7 @@ def effects_of(response: np.ndarray, lattice: Lattice, scales: list[tuple[int, s
     Parameters
     ----------
     response : numpy.ndarray, shape (country, value, persona, option)
+        Missing where a persona has none.
     lattice : Lattice
     scales : list of (int, str)
         Number of options and scale of each value.
@@ -134,7 +152,8 @@ def effects_of(response: np.ndarray, lattice: Lattice, scales: list[tuple[int, s
     contrast, context, low, high = lattice.edges.T
     # the two index arrays stand apart, so numpy puts the edges first
     shift[:, contrast, :, context] = np.moveaxis(response[:, :, high] - response[:, :, low], 2, 0)
-    status[:, contrast, :, context] = schema.OK
+    known = np.isfinite(shift[:, contrast, :, context][..., 0])
+    status[:, contrast, :, context] = np.where(known, schema.OK, schema.FAILED)
     for v, (n_options, scale) in enumerate(scales):
         if scale != "nominal":
             effect[:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)

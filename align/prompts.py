@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from acecausal.cube import Country, Value
 from acecausal.errors import AceError, unknown
 from acecausal.exchange.text import you_are
 from acecausal.lattice import Lattice
+from align import chat
 from align.options import Prompt, option_tokens
 
 SYSTEM = "You answer a survey question the way the described person would. Reply with one option only."
@@ -36,7 +38,8 @@ class Wording:
     template : str
         One of `TEMPLATES`.
     order : {'forward', 'reversed'}
-        Order in which the options are listed. Results are always in the order of meaning.
+        Order in which the options are listed; those that are pinned keep their place. Results are always in the order
+        of meaning.
     marks : {'auto', 'letters', 'labels'}
         What an option is answered by: digits up to 9 options and letters beyond; letters; or its own words.
     """
@@ -69,6 +72,8 @@ class Text:
         What follows, one string per option in the order of meaning.
     chat : bool
         Whether it goes through the chat template of a tokenizer that has one.
+    parts : tuple of str
+        Question, options and persona, as they stand in `user`: a chat template must write each of them once.
     """
 
     system: str
@@ -76,6 +81,7 @@ class Text:
     lead: str
     options: tuple[str, ...]
     chat: bool
+    parts: tuple[str, ...] = ()
 
     @property
     def plain(self) -> str:
@@ -116,9 +122,7 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
         If the question holds a placeholder that nothing fills.
     """
     question = _filled(value, country)
-    shown = list(range(len(value.options)))
-    if wording.order == "reversed":
-        shown.reverse()
+    shown = positions(value, wording.order)
     if wording.marks == "labels":
         lines = [f"- {value.options[k]}" for k in shown]
         answers = list(value.options)
@@ -129,22 +133,29 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
     return TEMPLATES[wording.template](country.label, question, lines, persona, tuple(answers))
 
 
+def positions(value: Value, order: str) -> list[int]:
+    """List the options' positions in the order of meaning as they are shown; pinned options keep their place."""
+    shown = list(range(len(value.options)))
+    free = [k for k in shown if not (value.pinned and value.pinned[k])]
+    moved = dict(zip(free, reversed(free) if order == "reversed" else free, strict=True))
+    return [moved.get(k, k) for k in shown]
+
+
 def _persona_last(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
     """All personas of a question share what comes before the persona."""
-    user = "\n".join([f"Country: {country}", f"Question: {question}", *lines, f"Person: {persona}"])
-    return Text(SYSTEM, user, LEAD, tuple(f" {answer}" for answer in answers), chat=True)
+    parts = (f"Country: {country}", f"Question: {question}", "\n".join(lines), f"Person: {persona}")
+    return _chat(SYSTEM, parts, answers)
 
 
 def _interview(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
     """The same content in other words, persona last: for averaging over wordings."""
-    user = "\n".join(
-        [
-            f"Interviewer in {country}: {question} Please choose one of these:",
-            *lines,
-            f"The respondent, {persona}, chooses",
-        ]
-    )
-    return Text("What follows is the record of a survey interview.", user, LEAD, tuple(f" {a}" for a in answers), True)
+    asked = f"Interviewer in {country}: {question} Please choose one of these:"
+    parts = (asked, "\n".join(lines), f"The respondent, {persona}, chooses")
+    return _chat("What follows is the record of a survey interview.", parts, answers)
+
+
+def _chat(system: str, parts: tuple[str, ...], answers: tuple[str, ...]) -> Text:
+    return Text(system, "\n".join(parts), LEAD, tuple(f" {answer}" for answer in answers), chat=True, parts=parts)
 
 
 def _ace_align(country: str, question: str, lines: list[str], persona: str, answers: tuple[str, ...]) -> Text:
@@ -182,26 +193,35 @@ def _filled(value: Value, country: Country) -> str:
     return text
 
 
-def render(tokenizer: Any, text: Text) -> tuple[str, bool]:
+def render(tokenizer: Any, text: Text, args: Mapping[str, Any] = MappingProxyType({})) -> tuple[str, bool]:
     """Write the prompt up to the option, as the tokenizer's chat template wants it.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    text : Text
+    args : mapping, optional
+        More that a chat template is told (see `align.chat`).
 
     Returns
     -------
     text : str
     add_special_tokens : bool
         False where the chat template has put them in.
-    """
-    if not text.chat or not getattr(tokenizer, "chat_template", None):
-        return text.plain, True
-    from jinja2 import TemplateError
 
-    turns = [{"role": "system", "content": text.system}, {"role": "user", "content": text.user}]
-    try:
-        written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    except TemplateError:  # a template without a system role
-        turns = [{"role": "user", "content": f"{text.system}\n\n{text.user}"}]
-        written = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-    return written + text.lead, False
+    Raises
+    ------
+    ModelError
+        If the chat template does not write what is meant.
+    """
+    if not uses_chat(tokenizer, text):
+        return text.plain, True
+    return chat.write(tokenizer, text.system, text.user, text.parts, args) + text.lead, False
+
+
+def uses_chat(tokenizer: Any, text: Text) -> bool:
+    """Whether a prompt goes through the tokenizer's chat template."""
+    return text.chat and bool(getattr(tokenizer, "chat_template", None))
 
 
 def lattice_texts(
@@ -212,16 +232,29 @@ def lattice_texts(
     return [compose(country, value, describe(lattice, row), wording) for row in codes]
 
 
-def encode(tokenizer: Any, texts: Sequence[Text]) -> list[Prompt]:
+def encode(tokenizer: Any, texts: Sequence[Text], args: Mapping[str, Any] = MappingProxyType({})) -> list[Prompt]:
     """Tokenise prompts.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    texts : sequence of Text
+    args : mapping, optional
+        More that a chat template is told.
 
     Raises
     ------
     AceError
         If the tokenizer cannot spell the options apart.
+    ModelError
+        If the chat template does not write what is meant, or the text begins twice.
     """
     prompts = []
     for text in texts:
-        written, special = render(tokenizer, text)
-        prompts.append(option_tokens(tokenizer, written, text.options, add_special_tokens=special))
+        written, special = render(tokenizer, text, args)
+        prompt = option_tokens(tokenizer, written, text.options, add_special_tokens=special)
+        begin = tokenizer.bos_token_id
+        if begin is not None and prompt.tokens[:2] == (begin, begin):
+            raise chat.refused([f"begins the text twice ({tokenizer.bos_token!r})"])
+        prompts.append(prompt)
     return prompts

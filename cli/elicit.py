@@ -10,6 +10,8 @@ import click
 from cli.console import force_option, model_differs_option, note, progress_bar, quiet_libraries, revision_option
 
 if TYPE_CHECKING:
+    import xarray as xr
+
     from align.backends import Backend
     from align.prompts import Wording
 
@@ -46,6 +48,11 @@ if TYPE_CHECKING:
     "[default: auto]",
 )  # fmt: skip
 @click.option(
+    "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
+    help="What the chat template is told beyond enable_thinking=false and thinking=false; a chat server is sent it as "
+    "chat_template_kwargs. Can be given several times.",
+)  # fmt: skip
+@click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]),
     help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects (SmolLM2-135M: "
     "by a third of a typical one and more).  [default: float32; of an adapter's base as it was trained]",
@@ -64,6 +71,7 @@ def elicit(
     templates: tuple[str, ...],
     orders: tuple[str, ...],
     marks: str | None,
+    template_args: tuple[str, ...],
     precision: str | None,
     output: Path | None,
     show_prompt: bool,
@@ -90,6 +98,7 @@ def elicit(
     cube = open_cube(like)
 
     quiet_libraries()
+    from align import chat
     from align.besides import option_mass
     from align.elicit import elicit as run
     from align.elicit import sample_text
@@ -98,32 +107,49 @@ def elicit(
     from align.tokenizer import load_tokenizer
 
     wordings = _wordings(adapter, templates, orders, marks)
+    told = chat.template_args(template_args)
     if show_prompt:
         for wording in wordings:
             text = sample_text(cube, wording)
-            click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text)[0])
+            click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text, told)[0])
         return
     assert output is not None
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint else None
     if endpoint:
         from align.endpoint import Endpoint
 
-        backend: Backend = Endpoint(endpoint, source, per_second=rate, store=kept)
+        backend: Backend = Endpoint(endpoint, source, per_second=rate, store=kept, template_args=told)
         attrs: dict[str, Any] = {}
     else:
-        backend, attrs = _in_process(source, adapter, revision, precision, model_differs == "ok")
+        backend, attrs = _in_process(source, adapter, revision, precision, told, model_differs=model_differs == "ok")
     with progress_bar("elicit", cube.sizes["country"] * cube.sizes["value"]) as step:
         asked = run(backend, cube, wordings=wordings, attrs=attrs, progress=step)
     write_cube(asked, output, force=force)
     if kept:
         kept.unlink(missing_ok=True)
-    mass = option_mass(asked)
-    note(f"{output}: option mass {mass:.2f}")
-    if mass < 0.5:
+    note(f"{output}: option mass {option_mass(asked):.2f}")
+    _warn(asked)
+
+
+def _warn(asked: xr.Dataset) -> None:
+    """Say what of a cube is missing, put in, or asked otherwise than usual."""
+    if float(asked["option_mass"].mean()) < 0.5:
         note("warning: the model puts most of its probability on something that is no option")
-    if "unlisted_mass" in asked and float(asked["unlisted_mass"].max()) > 0:
-        share = float((asked["unlisted_mass"] > 0).mean())
-        note(f"warning: in {share:.0%} of the prompts the server did not list every option (see unlisted_mass)")
+    if "imputed_share" in asked and float(asked["imputed_share"].max()) > 0:
+        some, share = float((asked["imputed_share"] > 0).mean()), asked["imputed_share"]
+        note(
+            f"warning: in {some:.0%} of the prompts the server did not list every option; what was put in for them is "
+            f"{float(share.mean()):.1%} of the option mass on average, {float(share.max()):.0%} at most (imputed_share)"
+        )
+    if lost := asked.attrs.get("prompts_missing"):
+        note(f"warning: the server listed no option of {lost} prompts: their personas and effects are missing")
+    if short := asked.attrs.get("short_lists"):
+        note(
+            f"warning: after {short} prompts the server listed fewer tokens than asked for and not all probability: of "
+            "two tokens of one spelling it may tell only one, and options may be too low"
+        )
+    if asked.attrs.get("chat_turns", "").startswith("user"):
+        note("the chat template takes no system text: it stands at the head of the user's turn")
 
 
 def _wordings(
@@ -142,7 +168,13 @@ def _wordings(
 
 
 def _in_process(
-    source: str, adapter: Path | None, revision: str | None, precision: str | None, model_differs: bool
+    source: str,
+    adapter: Path | None,
+    revision: str | None,
+    precision: str | None,
+    told: dict[str, Any],
+    *,
+    model_differs: bool,
 ) -> tuple[Backend, dict[str, Any]]:
     """Load the model that answers, and say where it comes from."""
     from align.backends import InProcess
@@ -150,7 +182,7 @@ def _in_process(
     from align.models import load_model
 
     loaded = load_model(source, adapter, revision=revision, precision=precision, model_differs=model_differs)
-    backend = InProcess(*loaded)
+    backend = InProcess(*loaded, template_args=told)
     if backend.scorer.note:
         note(backend.scorer.note)
     attrs = provenance(source, adapter, revision=revision)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -15,7 +16,7 @@ import torch
 from align.models import load_model
 
 NAME = "tiny"
-#: What a server says instead of an answer: status, body, headers.
+#: What a server says instead of an answer: status, body, headers. A body that is a function of the handler says it all.
 Fault = tuple[int, Any, dict[str, str]]
 
 
@@ -132,13 +133,18 @@ def _handler(server: CompletionServer) -> type[BaseHTTPRequestHandler]:
                 number = len(server.requests)
                 server.requests.append((self.path, body, self.headers))
             status, said, headers = server.fault(number, body) or server.reply(self.path, body)
-            data = said.encode() if isinstance(said, str) else json.dumps(said).encode()
+            if callable(said):
+                with suppress(ConnectionError):
+                    said(self)
+                return
+            data = said if isinstance(said, bytes) else (said if isinstance(said, str) else json.dumps(said)).encode()
             self.send_response(status)
             kind = "text/html" if isinstance(said, str) else "application/json"
             for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(data)
+            with suppress(ConnectionError):  # a client that waited long enough
+                self.wfile.write(data)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

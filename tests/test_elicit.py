@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from acecausal import schema
-from acecausal.cube import countries_of, lattice_of, values_of
+from acecausal.codebook import Codebook, load_codebook
+from acecausal.cube import Value, build, countries_of, lattice_of, open_cube, values_of, write_cube
 from acecausal.errors import AceError, ModelError
 from align.adapters import adapter_record
-from align.backends import InProcess
+from align.backends import Answers, InProcess
 from align.elicit import effects_of, elicit, sample_text
 from align.gguf import convert_gguf
 from align.identity import fingerprint
 from align.models import load_model
-from align.prompts import ANYBODY, Wording, compose, describe, encode, lattice_texts, option_marks, render
+from align.prompts import (
+    ANYBODY,
+    ORDERS,
+    Wording,
+    compose,
+    describe,
+    encode,
+    lattice_texts,
+    option_marks,
+    positions,
+    render,
+)
 from align.tokenizer import load_tokenizer
 
 
@@ -261,8 +275,6 @@ def test_wordings__equal_scoring_by_hand(loaded, human, wording):
 
 
 def test_placeholders__are_filled_or_refused(human):
-    from dataclasses import replace
-
     country, value = countries_of(human)[1], values_of(human)[0]
     asked = compose(country, replace(value, question="Do you trust [Country]'s police?"), "x", Wording())
     assert "Do you trust Norway's police?" in asked.user
@@ -276,3 +288,78 @@ def test_wording__unknown_names(human):
             Wording(**{field: name})
     with pytest.raises(AceError, match="26 at most"):
         option_marks(27)
+
+
+def test_order__pinned_options_keep_their_place(human):
+    """Oracle: the order written out here."""
+    country = countries_of(human)[0]
+    value = Value("v", "What?", "t", "nominal", ("Low", "Other", "High", "None of these"), (False, True, False, True))
+    lines = {order: compose(country, value, "x", Wording(order=order)).user.splitlines()[2:6] for order in ORDERS}
+    assert lines["forward"] == ["1. Low", "2. Other", "3. High", "4. None of these"]
+    assert lines["reversed"] == ["1. High", "2. Other", "3. Low", "4. None of these"]
+    assert compose(country, value, "x", Wording(order="reversed")).options == (" 3", " 2", " 1", " 4")
+    free = replace(value, pinned=())
+    assert positions(free, "reversed") == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_order__pins_travel_from_codebook_to_cube(human, tmp_path, suffix):
+    raw = load_codebook("wvs-sample").model_dump(mode="json")
+    raw["values"]["poverty"]["options"][2]["pinned"] = True
+    (value,) = [Codebook.model_validate(raw).value("poverty")]
+    assert value.pinned == (False, False, True)
+    assert load_codebook("wvs-sample").value("poverty").pinned == ()
+    lattice, countries = lattice_of(human), countries_of(human)
+    arrays = {name: human[name].values for name in human.data_vars}
+    labels = {dim: human[dim].values for dim in ("modifier", "covariate") if dim in human.dims}
+    cube = build("survey", countries, [value], lattice, arrays, {"estimand": "direct"}, labels)
+    read = open_cube(write_cube(cube, tmp_path / f"pinned{suffix}"))
+    assert values_of(read) == [value]
+    assert "option_pinned" not in human.coords
+    shown = compose(countries[0], values_of(read)[0], "x", Wording(order="reversed")).user
+    assert "1. About right\n2. Too little\n3. Too much\n" in shown
+
+
+class Lists:
+    """A server's lists without a server: some personas have no listed option."""
+
+    def __init__(self, missing, every=1):
+        self.missing, self.every, self.asked = missing, every, 0
+
+    def ask(self, texts):
+        rng = np.random.default_rng(self.asked)
+        log_probs = np.log(rng.dirichlet(np.ones(len(texts[0].options)), len(texts)) * 0.9)
+        imputed = np.full(len(texts), 0.1)
+        if self.asked % self.every == 0:
+            log_probs[self.missing], imputed[self.missing] = np.nan, np.nan
+        self.asked += 1
+        return Answers(log_probs, np.full(len(texts), 0.05), imputed)
+
+    def provenance(self):
+        return {}
+
+
+@pytest.mark.parametrize("n_wordings", [1, 2])
+def test_elicit__a_prompt_without_options_is_a_missing_cell(human, n_wordings):
+    """Of two wordings the first lists nothing: what remains is not compared with what was asked in both."""
+    ways = [Wording(), Wording("interview")][:n_wordings]
+    norway = human.sel(country=["Norway"])
+    cube = elicit(Lists([3, 17], every=n_wordings), norway, wordings=ways)
+    schema.validate(cube)
+    gone = np.isin(np.arange(81), [3, 17])
+    assert cube.attrs["prompts_missing"] == 2
+    assert (cube.n.values[0, 0] == np.where(gone, 0, n_wordings)).all()
+    for name in ("response", "option_mass", "imputed_share"):
+        there = np.isfinite(cube[name].values[0, 0])
+        assert ((there.all(axis=-1) if there.ndim > 1 else there) == ~gone).all()
+    contrast, context, low, high = lattice_of(human).edges.T
+    status = cube.status.values[0][contrast, 0, context]
+    wanted = np.where(gone[low] | gone[high], schema.FAILED, schema.OK)
+    assert (status == wanted).all()
+    assert (status == schema.FAILED).sum() > 2
+    assert float(cube.imputed_share.mean()) == pytest.approx(0.1, abs=1e-12)
+
+
+def test_elicit__nothing_listed_at_all(human):
+    with pytest.raises(ModelError, match="lists no option of any persona"):
+        elicit(Lists(slice(None), every=2), human.sel(country=["Norway"]), wordings=[Wording(), Wording("interview")])

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from completion_server import NAME, CompletionServer, leaning
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from acecausal.cube import countries_of, lattice_of, values_of
@@ -25,7 +25,7 @@ from align import endpoint, threads
 from align.backends import InProcess
 from align.elicit import elicit
 from align.endpoint import Endpoint, split_url
-from align.listed import FLOOR, listed_tokens, option_probabilities, space_first
+from align.listed import FLOOR, ImpossibleError, Listed, listed_tokens, option_probabilities, parsed, space_first
 from align.prompts import Wording, lattice_texts
 from align.threads import in_threads
 
@@ -172,18 +172,24 @@ def test_endpoint__smaller_list_where_the_server_refuses(loaded, texts, tmp_path
 
 def test_option_probabilities__closed_form():
     listed = {" 1": 0.4, "1": 0.1, "Ġ2": 0.2, "▁2": 0.05, "the": 0.05}
-    probs, unlisted = option_probabilities(listed, ["1", "2"])
+    probs, unlisted, imputed = option_probabilities(listed, ["1", "2"])
     np.testing.assert_allclose(probs, [0.5, 0.25], rtol=1e-12)
-    assert unlisted == 0
-    probs, unlisted = option_probabilities(listed, [" 1", " 2", " 3"])  # left over 0.2, more than the least listed
+    assert unlisted == imputed == 0
+    # left over 0.2, more than the least listed
+    probs, unlisted, imputed = option_probabilities(listed, [" 1", " 2", " 3"])
     np.testing.assert_allclose(probs, [0.5, 0.25, 0.05], rtol=1e-12)
-    assert unlisted == pytest.approx(0.2, rel=1e-12)
-    probs, unlisted = option_probabilities({"1": 0.9, "2": 0.06}, ["1", "3", "4", "5"])  # 0.04 among three
+    np.testing.assert_allclose([unlisted, imputed], [0.2, 0.05 / 0.8], rtol=1e-12)
+    # 0.04 among three
+    probs, unlisted, imputed = option_probabilities({"1": 0.9, "2": 0.06}, ["1", "3", "4", "5"])
     np.testing.assert_allclose(probs, [0.9, 0.04 / 3, 0.04 / 3, 0.04 / 3], rtol=1e-12)
-    assert unlisted == pytest.approx(0.04, rel=1e-12)
-    probs, unlisted = option_probabilities({"1": 0.75, "2": 0.25 + 1e-9}, ["1", "2", "3"])  # rounding above 1
+    np.testing.assert_allclose([unlisted, imputed], [0.04, 0.04 / 0.94], rtol=1e-12)
+    probs, unlisted, _ = option_probabilities({"1": 0.75, "2": 0.25 + 1e-9}, ["1", "2", "3"])  # rounding above 1
     assert probs[2] == FLOOR
     assert unlisted == 0
+    probs, unlisted, imputed = option_probabilities({"the": 0.75}, ["1", "2"])  # nothing is made up from nothing
+    assert np.isnan(probs).all()
+    assert np.isnan(imputed)
+    assert unlisted == 0.25
 
 
 @given(
@@ -195,8 +201,10 @@ def test_option_probabilities__are_the_true_ones_or_the_most_they_can_be(weights
     p = np.array(weights) / sum(weights)
     tokens = [*marks, *(f"w{i}" for i in range(len(p) - 5))]
     order = np.argsort(-p, kind="stable")[:top]
-    probs, unlisted = option_probabilities({tokens[i]: p[i] for i in order}, marks)
+    probs, unlisted, imputed = option_probabilities({tokens[i]: p[i] for i in order}, marks)
     kept = np.isin(np.arange(5), order)
+    assume(kept.any())
+    assert imputed == pytest.approx(probs[~kept].sum() / probs.sum(), abs=1e-12)
     np.testing.assert_array_equal(probs[kept], p[:5][kept])
     assert np.isfinite(np.log(probs)).all()
     rest = 1 - p[order].sum()
@@ -215,15 +223,48 @@ def test_space_first():
     assert space_first({"": 0.9, "1": 0.05}, [" 1", " 2"]) == ("", 1.0)
 
 
-def test_listed_tokens__both_forms():
-    pairs = [("1", -1.0), ("�", -2.0), ("�", -3.0), ("2", -9999.0)]
+def chat_list(pairs) -> dict:
     listed = [{"token": token, "logprob": log_p} for token, log_p in pairs]
-    chat = {"content": [{"token": "1", "logprob": -1.0, "top_logprobs": listed}]}
-    assert listed_tokens({"choices": [{"logprobs": chat}]}) == {"1": math.exp(-1), "�": math.exp(-2) + math.exp(-3)}
-    plain = {"tokens": ["1"], "top_logprobs": [{"1": -1.0, "3": -math.inf}]}
-    assert listed_tokens({"choices": [{"logprobs": plain}]}) == {"1": math.exp(-1)}
+    return {"choices": [{"logprobs": {"content": [{"token": "1", "logprob": -1.0, "top_logprobs": listed}]}}]}
+
+
+def plain_list(pairs) -> dict:
+    return {"choices": [{"logprobs": {"tokens": ["1"], "top_logprobs": [dict(pairs)]}}]}
+
+
+def test_listed_tokens__both_forms():
+    found = listed_tokens(chat_list([("1", -1.0), ("�", -2.0), ("�", -3.0), ("2", -9999.0)]))
+    assert found == Listed({"1": math.exp(-1), "�": math.exp(-2) + math.exp(-3)}, 4)
+    assert listed_tokens(plain_list([("1", -1.0), ("3", -math.inf)])) == Listed({"1": math.exp(-1)}, 1)
     for none in (None, {}, {"content": []}, {"top_logprobs": []}, {"top_logprobs": [None]}):
-        assert listed_tokens({"choices": [{"logprobs": none}]}) == {}
+        assert listed_tokens({"choices": [{"logprobs": none}]}) == Listed({}, 0)
+
+
+def test_listed_tokens__two_of_one_spelling():
+    """Both count where the reply tells both; where it tells one only, the list is short and lacks probability."""
+    twice = '{"choices": [{"logprobs": {"top_logprobs": [{"1": -1.5, "2": -2.0, "1": -1.5}]}}]}'
+    found = listed_tokens(parsed(twice))
+    assert found.count == 3
+    assert found.tokens == pytest.approx({"1": 2 * math.exp(-1.5), "2": math.exp(-2)}, rel=1e-12)
+    whole = Listed({"1": 0.6, "2": 0.4}, 2)
+    assert [listed.lost(20) for listed in (whole, Listed({"1": 0.3, "2": 0.4}, 2))] == [False, True]
+    assert not Listed({"1": 0.3, "2": 0.4}, 20).lost(20)
+
+
+@pytest.mark.parametrize("form", [chat_list, plain_list])
+@pytest.mark.parametrize("number", [math.nan, math.inf, 0.02, 5.0, 800.0, 10**400])
+def test_listed_tokens__numbers_that_cannot_be(form, number):
+    with pytest.raises(ImpossibleError, match="a log probability of"):
+        listed_tokens(form([("1", -1.0), ("2", number)]))
+
+
+def test_listed_tokens__sum_of_probabilities():
+    with pytest.raises(ImpossibleError, match="sum to 3"):
+        listed_tokens(plain_list([("1", 0.0), ("2", 0.0), ("3", 0.0)]))
+    assert listed_tokens(plain_list([("1", 0.004), ("2", -4.0)])).tokens["1"] == 1.0  # rounding
+    for no_number in (None, "-1", True, [], {}):
+        with pytest.raises(TypeError):
+            listed_tokens(plain_list([("1", no_number)]))
 
 
 # trouble
@@ -409,7 +450,7 @@ def test_endpoint__nobody_there(texts):
 def test_endpoint__no_answer_in_time(loaded, texts, monkeypatch):
     monkeypatch.setattr(endpoint, "TIMEOUT", 0.1)
     with CompletionServer(*loaded, fault=lambda number, body: time.sleep(0.5)) as server:
-        with pytest.raises(ModelError, match="gives no answer within"):
+        with pytest.raises(ModelError, match="gives no whole answer within"):
             Endpoint(server.url, NAME, retries=0).ask(texts[:1])
         time.sleep(0.6)
 

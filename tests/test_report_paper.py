@@ -13,6 +13,7 @@ from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
 
 from acecausal.cube import write_cube
 from acecausal.errors import AceError
+from acecausal.outputs import LIST
 from acecausal.pooling import pooled
 from acecausal.report import paper, words, write_report
 from cli import main
@@ -113,7 +114,7 @@ def test_pictures__all_of_the_page(human, kind, tmp_path):
     small = human.isel(value=[0], country=[0, 1])
     models = {"m": model_cube(small, 0.5)}
     folder = write_report(small, models, tmp_path / "figures", kind)
-    files = {path.name for path in folder.iterdir()} - {"captions.md"}
+    files = {path.name for path in folder.iterdir()} - {"captions.md", LIST}
     assert files == {f"{name}.{kind}" for name, _, _ in paper.pictures(small, models)}
     assert {name.split("-")[0] for name in files} >= {"overview", "effects", "map", "responses", "lattice", "models"}
     captions = (folder / "captions.md").read_text("utf-8")
@@ -124,7 +125,7 @@ def test_pictures__all_of_the_page(human, kind, tmp_path):
         assert raw.startswith(start)
         assert b"var(--" not in raw
     write_report(small, models, folder, kind)  # replaces the folder
-    assert {path.name for path in folder.iterdir()} == files | {"captions.md"}
+    assert {path.name for path in folder.iterdir()} == files | {"captions.md", LIST}
 
 
 def test_write_report__bad_kind_or_place(human, tmp_path):

@@ -19,7 +19,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -164,11 +163,17 @@ def _in_processes(sample: Callable[[int], Sample], left: list[Unit], jobs: int) 
     from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
-    pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
+    pool = Parallel(
+        n_jobs=jobs,
+        return_as="generator_unordered",
+        pre_dispatch="2*n_jobs",
+        initializer=_serve,
+        initargs=(os.getpid(),),
+    )
     ours = {signal.SIGINT, signal.SIGTERM}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # workers start here, and signals are not for them
     try:
-        done = pool(delayed(_in_worker)(os.getpid(), sample(unit.country), unit) for unit in left)
+        done = pool(delayed(_named)(sample(unit.country), unit) for unit in left)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
@@ -182,12 +187,6 @@ def _in_processes(sample: Callable[[int], Sample], left: list[Unit], jobs: int) 
         ) from error
 
 
-def _in_worker(parent: int, sample: Sample, unit: Unit) -> tuple[Unit, Arrays]:
-    _serve(parent)
-    return _named(sample, unit)
-
-
-@cache
 def _serve(parent: int) -> None:
     """Make this process leave signals to its parent, and end when the parent has, however that ended."""
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -228,14 +228,16 @@ def hold(path: Path) -> Iterator[None]:
                 if os.fstat(stream.fileno()).st_ino == lock.stat().st_ino:
                     break
             stream.close()
-        stream.truncate(0)
-        stream.write(f"process {os.getpid()} on {socket.gethostname()}")
-        stream.flush()
         try:
+            with suppress(OSError):  # a full disk: the lock holds without a word in it
+                stream.truncate(0)
+                stream.write(f"process {os.getpid()} on {socket.gethostname()}")
+                stream.flush()
             yield
         finally:
             lock.unlink(missing_ok=True)
-            stream.close()
+            with suppress(OSError):
+                stream.close()
     finally:
         for parent in made:
             with suppress(OSError):  # something was written there

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import unicodedata
 import warnings
 from collections.abc import Mapping, Sequence
@@ -20,8 +18,9 @@ import xarray as xr
 
 import acecausal.accessor  # noqa: F401  makes cube.ace known to xarray
 from acecausal import schema
-from acecausal.errors import AceError, CubeError
+from acecausal.errors import CubeError
 from acecausal.lattice import Lattice
+from acecausal.outputs import check_output, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +178,13 @@ def write_cube(cube: xr.Dataset, path: str | Path, *, force: bool = False) -> Pa
     Raises
     ------
     AceError
-        If the suffix is neither, or something stands at `path` and `force` is not set.
+        If the suffix is neither, or something stands at `path` that may not be replaced: `force` is not set, or
+        acecausal did not write it.
     """
     path = check_output(path, suffixes=(".zarr", ".nc"), force=force)
     schema.validate(cube, str(path))
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole(path) as beside:
         _write(cube, beside, netcdf=path.suffix == ".nc")
-        replace(beside, path)
-    finally:
-        remove(beside)
     return path
 
 
@@ -204,7 +199,8 @@ def _write(cube: xr.Dataset, path: Path, *, netcdf: bool) -> None:
     texts = [name for name, coordinate in cube.coords.items() if coordinate.dtype.kind in "OTU"]
     cube = cube.assign_coords({name: cube[name].astype(object) for name in texts})
     if netcdf:
-        cube.to_netcdf(path, engine="h5netcdf", encoding={name: {"dtype": "S1"} for name in texts})
+        # through memory: on a full disk HDF5 does not fail, it crashes
+        path.write_bytes(cube.to_netcdf(engine="h5netcdf", encoding={name: {"dtype": "S1"} for name in texts}))
         return
     import zarr
 
@@ -256,49 +252,6 @@ def open_cube(path: str | Path) -> xr.Dataset:
     # other tools write texts as dtypes of their own: one kind of text inside the program
     text = {name: c.astype(object) for name, c in cube.coords.items() if c.dtype.kind in "TU"}
     return schema.validate(cube.assign_coords(text), str(path))
-
-
-def check_output(
-    path: str | Path,
-    *,
-    suffixes: tuple[str, ...] = (),
-    force: bool = False,
-    hint: str = "use --force to overwrite it, or another name",
-) -> Path:
-    """Refuse an output path before any work is done: wrong suffix, inside a cube, or taken while `force` is off."""
-    path = Path(path)
-    if suffixes and path.suffix not in suffixes:
-        raise AceError(
-            "unknown suffix", param=str(path), expected=" or ".join(suffixes), got=path.suffix or "no suffix"
-        )
-    if path.exists() and not force:
-        raise AceError("exists already", param=str(path), hint=hint)
-    if suffixes and path.is_dir() and not (path / "zarr.json").exists():
-        raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
-    store = next((parent for parent in path.resolve().parents if (parent / "zarr.json").exists()), None)
-    if store:
-        raise AceError("lies inside a cube", param=str(path), got=f"{store} is a Zarr store", hint="use another folder")
-    above = next(parent for parent in path.absolute().parents if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK):
-        raise AceError("cannot be written there", param=str(path), got=f"{above} is no folder that may be written to")
-    return path
-
-
-def replace(new: Path, path: Path) -> None:
-    """Put `new` where `path` is; what stood there is removed only after the new one is in place."""
-    old = path.with_name(f".{path.name}.{os.getpid()}.old")
-    if path.exists():
-        path.rename(old)
-    new.rename(path)
-    remove(old)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder; nothing there is no error."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _strings(labels: Sequence[str]) -> np.ndarray:

@@ -7,22 +7,44 @@ libraries' threads are set to one while it runs: the numbers are the same bit fo
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Callable, Iterator
+import pickle
+import re
+import signal
+import threading
+import time
+import warnings
+from collections import Counter, deque
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from acecausal.effects import contrast_effects
 from acecausal.errors import AceError
+from acecausal.outputs import entries, refuse, remove
 from acecausal.plan import Plan
 from acecausal.responses import responses
 from acecausal.sample import Sample
 from acecausal.survey import Survey
 
 Arrays = dict[str, np.ndarray]
+
+Results = Generator[tuple["Unit", Arrays], None, None]
+
+#: Most processes.
+MAX_JOBS = 1024
+#: What can be done after a run that was cut off.
+RESUME = "--resume goes on from what is done"
+
+
+class CutOffError(AceError):
+    """A run that ended early, through nothing in the survey or the plan: what is done is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +97,26 @@ def run(
     Raises
     ------
     AceError
-        If `jobs` is not positive, the scheduler cannot be reached, or the folder belongs to another plan or survey.
+        If `jobs` is not positive, the scheduler cannot be reached, or the folder belongs to another plan or survey, or
+        holds something else.
+    CutOffError
+        If the disk is full, or the processes or the cluster die.
     """
-    if jobs < 1:
-        raise AceError("out of range", param="jobs", expected="1 or more", got=jobs)
+    if not 1 <= jobs <= MAX_JOBS:
+        raise AceError("out of range", param="jobs", expected=f"1 or more, up to {MAX_JOBS}", got=jobs)
     every = units(plan)
     done = {} if store is None else _kept(store, fingerprint(survey, plan), every)
     for _ in done:
         if progress:
             progress()
     left = [unit for unit in every if unit not in done]
-    for unit, arrays in _compute(survey, plan, left, jobs, scheduler):
-        if store is not None:
-            _keep(store, unit, arrays)
-        done[unit] = arrays
-        if progress:
-            progress()
+    with closing(_compute(survey, plan, left, jobs, scheduler)) as found:
+        for unit, arrays in found:
+            if store is not None:
+                _keep(store, unit, arrays)
+            done[unit] = arrays
+            if progress:
+                progress()
     return {unit: done[unit] for unit in every}
 
 
@@ -110,9 +136,7 @@ def fingerprint(survey: Survey, plan: Plan) -> str:
     return digest.hexdigest()
 
 
-def _compute(
-    survey: Survey, plan: Plan, left: list[Unit], jobs: int, scheduler: str | None
-) -> Iterator[tuple[Unit, Arrays]]:
+def _compute(survey: Survey, plan: Plan, left: list[Unit], jobs: int, scheduler: str | None) -> Results:
     """Yield units as they are finished."""
     samples: dict[int, Sample] = {}
 
@@ -129,15 +153,67 @@ def _compute(
             for unit in left:
                 yield unit, run_unit(sample(unit.country), unit)
     else:
-        from joblib import Parallel, delayed
-
-        pool = Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="2*n_jobs")
-        yield from pool(delayed(_named)(sample(unit.country), unit) for unit in left)
+        yield from _in_processes(sample, left, min(jobs, len(left)))
 
 
-def _on_cluster(sample: Callable[[int], Sample], left: list[Unit], address: str) -> Iterator[tuple[Unit, Arrays]]:
+# --- processes --------------------------------------------------------------------------------------------------------
+
+
+def _in_processes(sample: Callable[[int], Sample], left: list[Unit], jobs: int) -> Results:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
+
+    pool = Parallel(
+        n_jobs=jobs,
+        return_as="generator_unordered",
+        pre_dispatch="2*n_jobs",
+        initializer=_serve,
+        initargs=(os.getpid(),),
+    )
+    ours = {signal.SIGINT, signal.SIGTERM}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)  # workers start here, and signals are not for them
     try:
-        from distributed import Client, as_completed
+        done = pool(delayed(_named)(sample(unit.country), unit) for unit in left)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    try:
+        with closing(done), warnings.catch_warnings():
+            # closed early by a signal, it warns of units that are lost: they are what a resumed run does
+            warnings.filterwarnings("ignore", message=".*(tasks|results) have been.*")
+            yield from done
+    except BrokenProcessPool as error:
+        raise CutOffError(
+            "a process was killed", param="jobs", got="out of memory, most likely", hint=f"fewer jobs; {RESUME}"
+        ) from error
+
+
+def _serve(parent: int) -> None:
+    """Make this process leave signals to its parent, and end when the parent has, however that ended."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _named(sample: Sample, unit: Unit) -> tuple[Unit, Arrays]:
+    with threadpool_limits(1):
+        return unit, run_unit(sample, unit)
+
+
+# --- a cluster --------------------------------------------------------------------------------------------------------
+
+#: Units on the cluster at a time: this many, or twice its threads if that is more.
+IN_FLIGHT = 32
+
+
+def _on_cluster(sample: Callable[[int], Sample], left: list[Unit], address: str) -> Results:
+    try:
+        from distributed import Client
     except ImportError as error:
         raise AceError(
             "needs Dask's distributed", param="scheduler", hint="pip install 'acecausal[dask]', here and on the workers"
@@ -146,28 +222,89 @@ def _on_cluster(sample: Callable[[int], Sample], left: list[Unit], address: str)
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise AceError("cannot be reached", param=f"scheduler {address}", got=str(error).splitlines()[0]) from error
-    with client:
-        futures = [client.submit(_named, sample(unit.country), unit, pure=False) for unit in left]
-        for future in as_completed(futures, loop=client.loop):
-            yield future.result()
+    with client, closing(_sent(client, sample, left)) as done:
+        yield from done
+
+
+def _sent(client: Any, sample: Callable[[int], Sample], left: list[Unit]) -> Results:
+    """Send units as others come back.
+
+    A country's sample is sent once, as a task that unpacks it and on which its units depend: workers pass it on among
+    themselves, and if the one that holds it is lost, the scheduler, which keeps the packed one until the country is
+    done, has it unpacked anew.
+    """
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker, as_completed
+
+    waiting, open_units = deque(left), Counter(unit.country for unit in left)
+    there: dict[int, Any] = {}
+    running = as_completed(loop=client.loop)
+    try:
+        while waiting or running.count():
+            room = max(IN_FLIGHT, 2 * sum(client.nthreads().values())) - running.count()
+            for unit in [waiting.popleft() for _ in range(min(room, len(waiting)))]:
+                if unit.country not in there:
+                    packed = pickle.dumps(sample(unit.country), protocol=pickle.HIGHEST_PROTOCOL)
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", message="Sending large graph")
+                        there[unit.country] = client.submit(pickle.loads, packed, pure=False)
+                running.add(client.submit(_named, there[unit.country], unit, pure=False))
+            future = next(running)
+            unit, arrays = future.result()
             future.release()
-
-
-def _named(sample: Sample, unit: Unit) -> tuple[Unit, Arrays]:
-    with threadpool_limits(1):
-        return unit, run_unit(sample, unit)
+            open_units[unit.country] -= 1
+            if not open_units[unit.country]:
+                there.pop(unit.country).release()
+            yield unit, arrays
+    except (KilledWorker, CancelledError, OSError) as error:
+        raise CutOffError(
+            "the cluster was lost, or lost its workers again and again",
+            param="scheduler",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            hint=f"more memory per worker; {RESUME}",
+        ) from error
 
 
 # --- the folder of finished units -------------------------------------------------------------------------------------
 
+#: What is in the folder: the plan's fingerprint, and finished units; a dot before and a process after while written.
+_OURS = re.compile(r"plan|\.plan\.\d+|\d{3,}-(responses|\d{3,})\.npz|\.\d{3,}-(responses|\d{3,})(\.\d+)?\.npz")
+#: What is in it before the fingerprint stands there.
+_BEGUN = re.compile(r"\.plan\.\d+")
+
+
+def check_store(store: Path) -> None:
+    """Refuse a folder of finished units that is a link, or holds anything else.
+
+    Raises
+    ------
+    AceError
+    """
+    if store.is_symlink() or (store.exists() and not store.is_dir()):
+        raise AceError("is no folder of finished units", param=str(store), hint="remove it, or use another output")
+    sign = store / "plan"
+    signed = sign.is_file() and re.fullmatch(r"[0-9a-f]{64}", sign.read_text(errors="replace"))
+    ours = _OURS if signed else _BEGUN
+    foreign = [name for name, plain in entries(store) if not (plain and ours.fullmatch(name))]
+    if foreign:
+        refuse(store, foreign)
+
+
+def remove_store(store: Path) -> None:
+    """Remove the folder of finished units, unless it holds anything else."""
+    check_store(store)
+    remove(store)
+
 
 def _kept(store: Path, mark: str, every: list[Unit]) -> dict[Unit, Arrays]:
     """Open or make the folder, and read the units that are there."""
+    check_store(store)
     sign = store / "plan"
-    if not store.exists():
-        store.mkdir(parents=True)
+    if not sign.exists():
+        store.mkdir(parents=True, exist_ok=True)
         _write(sign, mark.encode())
-    if not sign.exists() or sign.read_text() != mark:
+    if sign.read_text() != mark:
         raise AceError(
             "holds the units of another run",
             param=str(store),
@@ -177,13 +314,9 @@ def _kept(store: Path, mark: str, every: list[Unit]) -> dict[Unit, Arrays]:
 
 
 def _keep(store: Path, unit: Unit, arrays: Arrays) -> None:
-    """Write a unit beside its place, force it to disk, and rename: it is there whole or not at all."""
-    beside = store / f".{unit.name}.{os.getpid()}.npz"
-    with beside.open("wb") as stream:
-        np.savez_compressed(stream, allow_pickle=False, **arrays)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.rename(store / f"{unit.name}.npz")
+    packed = io.BytesIO()  # a zip that cannot be written to its end raises again when it is closed
+    np.savez_compressed(packed, allow_pickle=False, **arrays)
+    _write(store / f"{unit.name}.npz", packed.getbuffer())
 
 
 def _read(path: Path) -> Arrays:
@@ -191,7 +324,20 @@ def _read(path: Path) -> Arrays:
         return {name: stored[name] for name in stored.files}
 
 
-def _write(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.rename(path)
+def _write(path: Path, content: bytes | memoryview) -> None:
+    """Write beside the place, force it to disk, and rename: it is there whole or not at all."""
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        with beside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        beside.rename(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise CutOffError(
+            "cannot be written", param=str(path), got=error.strerror, hint=f"make room; {RESUME}"
+        ) from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

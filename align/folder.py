@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from acecausal import cube as cubes
 from acecausal.errors import AceError
+from acecausal.outputs import remove, swap
 from align import checkpoints
 from align.adapters import ADAPTER_RECORD, CONFIG, WEIGHTS
 from align.identity import PARTS
@@ -89,7 +89,7 @@ def start(folder: Path, place: Path, record: dict[str, Any]) -> None:
     """Make the run's place, empty it of a run that was cut off there, and write down what the run is."""
     check_free(folder)
     for old in {place, beside(folder)}:
-        cubes.remove(old)
+        remove(old)
     place.mkdir(parents=True)
     path = place / RUN
     part = path.with_suffix(".part")
@@ -170,4 +170,4 @@ def save_adapter(adapted: Any, folder: Path, place: Path, record: dict[str, Any]
     if place != folder:
         if folder.exists():
             check_free(folder)
-        cubes.replace(place, folder)
+        swap(place, folder)

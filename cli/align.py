@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from cli.console import (
+    SEED,
     first_process,
     force_option,
     hold_out_option,
@@ -36,7 +37,7 @@ RERUN = "--resume goes on with a run that was cut off, --force starts anew"
 )
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="How to train.")
 @click.option("--passes", type=int, help="Passes over the lattices.  [default: the recipe's]")
-@click.option("--seed", type=int, help="[default: the recipe's]")
+@click.option("--seed", type=SEED, help="[default: the recipe's]")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files as well (extra tensorboard).")
 @click.option("--resume", is_flag=True, help="Go on from the run's last whole checkpoint.")
 @model_differs_option
@@ -64,7 +65,8 @@ def align(
     accelerate launch --multi_gpu --num_processes 2 .venv/bin/acecausal align ...
     """
     from acecausal import holdout
-    from acecausal.cube import check_output, open_cube
+    from acecausal.cube import open_cube
+    from acecausal.outputs import check_output
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")

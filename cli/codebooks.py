@@ -110,8 +110,8 @@ def new(data: str, output: Path | None, encoding: str | None, force: bool) -> No
 
     Example: acecausal codebooks new survey.sav -o survey.yaml
     """
-    from acecausal.cube import check_output
     from acecausal.drafting import draft
+    from acecausal.outputs import check_output, whole
 
     if output is not None:
         check_output(output, suffixes=(".yaml", ".yml"), force=force)
@@ -120,6 +120,6 @@ def new(data: str, output: Path | None, encoding: str | None, force: bool) -> No
     if output is None:
         click.echo(text, nl=False)
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(text, encoding="utf-8")
+    with whole(output) as beside:
+        beside.write_text(text, encoding="utf-8")
     note(f"{output}: a draft. Read it, above all where it says 'guess', then acecausal codebooks check {data}")

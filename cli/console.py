@@ -11,7 +11,12 @@ from typing import Any
 
 import click
 
-force_option = click.option("--force", is_flag=True, help="Overwrite the output if it exists.")
+force_option = click.option(
+    "--force", is_flag=True, help="Replace the output if it exists; a cube or a folder only if acecausal wrote it."
+)
+
+#: Seeds that every library takes; more digits end in errors deep in one of them.
+SEED = click.IntRange(0, 2**32 - 1)
 
 
 def _encoding(_ctx: click.Context, _param: click.Parameter, name: str | None) -> str | None:

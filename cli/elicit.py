@@ -84,7 +84,8 @@ def elicit(
     acecausal elicit --model M --like human.zarr --order forward --order reversed --template interview -o model.zarr
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
     """
-    from acecausal.cube import check_output, open_cube, write_cube
+    from acecausal.cube import open_cube, write_cube
+    from acecausal.outputs import check_output, hold
 
     if output is None and not show_prompt:
         raise click.UsageError("Missing option '-o' / '--output' (or --show-prompt).")
@@ -95,6 +96,7 @@ def elicit(
         raise click.UsageError("--rate is for --endpoint.")
     if output is not None and not show_prompt:
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
+        click.get_current_context().with_resource(hold(output))
     cube = open_cube(like)
 
     quiet_libraries()

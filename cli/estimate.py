@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cli.console import encoding_option, force_option, names, note, note_guesses, print_table, progress_bar
+from cli.console import SEED, encoding_option, force_option, names, note, note_guesses, print_table, progress_bar
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+    from acecausal.plan import Plan
+    from acecausal.survey import Survey
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -81,8 +86,10 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
     metavar="A,B",
     help="q-values are adjusted within each country, attribute, value, persona named here; none: over everything.",
 )
-@click.option("--refute", default=0, show_default=True, help="Draws per refuter (20 tell much).")
-@click.option("--seed", default=0, show_default=True, help="For folds, draws and forests.")
+@click.option(
+    "--refute", default=0, show_default=True, type=click.IntRange(0, 10_000), help="Draws per refuter (20 tell much)."
+)
+@click.option("--seed", default=0, show_default=True, type=SEED, help="For folds, draws and forests.")
 @click.option("--jobs", default=1, show_default=True, help="Processes. No number depends on it.")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster (extra dask).")
 @click.option("--resume", is_flag=True, help="Go on where a run with the same choices was cut off.")
@@ -115,19 +122,17 @@ def estimate(
     from acecausal import schema
     from acecausal.checking import compare_labels
     from acecausal.codebook import load_codebook
-    from acecausal.cube import check_output, write_cube
     from acecausal.doubts import doubts, reasons
-    from acecausal.errors import AceError
-    from acecausal.estimation import estimate as run
     from acecausal.estimation import unanswered
+    from acecausal.outputs import check_output, hold
     from acecausal.plan import make_plan
-    from acecausal.running import units
     from acecausal.survey import read_survey
 
     if not dry_run:
         if output is None:
             raise click.UsageError("Missing option '-o' / '--output' (or --dry-run).")
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
+        click.get_current_context().with_resource(hold(output))
         store = _store(output, resume=resume, force=force)
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
@@ -144,16 +149,8 @@ def estimate(
         print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", *plan.table())
         return
     assert output is not None
-    try:
-        with progress_bar("estimate", len(units(plan))) as step:
-            cube = run(survey, plan, jobs=jobs, scheduler=scheduler, store=store, progress=step)
-    except AceError:
-        if not resume:  # an error is no cut-off: there is nothing to go on with
-            shutil.rmtree(store, ignore_errors=True)
-        raise
-    cube.attrs["labels_differ"] = json.dumps(differing)
-    write_cube(cube, output, force=force)
-    shutil.rmtree(store)
+    said = {"labels_differ": json.dumps(differing)}
+    cube = _computed(survey, plan, output, store, said, resume=resume, force=force, jobs=jobs, scheduler=scheduler)
     counts = cube["status"].to_series().value_counts()
     found = {schema.STATUS[code]: int(count) for code, count in counts.items()}
     note(f"{output}: " + ", ".join(f"{found[name]} {name}" for name in schema.STATUS if name in found))
@@ -177,15 +174,57 @@ def _say_counts(missing: dict[str, int], lost: dict[str, int], noted: dict[str, 
             note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
 
 
+def _computed(
+    survey: Survey,
+    plan: Plan,
+    output: Path,
+    store: Path,
+    said: dict[str, str],
+    *,
+    resume: bool,
+    force: bool,
+    **where: Any,
+) -> xr.Dataset:
+    """Estimate and write the cube; the finished units stay if that is cut off, and go when it is done."""
+    from acecausal.cube import write_cube
+    from acecausal.errors import AceError
+    from acecausal.estimation import estimate as run
+    from acecausal.running import RESUME, CutOffError, remove_store, units
+
+    try:
+        with progress_bar("estimate", len(units(plan))) as step:
+            cube = run(survey, plan, store=store, progress=step, **where)
+    except CutOffError:
+        raise
+    except AceError:
+        if not resume:  # an error is no cut-off: there is nothing to go on with
+            remove_store(store)
+        raise
+    except KeyboardInterrupt as stop:
+        if store.exists():
+            stop.add_note(RESUME)
+        raise
+    cube.attrs |= said
+    try:
+        write_cube(cube, output, force=force)
+    except (AceError, OSError, KeyboardInterrupt) as error:
+        error.add_note(RESUME)
+        raise
+    remove_store(store)
+    return cube
+
+
 def _store(output: Path, *, resume: bool, force: bool) -> Path:
     """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error."""
     from acecausal.errors import AceError
+    from acecausal.running import check_store, remove_store
 
     store = output.with_name(f"{output.name}.units")
+    check_store(store)
     if store.exists() and not resume:
         if not force:
             raise AceError(
                 "an earlier run was cut off", param=str(store), hint="--resume goes on with it, --force begins anew"
             )
-        shutil.rmtree(store)
+        remove_store(store)
     return store

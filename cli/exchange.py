@@ -46,7 +46,9 @@ def _help(text: str, formats: tuple[str, ...]) -> str:
 )
 @click.option("--nominal", callback=names, metavar="A,B", help="Values whose options have no order.")
 @click.option("--attributes", callback=names, metavar="A,B", help="popfidelity: names of the parts of cell_id.")
-@click.option("--respondents", type=int, help="People behind each group, where the files do not say.")
+@click.option(
+    "--respondents", type=click.IntRange(1, 2**31 - 1), help="People behind each group, where the files do not say."
+)
 @click.option("--country", default="", metavar="NAME", help="The country, where the files do not say.")
 @click.option("--source", default="", metavar="NAME", help="popfidelity: the source to read, where there are several.")
 @click.option("--min-arm", default=30, show_default=True, help="Fewest respondents per arm for an estimate.")
@@ -65,10 +67,11 @@ def import_(
 ) -> None:
     """Make a cube of people from another program's files."""
     from acecausal import schema
-    from acecausal.cube import check_output, write_cube
+    from acecausal.cube import write_cube
     from acecausal.exchange import import_cube
     from acecausal.exchange.choices import Choices
     from acecausal.exchange.rows import parse_baselines
+    from acecausal.outputs import check_output
 
     check_output(output, suffixes=(".zarr", ".nc"), force=force)
     found = import_cube(

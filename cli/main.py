@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 import click
@@ -19,22 +28,80 @@ from cli.report import report
 from cli.show import show
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: it ends a run as Ctrl-C does, so that nothing half-written and no process is left."""
+
+
 class Group(click.Group):
-    """A group that turns the library's errors into one message on stderr, without a traceback."""
+    """A group that turns errors and signals into one message on stderr, without a traceback, and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that is not UTF-8 gets ? for what it cannot show
+        with _signals():
+            try:
+                return super().main(*args, **kwargs)
+            except OSError as error:  # a full disk, a folder that may not be written to
+                if error.errno is None:
+                    raise
+                _say(f"Error: {error.filename or 'output'}: {error.strerror}", error)
+                _discard_stdout()
+                sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:
         from acecausal.errors import AceError
 
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a full disk shows here, not after the last word
         except AceError as error:
-            click.echo(f"Error: {error}", err=True)
+            _say(f"Error: {error}", error)
             ctx.exit(error.exit_code)
-        except OSError as error:  # a full disk, a folder that may not be written to
-            if error.filename is None:
-                raise
-            click.echo(f"Error: {error.filename}: {error.strerror}", err=True)
-            ctx.exit(1)
+        except KeyboardInterrupt as stop:
+            terminated = isinstance(stop, Terminated)
+            after = "".join(f": {text}" for text in getattr(stop, "__notes__", []))
+            click.echo(f"Stopped by {'SIGTERM' if terminated else 'SIGINT'}{after}", err=True)
+            ctx.exit(143 if terminated else 130)
+        return result
+
+
+def _say(text: str, error: Exception) -> None:
+    """Print an error, and what was noted about it on its way up."""
+    click.echo("\n".join([text, *(f"  hint: {note}" for note in getattr(error, "__notes__", []))]), err=True)
+
+
+def _discard_stdout() -> None:
+    """Send what is still in stdout's buffer nowhere, where it cannot be written: Python would try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Raise on SIGINT and SIGTERM while the block runs, in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    last = -1.0
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        nonlocal last
+        if time.monotonic() - last < 1:  # timeout and batch systems signal the process and its group: once is meant
+            return
+        last = time.monotonic()
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    caught = [n for n in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(n) is not signal.SIG_IGN]
+    before = [signal.signal(number, stop) for number in caught]
+    try:
+        yield
+    finally:
+        for number, handler in zip(caught, before, strict=True):
+            signal.signal(number, handler)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,7 +115,7 @@ def main() -> None:
     both   -> compare, report; and align trains the model until its effects match.
     files of other programs -> import, export.
 
-    Exit codes: 0 done, 1 error, 2 wrong usage, 3 partial result.
+    Exit codes: 0 done, 1 error, 2 wrong usage, 3 partial result, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """
 
 

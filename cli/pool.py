@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,9 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
 
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
-    from acecausal.cube import check_output, open_cube
+    from acecausal.cube import open_cube
     from acecausal.errors import AceError
+    from acecausal.outputs import check_output, whole
     from acecausal.pooling import pooled
 
     if output is not None:
@@ -48,7 +48,8 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
         )
     print_table(f"{cube}, context {context}: effects over countries", *_shown(table))
     if output is not None:
-        _write(table, output)
+        with whole(output) as beside:
+            table.to_csv(beside, index=False)
         note(f"{output}: {len(table)} pooled effects")
 
 
@@ -68,14 +69,3 @@ def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         for row in table.itertuples()
     ]
     return columns, rows
-
-
-def _write(table: pd.DataFrame, path: Path) -> None:
-    """Write beside, then rename: a half-written table never stands there."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        table.to_csv(beside, index=False)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

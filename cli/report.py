@@ -47,8 +47,9 @@ def report(
 
     Example: acecausal report human.zarr before.zarr after.zarr -o report.html
     """
-    from acecausal.cube import check_output, open_cube
+    from acecausal.cube import open_cube
     from acecausal.errors import AceError
+    from acecausal.outputs import check_output
     from acecausal.report import write_report
 
     kinds = get_args(Format)

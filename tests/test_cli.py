@@ -333,3 +333,38 @@ def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
     assert "failed" in result.stderr
     assert "nothing could be estimated of Norway poverty" in result.stderr
     assert open_cube(tmp_path / "a.zarr").sizes["country"] == 4
+
+
+DIGITS = "12345678901234567890"
+
+
+@pytest.mark.parametrize("option", ["--seed", "--jobs", "--refute", "--min-arm", "--depth"])
+def test_numbers_of_many_digits__a_message(tmp_path, option):
+    args = ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender", "-o", tmp_path / "x.nc")
+    result = CliRunner().invoke(main, [*map(str, args), option, DIGITS])
+    assert result.exit_code in (1, 2)
+    assert result.output.count("Error: ") == 1
+    assert not isinstance(result.exception, OverflowError | ValueError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_respondents_of_many_digits__a_message(tmp_path):
+    run("import", "ace-align", tmp_path, "-o", tmp_path / "x.nc", "--respondents", DIGITS, code=2)
+
+
+@pytest.mark.parametrize(("sink", "encoding", "code"), [("/dev/full", "utf-8", 1), ("shown", "ascii", 0)])
+def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, code):
+    """Oracle: the system's own full device; an encoding without lines and dots."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    monkeypatch.chdir(tmp_path)
+    code_line = [sys.executable, "-c", "from cli import main; main()"]
+    for args in (["show", str(road / "human.zarr")], ["--help"]):
+        with open(sink, "w") as stdout:
+            done = subprocess.run(
+                [*code_line, *args], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+            )
+        assert done.returncode == code
+        assert done.stderr == ("Error: output: No space left on device\n" if code else "")
+        if not code and args[0] == "show":
+            line = next(line for line in (tmp_path / sink).read_text("ascii").splitlines() if "Norway" in line)
+            assert "?" in line[line.index("[") :]

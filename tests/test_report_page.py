@@ -234,3 +234,17 @@ def test_page__names_come_back(tmp_path):
     text = write_report(human, {}, tmp_path / "r.html").read_text("utf-8")
     (raw,) = re.findall(r'id="explorer-data">(.*?)</script>', text, re.S)
     assert json.loads(raw)["labels"]["value"][0][1] == "</script><!--<script>"
+
+
+def test_figures__each_has_a_name_and_a_table():
+    human = survey_cube(3)
+    models = {"m": model_cube(human, 0.5)}
+    page_text = page.render(human, models)
+    body = re.sub(r"<script.*?</script>", "", page_text.split("<main>")[1], flags=re.DOTALL)
+    figures = re.findall(r"<figure.*?</figure>", body, re.DOTALL)
+    assert len(figures) > 8
+    for figure in figures:
+        names = [re.search(r'role="img" aria-label="[^"]+', svg) for svg in re.findall(r"<svg[^>]*>", figure)]
+        assert all(names)
+        assert "<table" in figure if names else "data-numbers" in figure  # the script draws, names and tabulates these
+    assert "<svg" not in re.sub(r"<figure.*?</figure>", "", body, flags=re.DOTALL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import unicodedata
+from xml.etree import ElementTree
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,7 @@ from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
 
 from acecausal.cube import write_cube
 from acecausal.errors import AceError
+from acecausal.outputs import LIST
 from acecausal.pooling import pooled
 from acecausal.report import paper, words, write_report
 from cli import main
@@ -113,7 +116,7 @@ def test_pictures__all_of_the_page(human, kind, tmp_path):
     small = human.isel(value=[0], country=[0, 1])
     models = {"m": model_cube(small, 0.5)}
     folder = write_report(small, models, tmp_path / "figures", kind)
-    files = {path.name for path in folder.iterdir()} - {"captions.md"}
+    files = {path.name for path in folder.iterdir()} - {"captions.md", LIST}
     assert files == {f"{name}.{kind}" for name, _, _ in paper.pictures(small, models)}
     assert {name.split("-")[0] for name in files} >= {"overview", "effects", "map", "responses", "lattice", "models"}
     captions = (folder / "captions.md").read_text("utf-8")
@@ -124,7 +127,7 @@ def test_pictures__all_of_the_page(human, kind, tmp_path):
         assert raw.startswith(start)
         assert b"var(--" not in raw
     write_report(small, models, folder, kind)  # replaces the folder
-    assert {path.name for path in folder.iterdir()} == files | {"captions.md"}
+    assert {path.name for path in folder.iterdir()} == files | {"captions.md", LIST}
 
 
 def test_write_report__bad_kind_or_place(human, tmp_path):
@@ -180,3 +183,38 @@ def test_cli__formats_and_parts(human, tmp_path):
     unknown = run_cli("report", cube, "-o", str(tmp_path / "u.md"), "--country", "Mars")
     assert (unknown.exit_code, "--country: unknown name" in unknown.output) == (1, True)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["h.zarr", "t.md"]
+
+
+def test_markdown__labels_of_another_script_are_isolated_one_by_one():
+    """Oracle: the bidirectional class of each character: no isolate holds Latin words, and none is empty or nested."""
+    values = [make_value(0, question="מה דעתך על הממשלה?"), make_value(1, question="ما رأيك؟")]
+    text = paper.markdown(survey_cube(2, values, label="ایران"), {})
+    isolates = re.findall("\u2068(.*?)\u2069", text)
+    assert text.count("\u2068") == text.count("\u2069") == len(isolates) > 10
+    sentences = re.sub("\u2068.*?\u2069", "", text).split("## Methods")[0]
+    assert not [c for c in sentences if unicodedata.bidirectional(c) in ("R", "AL")]
+    assert not [inner for inner in isolates if re.search(r"[A-Za-z]{2}", inner.replace("Title", ""))]
+    assert any(part.count("\u2068") > 1 and "|" not in part for part in text.split("\n\n"))
+
+
+def test_svg_files__have_a_name_each(human, tmp_path):
+    small = human.isel(value=[0], country=[0])
+    expected = {f"{name}.svg": panel.alt_text for name, _, panel in paper.pictures(small, {})}
+    folder = tmp_path / "f"
+    folder.mkdir()
+    paper.write_pictures(small, {}, folder, "svg")
+    for name, text in expected.items():
+        root = ElementTree.parse(folder / name).getroot()
+        assert (root.get("role"), root.get("aria-label")) == ("img", text)
+        assert text
+
+
+def test_captions__say_what_is_left_out():
+    """Oracle: the counts of the cube's own dimensions."""
+    cube = survey_cube(45, [make_value(0)])
+    figures = {name: figure for name, figure, _ in paper.pictures(cube, {})}
+    forest, heat, answers = (next(f for n, f in figures.items() if n.startswith(k)) for k in ("effects", "map", "resp"))
+    assert "Shown: 40 of 45 countries" in forest.caption
+    assert all("in 40 of 45 countries" in panel.alt_text for panel in forest.panels)
+    assert "Shown: 30 of 45 countries" in heat.caption
+    assert "Shown: 6 of 45 countries" in answers.caption

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -45,6 +46,32 @@ def test_dask_cluster__bit_for_bit(wvs, serial):
         n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, protocol="tcp"
     ) as cluster:
         same(estimate(wvs, scheduler=cluster.scheduler_address, **CHOICES), serial)
+
+
+def test_dask_cluster__survives_the_loss_of_a_worker(wvs, serial, monkeypatch):
+    """Oracle: the serial cube. Each sample is packed once, and few of the units are with the scheduler at a time."""
+    from distributed import LocalCluster
+
+    packed, held = [], []
+    reduce = running.Sample.__reduce_ex__
+
+    def counting(sample, protocol):
+        packed.append(sample.name)
+        return reduce(sample, protocol)
+
+    monkeypatch.setattr(running.Sample, "__reduce_ex__", counting)
+    monkeypatch.setattr(running, "IN_FLIGHT", 2)
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+
+        def kill_the_first() -> None:
+            held.append(len(cluster.scheduler.tasks))
+            if len(held) == 2:
+                os.kill(cluster.workers[0].process.pid, signal.SIGKILL)
+
+        cube = estimate(wvs, scheduler=cluster.scheduler_address, progress=kill_the_first, **CHOICES)
+    same(cube, serial)
+    assert packed == ["Norway", "USA"]
+    assert max(held) <= 4 + 2  # units, twice the threads; samples
 
 
 def test_scheduler__unreachable(wvs):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from acecausal import cube as cubes
 from acecausal import schema
 from acecausal.errors import AceError, CubeError
 from acecausal.exchange.rows import Words, wording
+from acecausal.outputs import check_output, whole
 
 
 @contextmanager
@@ -31,14 +31,9 @@ def beside(path: Path, *, suffixes: tuple[str, ...] = (), force: bool) -> Iterat
         raise AceError("exists already", param=str(path), hint="use another name: a folder is never overwritten")
     if path.is_dir():
         raise AceError("is a folder", param=str(path), expected="a file", hint="use another name")
-    cubes.check_output(path, suffixes=suffixes, force=force)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
+    check_output(path, suffixes=suffixes, force=force)
+    with whole(path) as part:
         yield part
-        cubes.replace(part, path)
-    finally:
-        cubes.remove(part)
 
 
 def people(cube: xr.Dataset) -> xr.Dataset:

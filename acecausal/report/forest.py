@@ -153,6 +153,9 @@ def figure(
             shown.append(pd.DataFrame([{"country": "pooled", **names_of, **mean, "status": made[-1]["spread"]}]))
     left = d.side([*labels, "pooled"], d.PANEL)
     drawn = chart(d.PANEL, left, tuple(models), reach(laid, len(models)))
+    n = cube.sizes["country"]
+    among = words.count(n, "country", "countries")
+    among = f"{len(countries)} of {among}" if len(countries) < n else among
     panels = []
     for a, made in zip(contrasts, laid, strict=True):
         title = names.contrast(int(a))
@@ -160,7 +163,7 @@ def figure(
             title += f" ({made[-1]['spread']})"
         alt_text = (
             f"{names.contrast(int(a))}: effects on “{names.questions[value]}” among everyone, with {level} intervals, "
-            f"in {words.count(len(countries), 'country', 'countries')}. The numbers are in the table below."
+            f"in {among}. The numbers are in the table below."
         )
         panels.append(parts.Panel(title, alt_text, d.fill(drawn, rows=made)))
     options = names.options[value]
@@ -174,6 +177,11 @@ def figure(
             " The flat diamond spans the interval of the mean over countries, the dashed line what to expect of a "
             "further country (cut where it goes further than the picture); I² is the share of the spread that sampling "
             "noise does not explain, tau the standard deviation of the true effects."
+        )
+    if len(countries) < n:
+        caption += (
+            f" Shown: {among}, those with the strongest evidence (smallest p-value); the pooled effect is that of all. "
+            "The table of all effects has the others, and report --country draws them."
         )
     listed = pd.concat(shown, ignore_index=True)
     whole = dict.fromkeys(("n_baseline", "n_treated"), "Int64")  # pooled rows have none

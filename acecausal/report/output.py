@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
 import xarray as xr
 
-from acecausal.cube import remove, replace
 from acecausal.errors import AceError, unknown
+from acecausal.outputs import check_ours, whole
 from acecausal.report import page, paper
 from acecausal.report.formats import Format
 
@@ -25,10 +24,11 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
     models : mapping of str to xarray.Dataset
         Model cubes by the label they get, in the order of the report; may be empty.
     path : path
-        What stands there is replaced; the new one is written beside it first.
+        A file that stands there is replaced, a folder if acecausal wrote everything in it; the new one is written
+        beside it first.
     kind : {'html', 'md', 'tex', 'csv', 'svg', 'png'}
         One HTML page that needs no network, and no script to be read; tables and methods as Markdown or LaTeX; every
-        effect as CSV; or a folder with every picture and ``captions.md``.
+        effect as CSV; or a folder with every picture, ``captions.md``, and the list of these files.
 
     Returns
     -------
@@ -39,7 +39,8 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
     CubeError
         If `human` is not a survey cube, one of `models` is not a model cube, or they share nothing.
     AceError
-        If `kind` is unknown, or `path` is a folder and should be a file, or the other way round.
+        If `kind` is unknown, `path` is a folder and should be a file, or the other way round, or a folder with
+        something that acecausal did not write.
     """
     path = Path(path)
     if kind not in get_args(Format):
@@ -48,22 +49,12 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
     if path.exists() and path.is_dir() != drawn:
         got, wanted = ("a folder", "a file") if path.is_dir() else ("a file", "a folder")
         raise AceError(f"is {got}", param=str(path), expected=f"the name of {wanted}")
-    if drawn and path.exists():
-        held = [entry.name for entry in path.iterdir()]
-        foreign = [name for name in held if name != "captions.md" and Path(name).suffix not in (".svg", ".png")]
-        if foreign or (held and "captions.md" not in held):
-            raise AceError("is a folder that acecausal did not write", param=str(path), hint="use another name")
+    check_ours(path)
     page.check(human, models)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with whole(path, folder=drawn) as beside:
         if drawn:
-            beside.mkdir()
             paper.write_pictures(human, models, beside, kind)
         else:
             text = page.render(human, models) if kind == "html" else paper.TEXTS[kind](human, models)
             beside.write_bytes(text.encode("utf-8", "replace"))
-        replace(beside, path)
-    finally:
-        remove(beside)
     return path

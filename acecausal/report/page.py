@@ -126,7 +126,6 @@ def effects(human: xr.Dataset, models: d.Models) -> list[parts.Section]:
     contrasts = cells.top(human, "attribute", forest.CONTRASTS)
     intro = parts.limits(
         (len(scored[: forest.VALUES]), len(scored), "value", "values"),
-        (len(countries), human.sizes["country"], "country", "countries"),
         (len(contrasts), human.sizes["attribute"], "contrast", "contrasts"),
     )
     if not scored:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pandas as pd
@@ -131,7 +133,17 @@ def markdown(human: xr.Dataset, models: d.Models) -> str:
 
 
 def _md(text: str) -> str:
-    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", words.clean(text))
+    return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", _clean(text))
+
+
+def _clean(text: str) -> str:
+    """Clean a sentence, but leave the labels in it isolated one by one, as they were when it was made."""
+    made = []
+    for piece in re.split("(\u2068[^\u2068\u2069]*\u2069)", text):
+        inner = words.clean(piece)
+        before, after = (" " * (edge.isspace() and bool(inner)) for edge in (piece[:1], piece[-1:]))
+        made.append(f"{before}{inner}{after}" if inner else " " * piece.isspace())
+    return "".join(made).strip()
 
 
 def _md_table(frame: pd.DataFrame) -> str:
@@ -197,7 +209,9 @@ def pictures(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, parts.F
     compared = page.compared(human, models)
     first = overview.figure(human, models)
     groups = {"overview": [first] if first else []}
-    groups |= {section.key: section.figures for section in page.sections(human, models, compared)}
+    for section in page.sections(human, models, compared):
+        # what a section leaves out is said above it on the page; a picture alone has only its caption
+        groups[section.key] = [replace(f, caption=f"{f.caption} {section.intro}".strip()) for f in section.figures]
     for key, figures in groups.items():
         for i, figure in enumerate(figures, 1):
             for j, panel in enumerate(figure.panels, 1):
@@ -220,7 +234,9 @@ def write_pictures(human: xr.Dataset, models: d.Models, folder: Path, kind: str)
         spec = json.loads(notebook.titled(panel.wide, [figure.title, panel.title]).to_json(validate=False))
         path = folder / f"{name}.{kind}"
         if kind == "svg":
-            path.write_text(vl_convert.vegalite_to_svg(spec, vl_version=svg.version(), allowed_base_urls=[]), "utf-8")
+            drawn = vl_convert.vegalite_to_svg(spec, vl_version=svg.version(), allowed_base_urls=[])
+            named = f'<svg role="img" aria-label={quoteattr(panel.alt_text)} '
+            path.write_text(drawn.replace("<svg ", named, 1), "utf-8")
         else:
             path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=svg.version(), ppi=PPI, allowed_base_urls=[]))
         legend = "; ".join(_legend(key) for key in figure.legend)

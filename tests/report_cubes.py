@@ -17,9 +17,9 @@ EVIL = '<script>alert("x")</script> "quoted" \'single\' & <img src=x onerror=ale
 
 def lattice(*, depth: int = 2, evil: str = "") -> Lattice:
     gender = Attribute(
-        "gender", f"gender{evil}", (Level("male", "men", "a man"), Level("female", f"women{evil}", "")), "male"
+        "gender", f"gender{evil}", (Level("male", "men", "a man"), Level("female", f"women{evil}", "a woman")), "male"
     )
-    school = [Level(name, f"{name} school", "") for name in ("low", "middle", "high")]
+    school = [Level(name, f"{name} school", f"{name} school") for name in ("low", "middle", "high")]
     return Lattice.over([gender, Attribute("school", "schooling", tuple(school), "low")], depth)
 
 

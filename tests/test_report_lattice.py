@@ -74,7 +74,7 @@ def test_lattice__its_tables_hold_arcs_and_dots_of_people_and_models():
 
 def test_lattice__large_ones_are_cut_at_whole_granularities():
     many = Lattice.over(
-        [Attribute(f"a{i}", f"a{i}", (Level("0", "no", ""), Level("1", "yes", "")), "0") for i in range(6)], 3
+        [Attribute(f"a{i}", f"a{i}", (Level("0", "no", "no"), Level("1", "yes", "yes")), "0") for i in range(6)], 3
     )
     at = lattice_picture.places(survey_cube(1, [make_value(0)], over=many))
     assert (at.depth, len(at.personas)) == (1, 13)  # 6 attributes make 60 personas of two
@@ -82,7 +82,7 @@ def test_lattice__large_ones_are_cut_at_whole_granularities():
 
 def test_lattice__static_pictures_do_not_cut_what_has_room():
     """Oracle: 'women' has letters wider than most; the whole is far from as wide as a desk."""
-    over = Lattice.over([Attribute("gender", "gender", (Level("m", "MEN", ""), Level("w", "WOMEN", "")), "m")], 1)
+    over = Lattice.over([Attribute("gender", "gender", (Level("m", "MEN", "MEN"), Level("w", "WOMEN", "WOMEN")), "m")], 1)
     for panel in lattice_picture.figure(survey_cube(1, [make_value(0)], over=over), 0, 0, {}).panels:
         for spec in (panel.wide, panel.narrow):
             assert not [text for _, text in drawn_texts(spec) if "…" in text]
@@ -90,7 +90,7 @@ def test_lattice__static_pictures_do_not_cut_what_has_room():
 
 @pytest.mark.parametrize(("width", "depth"), [(720, 3), (560, 2), (330, 1)])
 def test_lattice__as_many_columns_as_have_room(width, depth):
-    levels = (Level("0", "no", ""), Level("1", "yes", ""))
+    levels = (Level("0", "no", "no"), Level("1", "yes", "yes"))
     over = Lattice.over([Attribute(name, name, levels, "0") for name in ("smokes", "drinks", "dances")], 3)
     at = lattice_picture.fitting(survey_cube(1, [make_value(0)], over=over), width)
     assert at.depth == depth

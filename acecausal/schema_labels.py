@@ -40,7 +40,8 @@ def label_problems(cube: xr.Dataset) -> list[str]:
 
     The cube has all coordinates and dimensions of the schema.
     """
-    problems = [f"dimension {dim}: is empty" for dim, size in cube.sizes.items() if not size]
+    # where one attribute is all there is, nothing is held fixed
+    problems = [f"dimension {dim}: is empty" for dim, size in cube.sizes.items() if not size and dim != "covariate"]
     problems += [text for name in _TEXTS if name in cube.coords for text in _text_problems(cube, name)]
     for name in ("n_options", "option", "granularity"):
         if cube[name].dtype.kind != "i":

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from acecausal.errors import AceError
+from acecausal.outputs import remove
 from align.hashes import hashes_below
 from align.sources import read_object
 
@@ -68,6 +69,17 @@ def newest_whole(folder: Path, say: Callable[[str], None]) -> str | None:
             f"goes on from {checkpoint.name}, the newest whole one" if checkpoint else "none is whole: begins at step 0"
         )
     return str(checkpoint) if checkpoint else None
+
+
+def drop_after(folder: Path, checkpoint: str | None) -> None:
+    """Remove the checkpoints after the one that is gone on from: passed over, and in the way of those to come.
+
+    The library keeps those of the highest steps, and would throw away each new one beside a damaged later one.
+    """
+    step = step_of(Path(checkpoint)) if checkpoint else 0
+    for path in folder.glob("checkpoint-*"):
+        if re.fullmatch(r"checkpoint-\d+", path.name) and step_of(path) > step:
+            remove(path)
 
 
 def step_of(checkpoint: Path) -> int:

@@ -17,6 +17,7 @@ from acecausal import cube as cubes
 from acecausal import holdout, schema
 from acecausal.comparison import compare
 from acecausal.errors import AceError, unknown
+from align import checkpoints
 from align import folder as folders
 from align.backends import InProcess
 from align.elicit import elicit
@@ -114,6 +115,7 @@ def train(
     if group.is_main_process:
         if resume:
             folders.trim_metrics(place, checkpoint)
+            checkpoints.drop_after(place / folders.CHECKPOINTS, checkpoint)
         else:  # only now, when what the user could have got wrong has been looked at
             folders.start(folder, place, record)
             if baseline:

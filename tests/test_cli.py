@@ -328,7 +328,7 @@ def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
     rows = wvs.country == 1
     answers = np.where(rows, 2 * wvs.attributes["gender"], wvs.values["poverty"])
     changed = dataclasses.replace(wvs, values={"poverty": answers})
-    monkeypatch.setattr(surveys, "read_survey", lambda *_: changed)
+    monkeypatch.setattr(surveys, "read_survey", lambda *_, **__: changed)
     result = run("estimate", WVS, "--codebook", "wvs-sample", "-o", tmp_path / "a.zarr", code=3)
     assert "failed" in result.stderr
     assert "nothing could be estimated of Norway poverty" in result.stderr

@@ -101,7 +101,7 @@ def test_outputs__are_never_written_into_a_cube(tmp_path, human):
     ):
         result = CliRunner().invoke(main, [*map(str, command), "-o", str(output)])
         assert result.exit_code == 1
-        assert "lies inside a cube" in result.stderr
+        assert "lies in a Zarr store" in result.stderr
     assert sorted(path.rglob("*")) == before
 
 

@@ -117,7 +117,7 @@ def test_cli__graph_refute_and_family(tmp_path):
         main, [*command, "--graph", str(graph), "--refute", "2", "--q-family", "none", "-o", str(out)]
     )
     assert done.exit_code == 0, done.output
-    assert "note: " in done.output
+    assert "no number: too few people in an arm" in done.output
     cube = open_cube(out)
     assert json.loads(cube.attrs["adjustment"])["degree"] == ["age", "gender", "religion"]
     assert cube.sizes["draw"] == 2

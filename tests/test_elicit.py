@@ -326,6 +326,9 @@ class Lists:
     def __init__(self, missing, every=1):
         self.missing, self.every, self.asked = missing, every, 0
 
+    def rendered(self, text):
+        return text.plain
+
     def ask(self, texts):
         rng = np.random.default_rng(self.asked)
         log_probs = np.log(rng.dirichlet(np.ones(len(texts[0].options)), len(texts)) * 0.9)

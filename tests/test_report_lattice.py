@@ -82,7 +82,9 @@ def test_lattice__large_ones_are_cut_at_whole_granularities():
 
 def test_lattice__static_pictures_do_not_cut_what_has_room():
     """Oracle: 'women' has letters wider than most; the whole is far from as wide as a desk."""
-    over = Lattice.over([Attribute("gender", "gender", (Level("m", "MEN", "MEN"), Level("w", "WOMEN", "WOMEN")), "m")], 1)
+    over = Lattice.over(
+        [Attribute("gender", "gender", (Level("m", "MEN", "MEN"), Level("w", "WOMEN", "WOMEN")), "m")], 1
+    )
     for panel in lattice_picture.figure(survey_cube(1, [make_value(0)], over=over), 0, 0, {}).panels:
         for spec in (panel.wide, panel.narrow):
             assert not [text for _, text in drawn_texts(spec) if "…" in text]

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
 
-from acecausal import schema
+from acecausal import outputs, schema
 from acecausal.comparison import compare
 from acecausal.errors import AceError, CubeError
-from acecausal.report import explorer, facts, output, page, words, write_report
+from acecausal.report import explorer, facts, page, words, write_report
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
@@ -211,7 +211,7 @@ def test_write_report__replaces_whole_or_not_at_all(tmp_path, monkeypatch):
     def broken(new, path):
         raise OSError("no room")
 
-    monkeypatch.setattr(output, "replace", broken)
+    monkeypatch.setattr(outputs, "replace", broken)
     with pytest.raises(OSError, match="no room"):
         write_report(survey_cube(), {}, path)
     assert [p.name for p in tmp_path.iterdir()] == ["r.html"]

@@ -86,7 +86,7 @@ def test_stopped__nothing_is_left_but_whole_units(tmp_path, number, jobs, code, 
 def test_stopped__before_there_is_anything_to_go_on_with(tmp_path, monkeypatch):
     from acecausal import survey
 
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(survey, "read_survey", interrupted)

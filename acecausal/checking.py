@@ -28,7 +28,7 @@ from acecausal.copies import COPIES, copies_hint, count_copies
 from acecausal.countries import customary
 from acecausal.errors import DataError
 from acecausal.readers import Labels, read_labels, read_table
-from acecausal.survey import EMPTY, belonging, no_number
+from acecausal.survey import EMPTY, belonging, in_domain, no_number
 from acecausal.wording import contradictions, says_nothing, silent_codes
 
 
@@ -178,10 +178,18 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
         )
         return
     try:
-        table = belonging(table, book, {}, str(path)) if set(book.rows) <= set(present) else table
+        if {*book.rows, *book.domain} <= set(present):
+            table = belonging(table, book, {}, str(path))
+            table = table[in_domain(table, book, {}, str(path))]
     except DataError as error:
         yield Finding(
-            "error", ", ".join(book.rows), "rows", error.message, str(error.expected), str(error.got), error.hint
+            "error",
+            ", ".join([*book.rows, *book.domain]),
+            "rows or domain",
+            error.message,
+            str(error.expected),
+            str(error.got),
+            error.hint,
         )
         return
     listed = book.listed
@@ -246,6 +254,8 @@ def _parts(book: Codebook) -> dict[str, str]:
     found = {book.countries.column: "country"}
     for column in book.rows:
         found.setdefault(column, "rows")
+    for column in book.domain:
+        found.setdefault(column, "domain")
     for kind, specs in (("attribute", book.attributes), ("value", book.values), ("covariate", book.covariates)):
         for name, spec in specs.items():
             found.setdefault(spec.column, f"{kind} {name}")

@@ -281,6 +281,7 @@ class Codebook(_Part):
     missing: tuple[Code, ...] = ()
     missing_below: float | None = None
     rows: dict[str, RowsSpec] = {}
+    domain: dict[str, RowsSpec] = {}
     lattice: tuple[Name, ...] = ()
     unverified: bool = False
 
@@ -342,7 +343,7 @@ class Codebook(_Part):
         parts = (self.attributes, self.values, self.covariates)
         columns = [spec.column for part in parts for spec in part.values()]
         design = [column for part in self.design for column in part.columns]
-        return list(dict.fromkeys([self.countries.column, *self.rows, *columns, *design]))
+        return list(dict.fromkeys([self.countries.column, *self.rows, *self.domain, *columns, *design]))
 
     def missing_codes(self, part: AttributeSpec | ValueSpec | CovariateSpec | None = None) -> Missing:
         """Say what is missing in the column of this part; a `missing_below` of its own holds instead of the book's."""
@@ -377,6 +378,16 @@ class Codebook(_Part):
             For codes and range at once, or a range that is upside down.
         """
         return _validated(self.model_dump() | {"rows": {**self.rows, **rows}}, "rows")
+
+    def with_domain(self, domain: Mapping[str, Mapping[str, object]]) -> Codebook:
+        """Say anew which part of the sample is studied, in the form of `with_rows`.
+
+        Raises
+        ------
+        CodebookError
+            For codes and range at once, or a range that is upside down.
+        """
+        return _validated(self.model_dump() | {"domain": {**self.domain, **domain}}, "domain")
 
     @property
     def listed(self) -> dict[str, set[str]]:

@@ -114,6 +114,7 @@ def _adjusted(p: np.ndarray, family: tuple[str, ...]) -> np.ndarray:
 
 def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
     book = survey.codebook
+    inside = np.arange(len(survey)) if survey.inside is None else np.flatnonzero(survey.inside)
     return {
         "title": book.title,
         "source": book.source,
@@ -121,9 +122,10 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "codebook": book.name,
         "codebook_sha256": book.sha256,
         "data_sha256": survey.data_sha256,
-        "respondents": int(survey.count(np.arange(len(survey)))[0]),
-        **({"ratings": len(survey)} if book.rater else {}),
+        "respondents": int(survey.count(inside)[0]),
+        **({"ratings": len(inside)} if book.rater else {}),
         "rows": {column: str(rows) for column, rows in book.rows.items()},
+        "domain": {column: str(rows) for column, rows in book.domain.items()},
         "unverified": list(plan.unverified),
         "lost": survey.lost,
         "noted": survey.noted,

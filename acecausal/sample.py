@@ -187,7 +187,7 @@ def take(survey: Survey, rows: np.ndarray) -> Survey:
         name: {key: array[rows] for key, array in getattr(survey, name).items()}
         for name in ("attributes", "values", "covariates")
     }
-    for name in ("country", "weight", "stratum", "psu", "fraction", "identity", "item"):
+    for name in ("country", "weight", "stratum", "psu", "fraction", "identity", "item", "inside"):
         array = getattr(survey, name)
         changed[name] = None if array is None else array[rows]
     return replace(survey, **changed)

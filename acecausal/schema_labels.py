@@ -155,6 +155,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "lost": ("numbers by reason, as JSON", _mapping(_number)),
     "noted": ("numbers by reason, as JSON", _mapping(_number)),
     "rows": ("an object, as JSON", _mapping(_anything)),
+    "domain": ("an object, as JSON", _mapping(_anything)),
     "versions": ("an object, as JSON", _mapping(_anything)),
     "design": ("an object, as JSON", _mapping(_anything)),
     "adjustment": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, code_key, number
+from acecausal.codebook import Codebook, DesignColumn, GroupColumn, Missing, RowsSpec, code_key, number
 from acecausal.copies import COPIES, copies_hint, count_copies
 from acecausal.countries import customary
 from acecausal.errors import DataError
@@ -58,6 +58,9 @@ class Survey:
     fraction : numpy.ndarray, shape (n,), float, optional
         Share of the PSUs of the respondent's stratum that was sampled, in (0, 1], for the finite-population
         correction; 0 where the codebook says no fpc, and None, the same everywhere, without one.
+    inside : numpy.ndarray, shape (n,), bool, optional
+        Who belongs to the domain that is studied. The others have no attributes, answers or covariates here: they are
+        part of the design alone. None: everybody.
     noted : dict of str to int
         What is no error but worth knowing, with counts: equal rows, PSU codes in several strata, strata with one PSU,
         options that nobody chose, attributes with one level or none.
@@ -76,6 +79,7 @@ class Survey:
     identity: np.ndarray | None = None
     fraction: np.ndarray | None = None
     item: np.ndarray | None = None
+    inside: np.ndarray | None = None
     noted: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -154,7 +158,8 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     table = pd.DataFrame({name: spelled(table[name], f"{source}, column {name}") for name in table})
     everywhere = codebook.missing_codes()
     lost: dict[str, int] = {}
-    table = belonging(table, codebook, lost, source)
+    whole, table = table, belonging(table, codebook, lost, source)
+    gone = _psus_gone(whole, table, codebook)
 
     spec = codebook.countries
     codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
@@ -169,9 +174,11 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     if not len(table):
         raise DataError("no row is left", param=source, hint="every weight is zero")
 
-    attributes = _attributes(table, codebook, lost, source)
-    values = _values(table, codebook, lost, source)
-    covariates = _covariates(table, codebook, lost, source)
+    inside = in_domain(table, codebook, lost, source)
+    studied = table[inside]
+    attributes = {name: _spread(a, inside, -1) for name, a in _attributes(studied, codebook, lost, source).items()}
+    values = {name: _spread(a, inside, -1) for name, a in _values(studied, codebook, lost, source).items()}
+    covariates = {name: _spread(a, inside, np.nan) for name, a in _covariates(studied, codebook, lost, source).items()}
     stratum = _design(table, codebook.stratum, codebook, country, "stratum", source)
     each = np.arange(len(table))
     part = codebook.rater or codebook.psu
@@ -194,19 +201,23 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         identity=_identity(table, codebook, country, source),
         fraction=_fraction(table, codebook, country, stratum, psu, source),
         item=item,
+        inside=inside if codebook.domain else None,
     )
     if codebook.rater:
         named = {"rater": codebook.rater.column} | ({"item": codebook.item.column} if codebook.item else {})
+        constant = {f"attribute {name}": codes for name, codes in attributes.items()} | {"stratum": stratum}
         check_raters(
-            country,
-            psu,
-            item,
-            {f"attribute {name}": codes for name, codes in attributes.items()} | {"stratum": stratum},
-            {name: table[column].astype(object) for name, column in named.items()}
-            | {"country": pd.Series(survey.country_names)[country]},
+            country[inside],
+            psu[inside],
+            None if item is None else item[inside],
+            {name: codes[inside] for name, codes in constant.items()},
+            {name: studied[column].astype(object) for name, column in named.items()}
+            | {"country": pd.Series(survey.country_names)[country[inside]]},
             f"{source}, column {codebook.rater.column} (rater)",
         )
     survey.noted.update(_noted(survey))
+    if gone:
+        survey.noted["PSUs that rows takes out of strata that stay (domain keeps the whole design)"] = gone
     if codebook.id is None and codebook.rater is None and pd.Series(content).duplicated().any():
         survey.noted.update({COPIES: copies} if (copies := count_copies(table)) else {})
     return survey
@@ -217,27 +228,62 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 
 def belonging(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> pd.DataFrame:
     """Set aside, and count, the rows that are not meant, as those of another year; of a table of categoricals."""
-    for name, spec in codebook.rows.items():
-        where = f"{source}, column {name} (rows)"
+    if not codebook.rows:
+        return table
+    table = table[_meant(table, codebook.rows, "rows", codebook, lost, source)]
+    return table.apply(lambda column: column.cat.remove_unused_categories())
+
+
+def in_domain(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> np.ndarray:
+    """Say who belongs to the part of the sample that is studied, shape (n,), bool; of a table of categoricals."""
+    return _meant(table, codebook.domain, "domain", codebook, lost, source)
+
+
+def _meant(
+    table: pd.DataFrame, specs: Mapping[str, RowsSpec], kind: str, codebook: Codebook, lost: dict[str, int], source: str
+) -> np.ndarray:
+    """Say which rows of a table of categoricals are meant by all of `rows` or `domain`, shape (n,), bool."""
+    meant = np.ones(len(table), dtype=bool)
+    for name, spec in specs.items():
+        where = f"{source}, column {name} ({kind})"
         if spec.range is not None:
             numbers = _numbers(table[name], codebook.missing_codes(), where)
-            meant = (numbers >= spec.range[0]) & (numbers <= spec.range[1])
+            fits = (numbers >= spec.range[0]) & (numbers <= spec.range[1])
         else:
             codes = {code_key(code) for code in spec.codes}
             numbers, keys = _codes(table[name], where)
-            meant = np.array([*(key in codes for key in keys), False])[numbers]
-        _count(lost, f"rows outside {name} {spec}", ~meant)
-        if not meant.any():
-            found = ", ".join(sorted(map(str, table[name].dropna().unique()))[:12])
+            fits = np.array([*(key in codes for key in keys), False])[numbers]
+        what = "rows" if kind == "rows" else "in the design alone: rows"
+        _count(lost, f"{what} outside {name} {spec}", meant & ~fits)
+        if not (meant & fits).any():
+            found = ", ".join(sorted(map(str, table.loc[meant, name].dropna().unique()))[:12])
             raise DataError(
                 "no row is left",
                 param=where,
                 expected=str(spec),
                 got=found or "empty cells",
-                hint=f"--rows {name}=... says which rows to take",
+                hint=f"--{kind} {name}=... says which rows to take",
             )
-        table = table[meant]
-    return table.apply(lambda column: column.cat.remove_unused_categories()) if codebook.rows else table
+        meant &= fits
+    return meant
+
+
+def _spread(numbers: np.ndarray, inside: np.ndarray, missing: float) -> np.ndarray:
+    """Lay out what belongs to the rows inside over all rows."""
+    whole = np.full(len(inside), missing, dtype=numbers.dtype)
+    whole[inside] = numbers
+    return whole
+
+
+def _psus_gone(whole: pd.DataFrame, kept: pd.DataFrame, codebook: Codebook) -> int:
+    """Count the PSUs that have no row among those kept, though their strata have."""
+    if codebook.psu is None or not codebook.rows or codebook.psu.column not in whole:
+        return 0
+    stratum = [codebook.countries.column, *(codebook.stratum.columns if codebook.stratum else ())]
+    unit = [*stratum, *codebook.psu.columns]
+    before, after = (part[unit].astype(object).drop_duplicates() for part in (whole, kept))
+    staying = before.merge(after[stratum].drop_duplicates(), on=stratum)
+    return len(staying) - len(after)
 
 
 def _attributes(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> dict[str, np.ndarray]:

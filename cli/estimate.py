@@ -61,6 +61,13 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
     help="What to do if value labels in .sav or .dta files contradict the codebook. ok: go on; the cube records it.",
 )
 @encoding_option
+@click.option(
+    "--domain",
+    callback=_rows,
+    multiple=True,
+    metavar="COLUMN=CODES",
+    help="Part of the sample to study, in the same form: the others stay in the design, as in R's subset().",
+)
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
@@ -100,6 +107,7 @@ def estimate(
     codebook: str,
     output: Path | None,
     rows: dict[str, dict[str, object]],
+    domain: dict[str, dict[str, object]],
     labels_differ: Literal["stop", "ok"],
     encoding: str | None,
     jobs: int,
@@ -136,6 +144,7 @@ def estimate(
         store = _store(output, resume=resume, force=force)
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
+    book = book.with_domain(domain) if domain else book
     book = book.only(values) if values else book
     note_guesses(data, encoding)
     differing = compare_labels(data, book, differ=labels_differ, encoding=encoding)

@@ -164,7 +164,7 @@ def test_cube__norway_through_the_shipped_codebook():
     hold(cube, ORACLE["norway"], "NO", "economy", "education:16_plus", personas)
 
 
-def canadian(population: str) -> Codebook:
+def canadian(population: str, **more: object) -> Codebook:
     def levels(*names):
         return {name: {"codes": [code], "label": name} for code, name in enumerate(names)}
 
@@ -183,6 +183,7 @@ def canadian(population: str) -> Codebook:
             "stratum": {"column": "stratum"},
             "psu": {"column": "psu"},
             "fpc": {"column": population},
+            **more,
             "attributes": {
                 "gender": attribute("female", "gender", "male", "female"),
                 "education": attribute("degree", "education", "none", "degree"),
@@ -213,3 +214,30 @@ def test_cube__canada_with_clusters_and_finite_population(name, by_share):
         "response_women_degree": "gender=female,education=degree",
     }
     hold(cube, ORACLE[name], "CA", "religion", "education:degree", personas)
+
+
+@pytest.mark.parametrize("name", ["clusters_fpc", "lonely_fpc"])
+def test_domain__as_subset_of_the_design(name):
+    """Oracle: R's subset() of the design to women, the sampling fraction that of the whole design. 1e-6.
+
+    Rows that are filtered away take PSUs along, and give other errors.
+    """
+    frame, oracle = frame_of(name).assign(country="CA"), ORACLE[name]
+    frame.loc[frame["female"] == 0, "option"] = 99  # codes outside the domain need not be in the codebook
+    women = {"female": {"codes": [1]}}
+    at = {"country": "CA", "value": "religion", "persona": "all"}
+    found = {}
+    for kind in ("domain", "rows"):
+        survey = from_table(frame, canadian("n_psu", **{kind: women}))
+        found[kind] = cube = estimate(survey, estimand="association", attributes=["education"])
+        close(cube, "response", oracle["response_women"]["estimate"], **at)
+        close(cube, "effect", oracle["effect_degree_women"]["estimate"][0], **at, attribute="education:degree")
+        assert cube.attrs["respondents"] == (frame["female"] == 1).sum()
+    close(found["domain"], "response_se", np.sqrt(np.diag(oracle["response_women"]["covariance"])), **at)
+    spread = np.sqrt(oracle["effect_degree_women"]["covariance"][0][0])
+    close(found["domain"], "effect_se", spread, **at, attribute="education:degree")
+    other = float(found["rows"]["effect_se"].sel(**at, attribute="education:degree"))
+    assert abs(other / spread - 1) > 1e-4
+    gone = [reason for reason in json.loads(found["rows"].attrs["noted"]) if "domain keeps" in reason]
+    assert len(gone) == 1
+    assert json.loads(found["domain"].attrs["domain"]) == {"female": "1"}

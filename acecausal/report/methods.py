@@ -58,6 +58,11 @@ def _data(cube: xr.Dataset, attrs: Mapping[str, Any]) -> Iterator[str]:
         yield f"Source: {str(attrs['source']).rstrip('.')}."
     if isinstance(attrs.get("rows"), dict) and attrs["rows"]:
         yield f"Rows: {'; '.join(f'{column} {meant}' for column, meant in attrs['rows'].items())}."
+    if isinstance(attrs.get("domain"), dict) and attrs["domain"]:
+        part = "; ".join(f"{column} {meant}" for column, meant in attrs["domain"].items())
+        yield f"Domain: {part}; the whole sample's design stays."
+    if attrs.get("labels_differ") not in (None, "", [], "[]"):
+        yield f"Labels of the file that differ from the codebook's, overridden: {len(attrs['labels_differ'])}."
     if attrs.get("unverified"):
         yield f"Codes that the codebook marks as unverified: {', '.join(attrs['unverified'])}."
     if isinstance(attrs.get("lost"), dict):

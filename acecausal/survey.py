@@ -279,8 +279,8 @@ def _psus_gone(whole: pd.DataFrame, kept: pd.DataFrame, codebook: Codebook) -> i
     """Count the PSUs that have no row among those kept, though their strata have."""
     if codebook.psu is None or not codebook.rows or codebook.psu.column not in whole:
         return 0
-    stratum = [codebook.countries.column, *(codebook.stratum.columns if codebook.stratum else ())]
-    unit = [*stratum, *codebook.psu.columns]
+    stratum = list(dict.fromkeys([codebook.countries.column, *(codebook.stratum.columns if codebook.stratum else ())]))
+    unit = list(dict.fromkeys([*stratum, *codebook.psu.columns]))
     before, after = (part[unit].astype(object).drop_duplicates() for part in (whole, kept))
     staying = before.merge(after[stratum].drop_duplicates(), on=stratum)
     return len(staying) - len(after)

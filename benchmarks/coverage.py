@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import time
 import warnings
+from dataclasses import replace
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -34,6 +35,16 @@ DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "50 clusters": ({}, {"clusters": 50}),
     "nonresponse": ({}, {"nonresponse": 0.15}),
     "rare cells": ({"rare": 0.07}, {}),
+    # the first attribute is one for all people of a PSU, and does nothing
+    "2 of 20 PSUs treated": ({"null": 1.0}, {"clusters": 20, "treated": 2}),
+    "3 of 20 PSUs treated": ({"null": 1.0}, {"clusters": 20, "treated": 3}),
+    "10 of 20 PSUs treated": ({"null": 1.0}, {"clusters": 20, "treated": 10}),
+    "3 of 50 PSUs treated": ({"null": 1.0}, {"clusters": 50, "treated": 3}),
+    "4 of 8 PSUs treated": ({"null": 1.0}, {"clusters": 8, "treated": 4}),
+    "24 cells, a fifth treated, uneven weights": (
+        {"attributes": 4, "levels": [2, 4, 3, 2], "rare": 0.2},
+        {"lognormal": 0.7},
+    ),
     "raters and items": ({"effect": 0.04, "covariate": False}, RATINGS),
     "raters steered to items": ({"effect": 0.04, "covariate": False}, RATINGS | {"steering": 1.0}),
 }
@@ -42,7 +53,23 @@ RESPONDENTS = 1500
 
 def world(choices: dict[str, object]) -> World:
     """Make the world of a design: six values, on the last three of which the first attribute has no effect."""
-    return World.make(values=6, options=5, attributes=2, null=0.5, seed=1, **choices)  # type: ignore[arg-type]
+    return World.make(**{"values": 6, "options": 5, "attributes": 2, "null": 0.5, "seed": 1, **choices})  # type: ignore[arg-type]
+
+
+def drawn(population: World, design: dict[str, object], seed: int) -> Survey:
+    """Draw one survey of a design."""
+    if "raters" in design:
+        return draw_ratings(population, seed=seed, **design)  # type: ignore[arg-type]
+    choices = {name: choice for name, choice in design.items() if name not in ("treated", "lognormal")}
+    survey = draw(population, RESPONDENTS, seed, **choices)  # type: ignore[arg-type]
+    if "treated" in design:
+        survey = replace(
+            survey, attributes=survey.attributes | {"gender": (survey.psu < design["treated"]).astype(int)}
+        )
+    if "lognormal" in design:
+        rng = np.random.default_rng(seed)
+        survey = replace(survey, weight=np.exp(design["lognormal"] * rng.normal(size=len(survey))))
+    return survey
 
 
 def econml(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, float, float]:
@@ -77,10 +104,7 @@ def raw(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, fl
 def one(population: World, design: dict[str, object], seed: int) -> dict[str, np.ndarray]:
     """Draw one survey and estimate it in all ways."""
     warnings.simplefilter("ignore")  # EconML's remarks
-    if "raters" in design:
-        survey = draw_ratings(population, seed=seed, **design)  # type: ignore[arg-type]
-    else:
-        survey = draw(population, RESPONDENTS, seed, **design)  # type: ignore[arg-type]
+    survey = drawn(population, design, seed)
     cube = estimate(survey, make_plan(survey)).isel(country=0)
     found = {name: cube[name].values for name in ("effect", "effect_se", "effect_interval", "q_value", "status")}
     found["econml"] = np.array([econml(survey, value) for value in ("value0", "value5")])
@@ -94,9 +118,9 @@ def run(name: str, surveys: int) -> None:
     population = world(choices)
     true = truth(population).isel(country=0)
     start = time.perf_counter()
-    drawn = Parallel(n_jobs=2)(delayed(one)(population, design, 1000 + seed) for seed in range(surveys))
+    found = Parallel(n_jobs=2)(delayed(one)(population, design, 1000 + seed) for seed in range(surveys))
     wanted = true.effect.values
-    stacked = {key: np.stack([part[key] for part in drawn]) for key in drawn[0]}
+    stacked = {key: np.stack([part[key] for part in found]) for key in found[0]}
     ok = stacked["status"] == schema.OK
     inside = (stacked["effect_interval"][..., 0] <= wanted) & (wanted <= stacked["effect_interval"][..., 1])
     often = ok.mean(axis=0) > 0.9  # cells that are nearly always estimated, so that what is left out selects nothing

@@ -33,17 +33,17 @@ from pairwise import SHAPES, TEMPLATES, Meter, device_name, load, padded, peak_m
 from results import report
 from torch import Tensor, nn
 
-from acecausal import cube as cubes
-from acecausal import schema
-from acecausal.codebook import load_codebook
-from acecausal.estimation import estimate
-from acecausal.survey import read_survey
-from align.objectives import OBJECTIVES
-from align.recipe import load_recipe
-from align.scorer import Scorer
-from align.targets import make_targets
-from align.train import make_items
-from align.trainer import Item
+from acecausal.cube import files as cubes
+from acecausal.cube import schema
+from acecausal.estimation.estimate import estimate
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.data import read_survey
+from align.scoring.scorer import Scorer
+from align.training.objectives import OBJECTIVES
+from align.training.recipe import load_recipe
+from align.training.targets import make_targets
+from align.training.train import make_items
+from align.training.trainer import Item
 
 PAIRS = 8
 OURS, PUBLISHED, PLAIN = "ours", "loop, checkpointing", "loop, no checkpointing"

@@ -20,12 +20,12 @@ from joblib import Parallel, delayed
 from results import report
 from scipy import stats
 
-from acecausal import schema
-from acecausal.estimation import estimate
-from acecausal.plan import make_plan
-from acecausal.simulate import World, draw, truth
-from acecausal.simulate_ratings import draw_ratings
-from acecausal.survey import Survey
+from acecausal.cube import schema
+from acecausal.estimation.estimate import estimate
+from acecausal.estimation.plan import make_plan
+from acecausal.simulation.ratings import draw_ratings
+from acecausal.simulation.world import World, draw, truth
+from acecausal.survey.data import Survey
 
 #: Annotator data: raters, items, and what they add to ratings.
 RATINGS: dict[str, object] = {"raters": 300, "items": 40, "per_rater": 15, "rater": 0.13, "item": 0.1, "slope": 0.08}

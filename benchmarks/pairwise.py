@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from acecausal.errors import AceError
-from align.models import load_model
-from align.options import Prompt
-from align.tokenizer import load_tokenizer
+from align.models.load import load_model
+from align.models.tokenizer import load_tokenizer
+from align.prompting.options import Prompt
 from cli.demo_run import demo_model
 
 TEMPLATES = ("persona-last", "ace-align")

@@ -25,8 +25,8 @@ import pandas as pd
 import pyreadstat
 from results import report
 
-from acecausal.codebook import Codebook, load_codebook
-from acecausal.survey import read_survey
+from acecausal.survey.codebook import Codebook, load_codebook
+from acecausal.survey.data import read_survey
 
 VALUES = 40
 

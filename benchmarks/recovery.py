@@ -30,20 +30,20 @@ import torch
 import xarray as xr
 from results import report
 
-from acecausal.codebook import load_codebook
-from acecausal.comparison import compare
-from acecausal.estimation import estimate
-from acecausal.holdout import HoldOut
-from acecausal.plan import make_plan
-from acecausal.simulate import World, draw
-from acecausal.survey import Survey, read_survey
-from align.backends import InProcess
-from align.elicit import elicit
-from align.models import load_model
-from align.recipe import Recipe, load_recipe
-from align.targets import make_targets
-from align.train import make_items, train
-from align.trie import distinct_prefixes
+from acecausal.comparison.compare import compare
+from acecausal.comparison.holdout import HoldOut
+from acecausal.estimation.estimate import estimate
+from acecausal.estimation.plan import make_plan
+from acecausal.simulation.world import World, draw
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.data import Survey, read_survey
+from align.elicitation.backends import InProcess
+from align.elicitation.elicit import elicit
+from align.models.load import load_model
+from align.scoring.trie import distinct_prefixes
+from align.training.recipe import Recipe, load_recipe
+from align.training.targets import make_targets
+from align.training.train import make_items, train
 from cli.demo_run import demo_model
 
 RECIPES = ("default", "ace-align", "subpop", "mode")

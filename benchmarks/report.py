@@ -20,9 +20,9 @@ import xarray as xr
 from playwright.sync_api import sync_playwright
 from results import report
 
-from acecausal import cube as cubes
-from acecausal import schema
-from acecausal.lattice import Attribute, Lattice, Level
+from acecausal.cube import files as cubes
+from acecausal.cube import schema
+from acecausal.cube.lattice import Attribute, Lattice, Level
 from acecausal.report import write_report
 
 LEVELS = {"gender": 2, "school": 3, "place": 2, "age": 3}

@@ -14,7 +14,7 @@ splits are of one sample, so `wins` counts splits, not independent surveys. `cov
 the target lies within 1.96 standard errors of the difference. Half of a cluster's respondents are in either half, which
 favours raw numbers a little where a survey has clusters.
 
-The simulated worlds (`acecausal.simulate_cells`) have fixed truths, from which people are drawn 100 times. `ours` and
+The simulated worlds (`acecausal.simulation.cells`) have fixed truths, from which people are drawn 100 times. `ours` and
 `peer` are the errors of all effects over the raw ones' (1), and there is the worst group beside: a value, or a country,
 at one granularity, with the ratio's Monte Carlo error; the least coverage of a value at one granularity, and that over
 all effects of half a standard error or more; and the errors of responses' mean scores, of all, and of the worst value.
@@ -31,16 +31,16 @@ import xarray as xr
 from joblib import Parallel, delayed
 from results import report
 
-from acecausal import schema
-from acecausal.codebook import load_codebook
-from acecausal.cube import lattice_of
-from acecausal.estimation import estimate
-from acecausal.lattice import Lattice
-from acecausal.plan import make_plan
-from acecausal.sample import take
-from acecausal.shrinkage import fill_shrunk
-from acecausal.simulate_cells import Scene, scenes
-from acecausal.survey import Survey, read_survey
+from acecausal.cube import schema
+from acecausal.cube.files import lattice_of
+from acecausal.cube.lattice import Lattice
+from acecausal.estimation.estimate import estimate
+from acecausal.estimation.plan import make_plan
+from acecausal.estimation.sample import take
+from acecausal.estimation.shrinkage import fill_shrunk
+from acecausal.simulation.cells import Scene, scenes
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.data import Survey, read_survey
 
 SPLITS = 20
 DRAWS = 100

@@ -64,9 +64,9 @@ def align(
     acecausal align --model ./SmolLM2-135M-Instruct --cube human.zarr --hold-out country=USA -o adapter
     accelerate launch --multi_gpu --num_processes 2 .venv/bin/acecausal align ...
     """
-    from acecausal import holdout
-    from acecausal.cube import open_cube
-    from acecausal.outputs import check_output
+    from acecausal.comparison import holdout
+    from acecausal.cube.files import open_cube
+    from acecausal.cube.outputs import check_output
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")
@@ -77,10 +77,10 @@ def align(
     validation = holdout.parse(validate, people, "--validate")
 
     quiet_libraries()
-    from align.card import reasons
-    from align.folder import beside
-    from align.recipe import load_recipe
-    from align.run import align as run
+    from align.training.card import reasons
+    from align.training.folder import beside
+    from align.training.recipe import load_recipe
+    from align.training.run import align as run
 
     if not resume and first_process():
         check_output(beside(output), force=force, hint=RERUN)

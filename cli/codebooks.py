@@ -18,7 +18,7 @@ def codebooks() -> None:
 @codebooks.command("list")
 def list_() -> None:
     """List the codebooks that come with the program."""
-    from acecausal.codebook import load_codebook, shipped_codebooks
+    from acecausal.survey.codebook import load_codebook, shipped_codebooks
 
     rows = []
     for name in shipped_codebooks():
@@ -34,7 +34,7 @@ def list_() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole codebook as JSON.")
 def show(codebook: str, as_json: bool) -> None:
     """Show a codebook, by name or from a YAML file: columns, levels, questions, options."""
-    from acecausal.codebook import code_key, load_codebook
+    from acecausal.survey.codebook import code_key, load_codebook
 
     book = load_codebook(codebook)
     if as_json:
@@ -76,8 +76,8 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: st
     """
     from dataclasses import asdict
 
-    from acecausal.checking import check as check_files
-    from acecausal.codebook import load_codebook
+    from acecausal.survey.checking import check as check_files
+    from acecausal.survey.codebook import load_codebook
 
     book = load_codebook(codebook)
     note_guesses(data, encoding)
@@ -110,8 +110,8 @@ def new(data: str, output: Path | None, encoding: str | None, force: bool) -> No
 
     Example: acecausal codebooks new survey.sav -o survey.yaml
     """
-    from acecausal.drafting import draft
-    from acecausal.outputs import check_output, whole
+    from acecausal.cube.outputs import check_output, whole
+    from acecausal.survey.drafting import draft
 
     if output is not None:
         check_output(output, suffixes=(".yaml", ".yml"), force=force)

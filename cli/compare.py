@@ -29,8 +29,9 @@ def compare(
 
     HUMAN and MODEL are cubes. skill is 1 at the survey's own noise, 0 at the null (the country's marginal; no effect).
     """
-    from acecausal import comparison, holdout
-    from acecausal.cube import open_cube
+    from acecausal.comparison import compare as comparison
+    from acecausal.comparison import holdout
+    from acecausal.cube.files import open_cube
     from acecausal.errors import CubeError
 
     if protocol and hold_out:
@@ -43,7 +44,7 @@ def compare(
             hint="--model-differs ok compares it all the same",
         )  # fmt: skip
     if protocol:
-        from acecausal.protocol import ace_align
+        from acecausal.comparison.protocol import ace_align
 
         _print_protocol(f"{model} against {human}", ace_align(people, answers), as_json)
         return

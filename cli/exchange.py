@@ -66,12 +66,12 @@ def import_(
     **choices: Any,
 ) -> None:
     """Make a cube of people from another program's files."""
-    from acecausal import schema
-    from acecausal.cube import write_cube
+    from acecausal.cube import schema
+    from acecausal.cube.files import write_cube
+    from acecausal.cube.outputs import check_output
     from acecausal.exchange import import_cube
     from acecausal.exchange.choices import Choices
     from acecausal.exchange.rows import parse_baselines
-    from acecausal.outputs import check_output
 
     check_output(output, suffixes=(".zarr", ".nc"), force=force)
     found = import_cube(
@@ -116,7 +116,7 @@ def import_(
 @force_option
 def export(format: str, cube: Path, output: Path, force: bool) -> None:
     """Write a cube in another program's format."""
-    from acecausal.cube import open_cube
+    from acecausal.cube.files import open_cube
     from acecausal.exchange import export_cube
 
     lost = export_cube(format, open_cube(cube), output, force=force)

@@ -31,10 +31,10 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
 
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
-    from acecausal.cube import open_cube
+    from acecausal.comparison.pooling import pooled
+    from acecausal.cube.files import open_cube
+    from acecausal.cube.outputs import check_output, whole
     from acecausal.errors import AceError
-    from acecausal.outputs import check_output, whole
-    from acecausal.pooling import pooled
 
     if output is not None:
         check_output(output, suffixes=(".csv",), force=force)

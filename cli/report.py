@@ -47,9 +47,9 @@ def report(
 
     Example: acecausal report human.zarr before.zarr after.zarr -o report.html
     """
-    from acecausal.cube import open_cube
+    from acecausal.cube.files import open_cube
+    from acecausal.cube.outputs import check_output
     from acecausal.errors import AceError
-    from acecausal.outputs import check_output
     from acecausal.report import write_report
 
     kinds = get_args(Format)

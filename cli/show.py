@@ -42,9 +42,8 @@ def show(
 
     Example: acecausal show human.zarr --country Norway --attribute gender
     """
-    from acecausal import accessor as _ace  # noqa: F401  registers cube.ace
-    from acecausal.cube import open_cube
-    from acecausal.doubts import doubts, reasons
+    from acecausal.cube.doubts import doubts, reasons
+    from acecausal.cube.files import open_cube
     from acecausal.errors import AceError
 
     found = open_cube(cube)

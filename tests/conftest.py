@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from acecausal.codebook import load_codebook
-from acecausal.estimation import estimate
+from acecausal.estimation.estimate import estimate
 from acecausal.exchange import import_cube
 from acecausal.exchange.choices import Imported
-from acecausal.simulate import World, simulate
-from acecausal.survey import Survey, read_survey
+from acecausal.simulation.world import World, simulate
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.data import Survey, read_survey
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal import cube as cubes
-from acecausal.association import pool
-from acecausal.comparison import MIN_RESPONDENTS
-from acecausal.cube import Value
+from acecausal.comparison.compare import MIN_RESPONDENTS
+from acecausal.cube import files as cubes
+from acecausal.cube.files import Value
+from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, DataError
 from acecausal.exchange import output
+from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Groups, Row, gather, to_cube
 from acecausal.exchange.text import file_name, parse_json, part, read_text, shares, shown, whole
-from acecausal.lattice import Lattice
 
 _FOLDER = re.compile(r"(\d+)_attributes")
 _END = "_real.json"

@@ -16,10 +16,10 @@ from typing import Any
 
 import xarray as xr
 
-from acecausal import cube as cubes
-from acecausal.association import pool
-from acecausal.comparison import MIN_RESPONDENTS
-from acecausal.cube import Country, Value, matched, spelling
+from acecausal.comparison.compare import MIN_RESPONDENTS
+from acecausal.cube import files as cubes
+from acecausal.cube.files import Country, Value, matched, spelling
+from acecausal.cube.lattice import Lattice
 from acecausal.errors import DataError
 from acecausal.exchange import output
 from acecausal.exchange.ace_align import (
@@ -33,10 +33,10 @@ from acecausal.exchange.ace_align import (
     options_of,
     reworded,
 )
+from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Row, gather, to_cube
 from acecausal.exchange.text import parse_json, part, read_lines, shown, slug, whole, you_are
-from acecausal.lattice import Lattice
 
 #: How the published prompts word a level.
 _SIGNS = (

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal import cube as cubes
-from acecausal import schema
+from acecausal.cube import files as cubes
+from acecausal.cube import schema
+from acecausal.cube.outputs import check_output, whole
 from acecausal.errors import AceError, CubeError
 from acecausal.exchange.rows import Words, wording
-from acecausal.outputs import check_output, whole
 
 
 @contextmanager

@@ -20,11 +20,11 @@ import numpy as np
 import xarray as xr
 import yaml
 
-from acecausal import cube as cubes
-from acecausal.association import pool
+from acecausal.cube import files as cubes
 from acecausal.errors import AceError, DataError
 from acecausal.exchange import output
 from acecausal.exchange.ace_align import combinations_of
+from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.popfidelity_files import COUNTRY, OPEN, Facets, levels_of, read_facets, read_questions
 from acecausal.exchange.rows import Row, gather, to_cube

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal import cube as cubes
-from acecausal.association import associations
-from acecausal.cube import Country, Value, matched
+from acecausal.cube import files as cubes
+from acecausal.cube.files import Country, Value, matched
+from acecausal.cube.lattice import Attribute, Lattice, Level
 from acecausal.errors import AceError, DataError, unknown
+from acecausal.exchange.association import associations
 from acecausal.exchange.choices import Choices, Log
 from acecausal.exchange.text import shown, slug
-from acecausal.lattice import Attribute, Lattice, Level
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from acecausal.association import pool
 from acecausal.errors import DataError
+from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Row, gather, to_cube
 from acecausal.exchange.text import parse_json, part, read_lines, shares, shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from acecausal import schema
+from acecausal.cube import schema
 
 #: What can become of a cell: a status of the schema, or ``no_score`` (nominal values have no effect).
 OUTCOMES = (*schema.STATUS, "no_score")

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal import schema
-from acecausal.doubts import doubts
+from acecausal.cube import schema
+from acecausal.cube.doubts import doubts
 from acecausal.report import drawing as d
 from acecausal.report import parts, tables, words
 

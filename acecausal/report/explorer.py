@@ -18,11 +18,11 @@ import vl_convert
 import xarray as xr
 from markupsafe import Markup
 
-from acecausal import schema
-from acecausal.countries import place
-from acecausal.pooling import pooled
+from acecausal.comparison.pooling import pooled
+from acecausal.cube import schema
 from acecausal.report import cells, facts, forest, lattice_picture, parts, responses, svg, words, world
 from acecausal.report import drawing as d
+from acecausal.survey.countries import place
 
 #: Most bytes of effects that the page carries, before they grow by a third as text.
 BYTES = 5_000_000

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal import schema
+from acecausal.cube import schema
 from acecausal.report import cells
 
 #: Columns of a table of effects, named as broom does.

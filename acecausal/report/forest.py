@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal.pooling import pooled
+from acecausal.comparison.pooling import pooled
 from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
 

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from scipy.optimize import isotonic_regression
 
-from acecausal.cube import lattice_of
+from acecausal.cube.files import lattice_of
 from acecausal.report import cells, facts, forest, parts, tables, words
 from acecausal.report import drawing as d
 

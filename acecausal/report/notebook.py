@@ -6,8 +6,8 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from acecausal.comparison import compare
-from acecausal.pooling import pooled
+from acecausal.comparison.compare import compare
+from acecausal.comparison.pooling import pooled
 from acecausal.report import drawing as d
 from acecausal.report import facts, lattice_picture, words
 from acecausal.report import forest as forests

@@ -8,8 +8,8 @@ from typing import get_args
 
 import xarray as xr
 
+from acecausal.cube.outputs import check_ours, whole
 from acecausal.errors import AceError, unknown
-from acecausal.outputs import check_ours, whole
 from acecausal.report import page, paper
 from acecausal.report.formats import Format
 

@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from markupsafe import Markup
 
-from acecausal import comparison
+from acecausal.comparison import compare as comparison
 from acecausal.errors import CubeError
 from acecausal.report import (
     cells,

@@ -15,7 +15,7 @@ import pandas as pd
 import vl_convert
 import xarray as xr
 
-from acecausal.pooling import pooled
+from acecausal.comparison.pooling import pooled
 from acecausal.report import cells, facts, finding, forest, methods, notebook, overview, page, parts, svg, words
 from acecausal.report import drawing as d
 

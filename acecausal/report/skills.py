@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal.comparison import compare, shared
+from acecausal.comparison.compare import compare, shared
 from acecausal.report import drawing as d
 from acecausal.report import parts, tables, words
 

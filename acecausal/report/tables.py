@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from acecausal import schema
+from acecausal.cube import schema
 from acecausal.report import cells, words
 
 _SIGNED = {"estimate", "conf_low", "conf_high", "effect", "pooled", "prediction_low", "prediction_high"}

@@ -12,7 +12,7 @@ from itertools import takewhile
 import pandas as pd
 import xarray as xr
 
-from acecausal.lattice import Lattice
+from acecausal.cube.lattice import Lattice
 
 #: What each status means to a reader, and the sign that stands for it in pictures.
 STATUS_TEXT = {

@@ -11,9 +11,9 @@ import altair as alt
 import pandas as pd
 import xarray as xr
 
-from acecausal.countries import place
 from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
+from acecausal.survey.countries import place
 
 _TIP = (("country_label", "country"), *d.EFFECT_TIP[1:])
 

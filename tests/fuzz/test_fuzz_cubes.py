@@ -10,18 +10,18 @@ from functools import cache
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 from fuzzing import by_hand, fuzz, ran
 
-from acecausal import schema
-from acecausal.cube import open_cube, write_cube
+from acecausal.cube.check import validate
+from acecausal.cube.files import open_cube, write_cube
 from acecausal.errors import AceError
-from acecausal.estimation import estimate
-from acecausal.simulate import World, simulate
+from acecausal.estimation.estimate import estimate
+from acecausal.simulation.world import World, simulate
 
 ODD = ["", " ", "x", "{", "[1, 2]", '{"a": null}', "[[1]]", "0.5", 0, -1, 2.5, 1e308, 10**18, [1, 2], np.arange(3)]
 
@@ -122,7 +122,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         except (ValueError, TypeError, KeyError):  # xarray and numpy refuse the change themselves
             return "not a cube that can be made"
         try:
-            schema.validate(cube)
+            validate(cube)
         except AceError:
             return "refused"
         write_cube(cube, path)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[1]))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import numpy as np
 import yaml
 from fuzzing import by_hand, fuzz, ran
 
-from acecausal.cube import open_cube
+from acecausal.cube.files import open_cube
 from acecausal.exchange import export_cube, import_cube
 
 ODD = [

@@ -1,0 +1,1 @@
+"""One cube against another: levels and effects apart, pooling, hold-outs, published protocols."""

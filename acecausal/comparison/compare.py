@@ -1,0 +1,340 @@
+"""Human cube against model cube: levels and effects apart, each with its null, its ceiling and its skill."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from acecausal.comparison import holdout
+from acecausal.cube import schema
+from acecausal.cube.files import lattice_of, matched
+from acecausal.errors import CubeError
+
+#: Fewest respondents behind a response that is compared.
+MIN_RESPONDENTS = 10
+#: Mean of |x| for a standard normal x.
+ABS_NORMAL = np.sqrt(2 / np.pi)
+
+#: Largest share of the null's distance that may be noise, for a skill to mean anything.
+_NO_ROOM = 0.02
+
+
+def distribution_distance(p: np.ndarray, q: np.ndarray, n_options: int, scale: str) -> np.ndarray:
+    """Distance of two distributions, or of two shifts, over the options.
+
+    Parameters
+    ----------
+    p, q : numpy.ndarray, shape (..., options)
+        Only the first `n_options` columns count.
+    scale : {'ordinal', 'binary', 'nominal'}
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+        Earth mover's distance over the scale's length (ordinal, binary), or total variation (nominal); 0..1 for
+        distributions.
+    """
+    gap = (p - q)[..., :n_options]
+    if scale == "nominal":
+        return np.abs(gap).sum(axis=-1) / 2
+    return np.abs(gap.cumsum(axis=-1)[..., :-1]).sum(axis=-1) / (n_options - 1)
+
+
+def expected_distance(option_se: np.ndarray, cumulative_se: np.ndarray, n_options: int, scale: str) -> np.ndarray:
+    """Distance that sampling error alone leads one to expect: the ceiling's distance.
+
+    Parameters
+    ----------
+    option_se, cumulative_se : numpy.ndarray, shape (..., options)
+        Standard errors per option, and of the sums over options 1..k.
+
+    Returns
+    -------
+    numpy.ndarray, shape (...)
+        From E|x| = sqrt(2/pi) se for a normal error x, option by option; no independence is needed.
+    """
+    if scale == "nominal":
+        return ABS_NORMAL * option_se[..., :n_options].sum(axis=-1) / 2
+    return ABS_NORMAL * cumulative_se[..., : n_options - 1].sum(axis=-1) / (n_options - 1)
+
+
+def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut | None = None) -> dict[str, Any]:
+    """Compare a model's cube with people's.
+
+    Parameters
+    ----------
+    human : xarray.Dataset
+        A survey cube.
+    model : xarray.Dataset
+        A cube over (some of) the same countries, values and personas, with the same options.
+    held_out : dict, optional
+        What to report apart; by default what the model cube says its training held out.
+
+    Returns
+    -------
+    dict
+        ``level`` {distance, score, null, ceiling, skill, cells}, ``effect`` {distance, null, ceiling, skill,
+        sign_agreement, slope, slope_interval, correlation, coverage, cells}, ``groups`` [{by, key, level, effect}].
+        Distances are means over cells, on 0..1; score is 100 (1 - distance); a number that the data cannot tell is
+        None. null is the distance of the country's marginal (levels) or of no effect (effects); ceiling the distance
+        that the survey's sampling error alone gives a perfect model; skill 1 - (distance - ceiling)/(null - ceiling).
+
+    Raises
+    ------
+    CubeError
+        If the cubes share no cell, or differ in the options of a value.
+
+    Notes
+    -----
+    Slope and correlation are of model on human effects through the origin, since the sign of an effect is only the
+    choice of baseline; cells weigh by precision, and the sampling error of the human effects is taken off their
+    second moment. The slope's interval leaves out one country-attribute-value at a time (jackknife).
+    """
+    human, model = shared(human, model)
+    held_out = holdout.of(model) if held_out is None else held_out
+    levels, effects = _level_cells(human, model), _effect_cells(human, model)
+    result = _summary(levels, effects, levels["used"], effects["used"])
+    result["groups"] = [
+        {"by": by, "key": key, **_summary(levels, effects, levels["used"] & level, effects["used"] & effect)}
+        for by, key, level, effect in _groups(human, held_out)
+        if (levels["used"] & level).any() or (effects["used"] & effect).any()
+    ]
+    return result
+
+
+def effect_statistics(
+    human: np.ndarray, se: np.ndarray, model: np.ndarray, group: np.ndarray
+) -> tuple[float | None, list[float] | None, float | None]:
+    """Slope, its 95 % interval, and correlation of model on human effects, corrected for the human sampling error.
+
+    Parameters
+    ----------
+    human, se, model : numpy.ndarray, shape (cells,)
+        Effects, positive standard errors of the human ones, and the model's effects.
+    group : numpy.ndarray, shape (cells,), int
+        Cells that hang together, for the jackknife.
+
+    Returns
+    -------
+    slope, interval, correlation
+        None where the human effects are not distinguishable from noise, or there are too few groups (under 5).
+    """
+    weight = 1 / se**2
+    cross, own, other = weight * human * model, weight * human**2 - 1, weight * model**2
+    if own.sum() <= 0:
+        return None, None, None
+    slope = float(cross.sum() / own.sum())
+    spread = np.sqrt(own.sum() * other.sum())
+    correlation = float(cross.sum() / spread) if spread > 0 else None
+    _, number = np.unique(group, return_inverse=True)
+    n_groups = number.max() + 1
+    cross_left = cross.sum() - np.bincount(number, cross)
+    own_left = own.sum() - np.bincount(number, own)
+    if n_groups < 5 or (own_left <= 0).any():
+        return slope, None, correlation
+    left = cross_left / own_left
+    deviation = np.sqrt((n_groups - 1) / n_groups * ((left - left.mean()) ** 2).sum())
+    half = 1.959963984540054 * float(deviation)
+    return slope, [slope - half, slope + half], correlation
+
+
+def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """Cut both cubes to the countries, contrasts, values and personas they share.
+
+    The model's options are brought into the order of the survey's, by their words.
+
+    Raises
+    ------
+    CubeError
+        If there are none, one is of the wrong kind, or a value's options or scale, or a contrast's baseline, differ.
+    """
+    if human.attrs["kind"] != "survey":
+        raise CubeError("is a model's cube", param="HUMAN", expected="a survey cube", hint="give the survey cube first")
+    if model.attrs["kind"] != "model":
+        raise CubeError("is a survey's cube", param="MODEL", expected="a model cube")
+    labels = {}
+    for dim in ("country", "attribute", "value", "persona"):
+        there = set(model[dim].values.tolist())
+        labels[dim] = [label for label in human[dim].values.tolist() if label in there]
+        if not labels[dim]:
+            raise CubeError(
+                f"the cubes share no {dim}",
+                param="MODEL",
+                expected=", ".join(map(str, human[dim].values[:6])),
+                got=", ".join(map(str, model[dim].values[:6])),
+                hint="elicit the model with --like HUMAN",
+            )
+    human, model = human.sel(labels), model.sel(labels)
+    for dim, coordinate in (("attribute", "baseline"), ("value", "scale")):
+        pairs = zip(human[coordinate].values.tolist(), model[coordinate].values.tolist(), strict=True)
+        for label, (mine, theirs) in zip(labels[dim], pairs, strict=True):
+            if mine != theirs and {mine, theirs} != {"ordinal", "binary"}:
+                raise CubeError(f"the {coordinate}s differ", param=f"MODEL, {dim} {label}", expected=mine, got=theirs)
+    orders: list[list[int]] = []
+    for value, mine, theirs in zip(labels["value"], _options(human), _options(model), strict=True):
+        order = matched(mine, theirs)
+        if order is None:
+            raise CubeError("the options differ", param=f"MODEL, value {value}", expected=mine, got=theirs)
+        orders.append(order)
+    width = int(human["n_options"].max())
+    human, model = human.isel(option=slice(width)), model.isel(option=slice(width))
+    return human, _reordered(model, orders)
+
+
+def _reordered(model: xr.Dataset, orders: list[list[int]]) -> xr.Dataset:
+    """Bring every value's options into the order given, and the effects with them.
+
+    Parameters
+    ----------
+    orders : list of list of int
+        Per value, which of the cube's options comes first, second, ...
+    """
+    if all(order == sorted(order) for order in orders):
+        return model
+    model = model.copy(deep=True)
+    for name in [name for name, variable in model.variables.items() if "option" in variable.dims and name != "option"]:
+        array = model[name].transpose("value", "option", ...).values  # a view: what is set here is set in the cube
+        for v, order in enumerate(orders):
+            array[v, : len(order)] = array[v, order]
+    for v, order in enumerate(orders):
+        if order != sorted(order) and model["scale"].values[v] != "nominal":
+            score = schema.scores(len(order))
+            model["effect"].values[:, :, v] = model["shift"].values[:, :, v, :, : len(order)] @ score
+            if "effect_se" in model and order != sorted(order, reverse=True):
+                model["effect_se"].values[:, :, v] = np.nan  # it does not follow from those of the shifts
+    return model
+
+
+def _options(cube: xr.Dataset) -> list[list[str]]:
+    """List every value's option labels."""
+    pairs = zip(cube["option_label"].transpose("value", "option").values, cube["n_options"].values, strict=True)
+    return [[str(label) for label in labels[:k]] for labels, k in pairs]
+
+
+# --- cells ------------------------------------------------------------------------------------------------------------
+
+
+def _scales(cube: xr.Dataset) -> Iterator[tuple[int, int, str]]:
+    for v, (n_options, scale) in enumerate(zip(cube["n_options"].values, cube["scale"].values, strict=True)):
+        yield v, int(n_options), str(scale)
+
+
+def _level_cells(human: xr.Dataset, model: xr.Dataset) -> dict[str, np.ndarray]:
+    """Distances per (country, value, persona)."""
+    people, answers = human["response"].values, model["response"].values
+    n_eff = human["n_eff"].values
+    marginal = people[:, :, human["persona"].values.tolist().index("all")][:, :, None]
+    cells = {name: np.full(n_eff.shape, np.nan) for name in ("distance", "null", "ceiling")}
+    spare = np.maximum(n_eff - 1, 1)[..., None]  # n - 1: the variance is estimated from the same people
+    for v, k, scale in _scales(human):
+        p = people[:, v]
+        cumulative = p.cumsum(axis=-1)
+        option_se = np.sqrt(p * (1 - p) / spare[:, v])
+        cumulative_se = np.sqrt(np.clip(cumulative * (1 - cumulative), 0, None) / spare[:, v])
+        cells["distance"][:, v] = distribution_distance(p, answers[:, v], k, scale)
+        cells["null"][:, v] = distribution_distance(p, marginal[:, v], k, scale)
+        cells["ceiling"][:, v] = expected_distance(option_se, cumulative_se, k, scale)
+    # a cube of other programs' subgroups may lack the marginal, and with it the null
+    cells["used"] = (human["n"].values >= MIN_RESPONDENTS) & np.isfinite(cells["distance"]) & np.isfinite(cells["null"])
+    return cells
+
+
+def _effect_cells(human: xr.Dataset, model: xr.Dataset) -> dict[str, np.ndarray]:
+    """Distances and effects per (country, attribute, value, persona)."""
+    people, answers = human["shift"].values, model["shift"].values
+    shape = people.shape[:-1]
+    cells = {name: np.full(shape, np.nan) for name in ("distance", "null", "ceiling")}
+    for v, k, scale in _scales(human):
+        p = people[:, :, v]
+        cells["distance"][:, :, v] = distribution_distance(p, answers[:, :, v], k, scale)
+        cells["null"][:, :, v] = distribution_distance(p, np.zeros_like(p), k, scale)
+        cells["ceiling"][:, :, v] = expected_distance(
+            human["shift_se"].values[:, :, v], human["cumulative_shift_se"].values[:, :, v], k, scale
+        )
+    treatment = np.unique(human["treatment"].values.astype(str), return_inverse=True)[1]
+    country, attribute, value, _ = np.indices(shape)
+    interval = human["effect_interval"].values
+    return cells | {
+        "used": (human["status"].values == schema.OK) & np.isfinite(cells["distance"]),
+        "human": human["effect"].values,
+        "se": human["effect_se"].values,
+        "q": human["q_value"].values,
+        "low": interval[..., 0],
+        "high": interval[..., 1],
+        "model": model["effect"].values,
+        "group": (country * (attribute.max() + 1) + treatment[attribute]) * shape[2] + value,
+    }
+
+
+def _groups(cube: xr.Dataset, held_out: holdout.HoldOut) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Yield (by, key, mask of level cells, mask of effect cells); the masks broadcast to the cells."""
+    granularity = cube["granularity"].values
+    for number in np.unique(granularity):
+        persona = granularity == number
+        yield "granularity", str(number), persona[None, None], persona[None, None, None]
+    for by in ("country", "region"):
+        labels = cube[by].values.astype(str)
+        for key in dict.fromkeys(labels):
+            here = labels == key
+            yield by, key, here[:, None, None], here[:, None, None, None]
+    lattice = lattice_of(cube)
+    specified = {
+        a.name: np.array([f"{a.name}=" in f",{p}" for p in cube["persona"].values]) for a in lattice.attributes
+    }
+    treatment = cube["treatment"].values.astype(str)
+    for key in dict.fromkeys(treatment):
+        yield "attribute", key, specified[key][None, None], (treatment == key)[None, :, None, None]
+    for v, key in enumerate(cube["value"].values.astype(str)):
+        here = np.arange(cube.sizes["value"]) == v
+        yield "value", key, here[None, :, None], here[None, None, :, None]
+    if held_out:
+        level, effect = holdout.masks(held_out, cube)
+        yield "held_out", "trained", ~level, ~effect
+        yield "held_out", "held_out", level, effect
+
+
+# --- summaries --------------------------------------------------------------------------------------------------------
+
+
+def _summary(
+    levels: dict[str, np.ndarray], effects: dict[str, np.ndarray], level_rows: np.ndarray, effect_rows: np.ndarray
+) -> dict[str, Any]:
+    level = _distances(levels, level_rows)
+    score = None if level["distance"] is None else 100 * (1 - level["distance"])
+    return {
+        "level": {"distance": level["distance"], "score": score, **level},
+        "effect": {**_distances(effects, effect_rows), **_effects(effects, effect_rows)},
+    }
+
+
+def _distances(cells: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Any]:
+    count = int(rows.sum())
+    if not count:
+        return {"distance": None, "null": None, "ceiling": None, "skill": None, "cells": 0}
+    distance, null, ceiling = (float(cells[name][rows].mean()) for name in ("distance", "null", "ceiling"))
+    room = null - ceiling
+    skill = 1 - (distance - ceiling) / room if room > _NO_ROOM * null else None
+    return {"distance": distance, "null": null, "ceiling": ceiling, "skill": skill, "cells": count}
+
+
+def _effects(cells: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Any]:
+    rows = rows & np.isfinite(cells["human"])  # nominal values have no effect on the score
+    human, model, se = (cells[name][rows] for name in ("human", "model", "se"))
+    sure = cells["q"][rows] < 0.05
+    certain = se > 0
+    slope = interval = correlation = None
+    if certain.any():
+        slope, interval, correlation = effect_statistics(
+            human[certain], se[certain], model[certain], cells["group"][rows][certain]
+        )
+    inside = (cells["low"][rows] <= model) & (model <= cells["high"][rows])
+    return {
+        "sign_agreement": float((np.sign(model) == np.sign(human))[sure].mean()) if sure.any() else None,
+        "slope": slope,
+        "slope_interval": interval,
+        "correlation": correlation,
+        "coverage": float(inside.mean()) if len(inside) else None,
+    }

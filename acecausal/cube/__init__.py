@@ -1,0 +1,1 @@
+"""The cube: lattice, schema, files, and what a cube says against its own numbers."""

@@ -1,0 +1,1 @@
+"""From a survey to a cube: identification, plan, fits, inference, refutation, shrinkage."""

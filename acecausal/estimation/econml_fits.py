@@ -1,0 +1,152 @@
+"""Estimators that EconML fits, one value after the other. The only module that imports econml."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from acecausal.estimation.problem import N_FOLDS, Problem, Scores
+
+#: Trees of the causal forest; EconML's default.
+TREES = 100
+#: Propensities are kept this far from 0 and 1 in the doubly robust corrections.
+MIN_PROPENSITY = 0.01
+
+
+def doubly_robust(problem: Problem) -> Scores:
+    """Estimate by augmented inverse-propensity weighting: `econml.dr.LinearDRLearner` for each option.
+
+    Answers are regressed on arm, cells and covariates, the arm (logistic) on cells and covariates, cross-fitted on the
+    folds of `Problem.folds`. The score is the learner's pseudo-outcome; its mean in a cell is the learner's effect.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    Scores
+
+    References
+    ----------
+    Robins, Rotnitzky and Zhao (1994), JASA 89(427), 846-866.
+    """
+    from econml.dr import LinearDRLearner
+    from sklearn.linear_model import LinearRegression
+
+    fold, inside = problem.folds
+    n_options = problem.outcomes.shape[2]
+    score = np.zeros(problem.outcomes.shape)
+    for v in map(int, np.flatnonzero((fold >= 0).any(axis=0))):
+        rows, x, covariates, cv = _design(problem, fold[:, v])
+        for k in range(n_options - 1):
+            model = LinearDRLearner(
+                model_propensity=_logistic(),
+                model_regression=LinearRegression(),
+                min_propensity=MIN_PROPENSITY,
+                fit_cate_intercept=False,
+                cv=cv,
+                random_state=problem.seed,
+            )
+            model.fit(
+                problem.outcomes[rows, v, k],
+                problem.arm[rows],
+                X=x,
+                W=covariates,
+                sample_weight=problem.weight[rows],
+                cache_values=True,
+                inference=None,  # standard errors come from the scores, under the survey's design
+            )
+            pseudo = model._cached_values.nuisances[0]
+            score[:, v, k] = _by_cell(pseudo[..., 1] - pseudo[..., 0], problem, rows)
+            score[rows, v, k] = np.ravel(pseudo[..., 1] - pseudo[..., 0])
+    score[:, :, -1] = -score[:, :, :-1].sum(axis=2)  # linear regressions: the options' effects sum to 0
+    return Scores.of(score, inside)
+
+
+def forest_dml(problem: Problem) -> Scores:
+    """Estimate by a causal forest: one `econml.dml.CausalForestDML` for all options of a value.
+
+    The effect varies freely with cells and covariates. The score is the out-of-bag effect plus its doubly robust
+    correction, as in EconML's ``ate_`` and in grf's average_treatment_effect.
+
+    Parameters
+    ----------
+    problem : Problem
+
+    Returns
+    -------
+    Scores
+
+    References
+    ----------
+    Athey, Tibshirani and Wager (2019), Generalized random forests, Annals of Statistics 47(2), 1148-1178.
+    """
+    from econml.dml import CausalForestDML
+    from sklearn.linear_model import LinearRegression
+
+    fold, inside = problem.folds
+    inside = inside.copy()
+    score = np.zeros(problem.outcomes.shape)
+    for v in np.flatnonzero((fold >= 0).any(axis=0)):
+        rows, _, _, cv = _design(problem, fold[:, v])
+        features = np.concatenate([problem.indicators[rows], problem.controls[rows]], axis=1)
+        model = CausalForestDML(
+            model_y=LinearRegression(),
+            model_t=_logistic(),
+            discrete_treatment=True,
+            n_estimators=TREES,
+            cv=cv,
+            n_jobs=1,
+            random_state=problem.seed,
+        )
+        model.fit(
+            problem.outcomes[rows, v],
+            problem.arm[rows],
+            X=features,
+            sample_weight=problem.weight[rows],
+            cache_values=True,
+            inference=None,
+        )
+        y, t = (np.reshape(part, (len(rows), -1)) for part in model.residuals_[:2])
+        effect = model.rlearner_model_final_._model.oob_predict(features)[:, :, 0]
+        probability = problem.arm[rows] - t[:, 0]
+        spread = np.clip(probability * (1 - probability), MIN_PROPENSITY, None)
+        corrected = effect + (t[:, 0] / spread)[:, None] * (y - t * effect)
+        others = np.flatnonzero(inside[:, v] & (problem.arm < 0))
+        if len(others):
+            there = np.concatenate([problem.indicators[others], problem.controls[others]], axis=1)
+            score[others, v] = model.const_marginal_effect(there).reshape(len(others), -1)
+        score[rows, v] = corrected
+        inside[rows[np.isnan(corrected).any(axis=1)], v] = False  # in every tree's own sample
+    # EconML grows a forest for each option, so that effects sum to 0 but roughly: the nearest that do exactly
+    score -= score.mean(axis=2, keepdims=True)
+    return Scores.of(score, inside)
+
+
+def _design(
+    problem: Problem, fold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[tuple[np.ndarray, np.ndarray]]]:
+    """Select the rows of one value: positions, cell indicators, covariates, and the folds as (train, test) pairs."""
+    rows = np.flatnonzero(fold >= 0)
+    x = np.eye(problem.indicators.shape[1])[problem.cell[rows]]
+    x = x[:, x.any(axis=0)]
+    covariates = problem.controls[rows] if problem.controls.shape[1] else None
+    cv = [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
+    return rows, x, covariates, cv
+
+
+def _by_cell(score: np.ndarray, problem: Problem, rows: np.ndarray) -> np.ndarray:
+    """Give everybody the weighted mean score of their cell, shape (n,); 0 where the cell has none."""
+    weight = problem.weight[rows]
+    cell, n_cells = problem.cell[rows], problem.indicators.shape[1]
+    total = np.bincount(cell, weight, n_cells)
+    mean = np.bincount(cell, weight * np.ravel(score), n_cells) / np.where(total > 0, total, 1.0)
+    return np.asarray(mean[problem.cell])
+
+
+def _logistic() -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=1e4, max_iter=1000)

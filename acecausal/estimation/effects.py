@@ -1,0 +1,381 @@
+"""One contrast in one country: effects in every context, and what tells whether to trust them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+from scipy import stats
+
+from acecausal.cube import schema
+from acecausal.estimation import balance, few_psus, refutation, sensitivity
+from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
+from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
+from acecausal.estimation.inference import Crossed, p_values, simultaneous_critical, wald
+from acecausal.estimation.plan import Fit, Plan, adjusted_labels
+from acecausal.estimation.problem import Problem, Scores
+from acecausal.estimation.regression import regress
+from acecausal.estimation.sample import Sample
+
+#: What needs all countries, and is computed at the end.
+GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
+
+Arrays = dict[str, np.ndarray]
+
+
+def contrast_effects(sample: Sample, contrast: int) -> Arrays:
+    """Estimate one contrast.
+
+    Parameters
+    ----------
+    sample : Sample
+    contrast : int
+        Position in the lattice's contrasts.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        The schema's variables that have the dimension attribute, without the dimensions country and attribute, but for
+        what needs all countries: q-values and shrunk versions.
+    """
+    plan = sample.plan
+    arrays = _empty(plan, contrast)
+    columns = sample.adjusted(plan.treatment(contrast))
+    comparable = compare_arms(sample, contrast, columns)
+    spoken_for = np.zeros(len(sample.survey), dtype=bool)
+    for fit in plan.fits:
+        if (plan.countries[fit.country].name, fit.contrast) != (sample.name, contrast):
+            continue
+        rows = sample.rows(fit)
+        if len(rows):
+            problem = sample.problem(fit, rows)
+            scores = ESTIMATORS[plan.estimator](problem)
+            spoken_for[rows] |= scores.inside.any(axis=1)
+            df = _contexts(arrays, sample, fit, rows, problem, scores, comparable)
+            _moderation(arrays, sample, fit, rows, problem, scores)
+            _intervals(arrays, plan, fit, df)
+            some = [i for i, v in enumerate(fit.values) if np.isfinite(arrays["effect"][v, 0])]
+            at = [fit.values[i] for i in some]
+            if at:
+                _sensitivity(arrays, at, some, problem, scores, columns[rows], held=plan.estimator != ASSOCIATION)
+            if at and plan.refute:
+                _refutation(arrays, at, some, problem, sample, contrast, rows)
+        else:
+            cells = np.ix_(np.array(fit.values), plan.contexts(contrast))
+            arrays["status"][cells], arrays["reason"][cells] = schema.TOO_FEW, schema.FEW_PEOPLE
+    arrays["n_eff_after"], arrays["smd_largest"] = comparable.effective, comparable.difference
+    return arrays | _balance(sample, contrast, columns, np.where(spoken_for, comparable.propensity, np.nan))
+
+
+def _empty(plan: Plan, contrast: int) -> Arrays:
+    sizes = {
+        "value": len(plan.values),
+        "bound": 2,
+        "persona": len(plan.lattice.personas),
+        "option": max(len(value.options) for value in plan.values),
+        "modifier": len(plan.lattice.attributes),
+        "refuter": len(schema.LABELS["refuter"]),
+        "draw": plan.refute,
+    }
+    arrays: Arrays = {}
+    for spec in schema.VARIABLES:
+        if spec.dims[:3] == schema.FIT and "survey" in spec.kinds and spec.name not in GLOBAL:
+            shape = tuple(sizes[dim] for dim in spec.dims[2:])
+            arrays[spec.name] = np.zeros(shape, dtype=np.int64) if spec.dtype == "i" else np.full(shape, np.nan)
+    if not plan.refute:
+        del arrays["refutation_draw"]
+    for name in ("refutation_verdict", "reason"):
+        arrays[name] = arrays[name].astype(np.int8)
+    arrays["status"] = np.full(arrays["status"].shape, schema.NOT_APPLICABLE, dtype=np.int8)
+    arrays["status"][:, plan.contexts(contrast)] = schema.NOT_ASKED
+    return arrays
+
+
+def _contexts(
+    arrays: Arrays,
+    sample: Sample,
+    fit: Fit,
+    rows: np.ndarray,
+    problem: Problem,
+    scores: Scores,
+    comparable: Comparable,
+) -> np.ndarray:
+    """Fill arm sizes, overlap, statuses, shifts and effects of one fit, in every context.
+
+    Returns
+    -------
+    numpy.ndarray, shape (values of the fit, personas)
+        Degrees of freedom in each context.
+    """
+    plan, design, values = sample.plan, sample.design, np.array(fit.values)
+    low, high = schema.PROPENSITY_RANGE
+    propensity = comparable.propensity[rows]
+    overlapping = scores.inside & ((propensity >= low) & (propensity <= high))[:, None]
+    critical: list[tuple[np.ndarray, int, np.ndarray]] = []
+    df = np.ones((len(values), len(plan.lattice.personas)))
+    for context in plan.contexts(fit.contrast):
+        here = np.flatnonzero(sample.matched[context][rows])
+        answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
+        inside = scores.inside[here]
+        total = weight @ answered
+        asked = total > 0
+        arrays["overlap"][values[asked], context] = (weight @ (overlapping[here] & answered))[asked] / total[asked]
+        sides = [(arm == side)[:, None] for side in (0, 1)]
+        sizes, psus, thin = arm_problems(sample, rows[here], [answered & side for side in sides], plan.min_arm)
+        arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
+        arrays["n_psu_baseline"][values, context], arrays["n_psu_treated"][values, context] = psus
+        _, kept_psus, apart = arm_problems(sample, rows[here], [inside & side for side in sides], plan.min_arm)
+        apart = (apart > 0) | (weight @ inside < MIN_OVERLAP * total)
+        reason = np.select([thin > 0, apart], [thin, schema.CELLS_APART], comparable.reason[context])
+        status = np.select([thin > 0, reason > 0], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK)
+        some = status == schema.OK
+        if some.any():
+            shift, influence = _shifts(scores, here, problem.weight, some)
+            df[:, context] = design.domain_degrees(answered, rows[here])
+            few = _few_psus(sample, rows, here, problem, scores, some, kept_psus.min(axis=0))
+            covariance = design.covariance(influence * few.factor[:, :, None] if few.any else influence, rows[here])
+            df[some, context] = np.minimum(df[some, context], few.df)
+            failed = _failed(shift, covariance)
+            unsure = few.df < few_psus.MIN_DF - 1e-9
+            good = (failed == 0) & ~unsure
+            at = np.flatnonzero(some)[~good]
+            status[at] = np.where(unsure, schema.TOO_FEW, schema.FAILED)[~good]
+            reason[at] = np.where(unsure, schema.FEW_PSUS, failed)[~good]
+            at = values[some][good]
+            _fill(arrays, at, context, shift[good], covariance[good])
+            critical.append((at, context, covariance[good]))
+        arrays["status"][values, context], arrays["reason"][values, context] = status, reason
+    if critical:
+        found = simultaneous_critical(
+            np.concatenate([part for _, _, part in critical]),
+            plan.confidence,
+            np.concatenate([df[np.isin(values, at), context] for at, context, _ in critical]),
+        )
+        for at, context, part in critical:
+            arrays["shift_critical"][at, context], found = found[: len(part)], found[len(part) :]
+    unscored = [v for v in fit.values if plan.values[v].scale == "nominal"]
+    for name in ("effect", "effect_se"):
+        arrays[name][unscored] = np.nan
+    return df
+
+
+@dataclass(frozen=True, slots=True)
+class _Few:
+    """Factors of influence values, shape (rows here, values), and degrees of freedom, shape (values,)."""
+
+    any: bool
+    factor: np.ndarray
+    df: np.ndarray
+
+
+def _few_psus(
+    sample: Sample,
+    rows: np.ndarray,
+    here: np.ndarray,
+    problem: Problem,
+    scores: Scores,
+    some: np.ndarray,
+    psus: np.ndarray,
+) -> _Few:
+    """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value."""
+    many = few_psus.MANY if isinstance(sample.design, Crossed) or sample.design.single else few_psus.MANY_FOR_DF
+    few = some & (psus < many)
+    found = _Few(bool(few.any()), np.ones((len(here), int(some.sum()))), np.full(int(some.sum()), np.inf))
+    design = sample.design
+    if not found.any or isinstance(design, Crossed):
+        return replace(found, any=False)
+    # the plain difference compares whole arms, all others arms within cells
+    cell = problem.cell[here] if len(scores.means) == 1 else np.zeros(len(here), dtype=int)
+    known: dict[bytes, tuple[np.ndarray, float]] = {}
+    for j in np.flatnonzero(few):
+        inside = scores.inside[here, j]
+        if inside.tobytes() not in known:
+            both = np.flatnonzero(inside & (problem.arm[here] >= 0))
+            present, number = np.unique(design.psu[rows[here[both]]], return_inverse=True)
+            weight = problem.weight[here]
+            small = few_psus.small_sample(
+                number,
+                problem.arm[here[both]],
+                cell[both],
+                weight[both],
+                np.bincount(cell[inside], weight[inside], int(cell.max()) + 1),
+                design.form(present),
+            )
+            factor = np.ones(len(here))
+            if psus[j] < few_psus.MANY:
+                factor[both] = small.factor[number]
+                factor *= np.sqrt(small.scale)
+            known[inside.tobytes()] = factor, small.df
+        place = int(some[:j].sum())
+        found.factor[:, place], found.df[place] = known[inside.tobytes()]
+    return found
+
+
+def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the scores over the rows `here`, for the values `some`.
+
+    Returns
+    -------
+    shift : numpy.ndarray, shape (values, options)
+    influence : numpy.ndarray, shape (rows, values, options)
+        A view of an array that runs over the rows fastest, as covariances want it.
+    """
+    shift: np.ndarray | float = 0.0
+    influence: np.ndarray | float = 0.0
+    for mean in scores.means:
+        w = (weight[here, None] * mean.rows[here]).T[some]
+        w /= w.sum(axis=1, keepdims=True)
+        part = np.take(mean.by_option if some.all() else mean.by_option[some], here, axis=2)
+        part *= w[:, None]
+        average = part.sum(axis=2)
+        part -= average[:, :, None] * w[:, None]
+        shift = shift + mean.sign * average
+        influence = influence + part if mean.sign > 0 else influence - part
+    return np.asarray(shift), np.asarray(influence).transpose(2, 0, 1)
+
+
+def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
+    """Say why estimates may not stand, shape (values,): a reason of the schema, 0 where they may.
+
+    Where nobody within the arms differs from the others there is no honest interval, and where one weight outweighs all
+    others the result can be none that a difference of probabilities can be.
+    """
+    score = schema.scores(shift.shape[1])
+    effect_se = np.sqrt(np.clip(covariance @ score @ score, 0, None))
+    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= 1).all(axis=1)
+    possible &= np.abs(shift @ score) <= 1
+    return np.select([~possible, ~(effect_se >= 1e-12)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
+
+
+def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:
+    """Fill one context from shifts, shape (values, options), and their covariances."""
+    n_options = shift.shape[1]
+    score = schema.scores(n_options)
+    spread = {
+        "shift_se": np.einsum("vkk->vk", covariance),
+        "cumulative_shift_se": np.einsum("vkk->vk", covariance.cumsum(axis=1).cumsum(axis=2)).copy(),
+        "effect_se": covariance @ score @ score,
+    }
+    spread["cumulative_shift_se"][:, -1] = 0.0  # all options together: the shifts sum to 0
+    arrays["shift"][at, context, :n_options] = shift
+    arrays["effect"][at, context] = shift @ score
+    arrays["effect_se"][at, context] = np.sqrt(spread["effect_se"])
+    for name in ("shift_se", "cumulative_shift_se"):
+        arrays[name][at, context, :n_options] = np.sqrt(np.clip(spread[name], 0, None))
+
+
+def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:
+    """Test whether the effect is the same at all levels of each other attribute, by the levels' joint covariance."""
+    plan = sample.plan
+    codes = plan.lattice.codes
+    score = schema.scores(problem.outcomes.shape[2])
+    everywhere = set(plan.contexts(fit.contrast).tolist())
+    for m in range(len(plan.lattice.attributes)):
+        levels = [p for p in np.flatnonzero((codes[:, m] >= 0) & (plan.lattice.granularity == 1)) if p in everywhere]
+        if not levels:
+            continue
+        ok = arrays["status"][np.ix_(np.array(fit.values), np.array(levels))] == schema.OK
+        scored = np.array([plan.values[v].scale != "nominal" for v in fit.values])
+        # the values for which the same levels could be estimated are tested together
+        for pattern in np.unique(ok[scored], axis=0):
+            if pattern.sum() < 2:
+                continue
+            some = scored & (ok == pattern).all(axis=1)
+            estimates = np.empty((some.sum(), pattern.sum()))
+            influence = np.zeros((len(rows), *estimates.shape))
+            df = sample.design.domain_degrees(problem.answered[:, some], rows).astype(float)
+            for j, persona in enumerate(np.array(levels)[pattern]):
+                here = np.flatnonzero(sample.matched[persona][rows])
+                shift, part = _shifts(scores, here, problem.weight, some)
+                arms = [scores.inside[here] & (problem.arm[here] == side)[:, None] for side in (0, 1)]
+                psus = np.min([sample.design.count_psus(there, rows[here]) for there in arms], axis=0)
+                few = _few_psus(sample, rows, here, problem, scores, some, psus)
+                estimates[:, j], influence[here, :, j] = shift @ score, part @ score * few.factor
+                df = np.minimum(df, few.df)
+            statistic, p = wald(estimates, sample.design.covariance(influence, rows), df)
+            at = np.array(fit.values)[some]
+            arrays["moderation_f"][at, m], arrays["moderation_p"][at, m] = statistic, p
+
+
+def _intervals(arrays: Arrays, plan: Plan, fit: Fit, df: np.ndarray) -> None:
+    """Fill intervals and p-values from effects, their standard errors and degrees of freedom."""
+    at = list(fit.values)
+    effect, se = arrays["effect"][at], arrays["effect_se"][at]
+    half = stats.t.ppf(0.5 + plan.confidence / 2, df) * se
+    arrays["effect_interval"][at] = np.stack([effect - half, effect + half], axis=-1)
+    arrays["p_value"][at] = p_values(effect, se, df)
+
+
+def _sensitivity(
+    arrays: Arrays,
+    at: list[int],
+    some: list[int],
+    problem: Problem,
+    scores: Scores,
+    columns: np.ndarray,
+    *,
+    held: bool,
+) -> None:
+    """Fill the cross-check of the effect in the context all, and how strong a confounder must be to explain it away.
+
+    `at` are positions among the plan's values, `some` the same among the problem's; `held`: whether anything is held
+    fixed.
+    """
+    if not held:
+        nothing = np.zeros(len(problem.arm), dtype=int)
+        problem = replace(problem, cell=nothing, covariates=problem.covariates[:, :0], item_share=None)
+    answer = problem.outcomes[:, some] @ schema.scores(problem.outcomes.shape[2])
+    answered = problem.answered[:, some]
+    left = regress(problem, answer, scores.inside[:, some])
+    effect, interval = arrays["effect"][at, 0], arrays["effect_interval"][at, 0]
+    limit = np.where(interval.prod(axis=1) > 0, np.abs(interval).min(axis=1), 0.0)
+    sure = left.deviation > 1e-9  # what all that is held fixed determines has nothing left to explain
+    deviation = np.where(sure, left.deviation, np.nan)
+    value, at_limit = (sensitivity.robustness_value((part / deviation) ** 2 * left.spread) for part in (effect, limit))
+    strongest = sensitivity.strongest_observed(columns, answer, answered, problem.arm, problem.weight)
+    arrays["regression_effect"][at] = left.effect
+    arrays["e_value"][at] = sensitivity.e_value(effect, deviation)
+    arrays["e_value_limit"][at] = sensitivity.e_value(limit, deviation)
+    arrays["refutation"][at, -1] = value
+    arrays["refutation_verdict"][at, -1] = sensitivity.verdict(value, at_limit, strongest)
+
+
+def _refutation(
+    arrays: Arrays, at: list[int], some: list[int], problem: Problem, sample: Sample, contrast: int, rows: np.ndarray
+) -> None:
+    """Fill draws, means and verdicts of the refuters, in the context all."""
+    plan = sample.plan
+    part = replace(problem, outcomes=problem.outcomes[:, some], answered=problem.answered[:, some])
+    found = refutation.draws(
+        part,
+        rows,
+        sample.arm(contrast),
+        sample.survey.stratum,
+        ESTIMATORS[plan.estimator],
+        plan.refute,
+        respondent=sample.survey.respondent,
+        item_share=partial(sample.item_share, contrast),
+    )
+    mean, mean_se, verdict = refutation.summary(found, arrays["effect_se"][at, 0])
+    arrays["refutation_draw"][at, :-1] = found
+    arrays["refutation"][at, :-1], arrays["refutation_se"][at, :-1] = mean, mean_se
+    arrays["refutation_verdict"][at, :-1] = verdict
+
+
+def _balance(sample: Sample, contrast: int, columns: np.ndarray, propensity: np.ndarray) -> Arrays:
+    """Describe the propensity of those spoken for (NaN for others), and the balance of what is adjusted for."""
+    inside = np.isfinite(propensity)
+    arm, weight = sample.arm(contrast), sample.survey.weight
+    known = np.isfinite(columns).all(axis=1) & (arm >= 0)
+    after = known & inside
+    balanced = balance.inverse_propensity(arm[after], propensity[after], weight[after])
+    labels = sample.plan.covariates
+    held = sample.plan.held(sample.plan.treatment(contrast))
+    at = [labels.index(name) for name in adjusted_labels(sample.survey.codebook, held)]
+    arrays = {name: np.full(len(labels), np.nan) for name in ("smd_before", "smd_after")}
+    arrays["smd_before"][at] = balance.standardised_differences(columns[known], arm[known], weight[known])
+    arrays["smd_after"][at] = balance.standardised_differences(columns[after], arm[after], balanced)
+    levels = np.array(schema.QUANTILES)
+    arrays["propensity"] = balance.weighted_quantiles(propensity[inside], weight[inside], levels)
+    return arrays

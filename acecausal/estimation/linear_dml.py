@@ -1,0 +1,147 @@
+"""Double machine learning with linear nuisances, for many values at once, each with its own respondents.
+
+The numbers are those of one `econml.dml.LinearDML` per outcome; the work is that of a few matrix products for all.
+Linear regressions need only sums, and the sums over the respondents who answered a value are products with the 0/1
+matrix of who answered what. So a value that some did not answer costs no more than one that all did.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from acecausal.estimation.problem import N_FOLDS, Problem, Scores
+
+#: One person who decides the effect of a cell alone would have leverage 1 and an error that nothing tells.
+MAX_LEVERAGE = 0.9
+
+
+def linear_dml(problem: Problem) -> Scores:
+    """Estimate effects by double machine learning with linear nuisances, saturated in the cells.
+
+    Parameters
+    ----------
+    problem : Problem
+        Shapes below: n respondents, V values, K options, C cells, p covariates.
+
+    Returns
+    -------
+    Scores
+        One score per respondent, value and option; options sum to 0.
+
+    Notes
+    -----
+    Answers and arm are regressed on cell indicators and covariates (one slope for all cells), in each of 5 folds from
+    the others. With the residuals y, t the effect in a cell is sum(w t y) / sum(w t^2), and a respondent's score there
+    is effect + W t (y - t effect) / (1 - h) / sum(w t^2), with W the cell's weight and h = w t^2 / sum(w t^2) the
+    respondent's leverage, less the cell's mean of the second part: errors of few people in an arm look smaller than
+    they are, since the effect was fitted to them (HC3; with 12 to 20 treated in a cell and uneven weights, scores
+    without it cover .90, with it .95).
+
+    References
+    ----------
+    Chernozhukov et al. (2018), Double/debiased machine learning, Econometrics Journal 21(1), C1-C68; MacKinnon and
+    White (1985), Some heteroskedasticity-consistent covariance matrix estimators, Journal of Econometrics 29(3),
+    305-325. EconML's LinearDML with X = cell indicators, W = covariates, LinearRegression for both nuisances and these
+    folds gives the same effects.
+    """
+    fold, inside = problem.folds
+    cell, indicators = problem.cell, problem.indicators
+    n, n_values, n_options = problem.outcomes.shape
+    fit = fold >= 0
+    weight = problem.weight[:, None] * fit
+    # the arm is one outcome more, so that answers and arm are regressed in one go
+    joint = np.concatenate([problem.outcomes, np.repeat(problem.arm[:, None, None] == 1, n_values, axis=1)], axis=2)
+    residual = _residuals(joint, fold, weight, problem.controls, indicators, cell)
+    y, t = residual[:, :, :-1], residual[:, :, -1]
+
+    information = indicators.T @ (weight * t**2)
+    moment = (indicators.T @ (((weight * t)[:, :, None] * y).reshape(n, -1))).reshape(-1, n_values, n_options)
+    information = np.where(information > 0, information, 1.0)
+    effect = moment / information[:, :, None]
+    people = problem.weight[:, None] * inside
+    population = indicators.T @ people
+    lever = (population / information)[cell] * t * fit
+    lever /= 1 - np.minimum(weight * t**2 / information[cell], MAX_LEVERAGE)
+    score = effect[cell]
+    error = lever[:, :, None] * (y - t[:, :, None] * score)
+    size = np.where(population > 0, population, 1.0)[:, :, None]
+    centre = (indicators.T @ (people[:, :, None] * error).reshape(n, -1)).reshape(effect.shape) / size
+    score += error - centre[cell]
+    return Scores.of(score, inside)
+
+
+def _residuals(
+    outcomes: np.ndarray,
+    fold: np.ndarray,
+    weight: np.ndarray,
+    covariates: np.ndarray,
+    indicators: np.ndarray,
+    cell: np.ndarray,
+) -> np.ndarray:
+    """Subtract from each outcome its prediction from the other folds.
+
+    Parameters
+    ----------
+    outcomes : numpy.ndarray, shape (n, V, K)
+    fold : numpy.ndarray, shape (n, V), int
+        -1 outside.
+    weight : numpy.ndarray, shape (n, V)
+        0 outside.
+    covariates : numpy.ndarray, shape (n, p)
+    indicators : numpy.ndarray, shape (n, C)
+    cell : numpy.ndarray, shape (n,)
+
+    Returns
+    -------
+    numpy.ndarray, shape (n, V, K)
+        Meaningless where `fold` is -1.
+    """
+    n, n_values, n_options = outcomes.shape
+    n_cells, p = indicators.shape[1], covariates.shape[1]
+    centred = _standardised(covariates, weight.sum(axis=1))
+    by_cell = np.einsum("nc,np->ncp", indicators, centred).reshape(n, -1)
+    left, right = np.triu_indices(p)
+    products = centred[:, left] * centred[:, right]
+    rows = np.concatenate([indicators, by_cell, products], axis=1).T
+    answers = np.concatenate([indicators, centred], axis=1).T
+    sums, crosses = [], []
+    for f in range(N_FOLDS):
+        part = weight * (fold == f)
+        sums.append(rows @ part)
+        crosses.append((answers @ (part[:, :, None] * outcomes).reshape(n, -1)).reshape(-1, n_values, n_options))
+    total, total_cross = sum(sums), sum(crosses)
+
+    intercepts, slopes = [], []
+    for f in range(N_FOLDS):
+        train, cross = total - sums[f], total_cross - crosses[f]
+        size = np.where(train[:n_cells] > 0, train[:n_cells], 1.0)
+        mean = cross[:n_cells] / size[:, :, None]
+        slope = np.zeros((n_values, p, n_options))
+        if p:
+            of_cell = train[n_cells : n_cells * (1 + p)].reshape(n_cells, p, n_values) / size[:, None]
+            covariate_mean = of_cell.transpose(2, 0, 1)
+            gram = np.empty((n_values, p, p))
+            gram[:, left, right] = gram[:, right, left] = train[n_cells * (1 + p) :].T
+            gram -= np.einsum("cv,vcp,vcq->vpq", size, covariate_mean, covariate_mean, optimize=True)
+            within = cross[n_cells:].transpose(1, 0, 2)
+            within = within - np.einsum("cv,vcp,cvk->vpk", size, covariate_mean, mean, optimize=True)
+            slope = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ within
+            mean = mean - (covariate_mean @ slope).transpose(1, 0, 2)
+        intercepts.append(mean)
+        slopes.append(slope)
+    value = np.arange(n_values)
+    residual = outcomes - np.concatenate(intercepts)[fold * n_cells + cell[:, None], value]
+    by_fold = np.stack(slopes)
+    for j in range(p):
+        residual -= centred[:, j, None, None] * by_fold[fold, value, j]
+    return residual
+
+
+def _standardised(covariates: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Centre and scale, so that sums of squares lose no digits; a constant column becomes 0."""
+    if not covariates.shape[1] or not weight.any():
+        return np.zeros_like(covariates)
+    mean = np.average(covariates, axis=0, weights=weight)
+    spread = np.sqrt(np.average((covariates - mean) ** 2, axis=0, weights=weight))
+    scale = np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, np.inf)
+    return (covariates - mean) / scale

@@ -1,0 +1,59 @@
+"""Weighted shares of every option, for every persona of one country."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from acecausal.estimation.sample import Sample
+from acecausal.survey.raters import effective_size, intraclass
+
+
+def responses(sample: Sample) -> dict[str, np.ndarray]:
+    """Compute the shares.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        response, response_se, shape (values, personas, options), NaN where nobody answered, and response_se also where
+        all are of one PSU; n, n_eff, n_psu, shape (values, personas).
+    """
+    plan, survey, design = sample.plan, sample.survey, sample.design
+    width = max(len(value.options) for value in plan.values)
+    shape = (len(plan.values), len(plan.lattice.personas))
+    arrays = {name: np.full((*shape, width), np.nan) for name in ("response", "response_se")}
+    units = [unit for unit in (survey.respondent, survey.item) if unit is not None]
+    arrays |= {"n": np.zeros(shape, dtype=np.int64), "n_psu": np.zeros(shape, dtype=np.int64)}
+    arrays["n_eff"] = np.zeros(shape)
+    for batch in plan.batches(sample.name):
+        values = np.array(batch)
+        answer = np.stack([survey.values[plan.values[v].name] for v in batch], axis=1)
+        everybody = np.flatnonzero((answer >= 0).any(axis=1))
+        n_options = len(plan.values[batch[0]].options)
+        chosen = (answer[everybody].T[:, None] == np.arange(n_options)[:, None]).astype(float)
+        weight = survey.weight[everybody, None] * (answer[everybody] >= 0)
+        alike: list[np.ndarray] = []
+        for p, matches in enumerate(sample.matched):
+            here = np.flatnonzero(matches[everybody])
+            if not len(here):
+                continue
+            w = weight[here]
+            total = w.sum(axis=0)
+            some = total > 0
+            w = (w[:, some] / total[some]).T
+            influence = np.take(chosen if some.all() else chosen[some], here, axis=2)
+            influence *= w[:, None]
+            share = influence.sum(axis=2)
+            influence -= share[:, :, None] * w[:, None]
+            flat = influence.reshape(-1, len(here)).T
+            variance = design.variance(flat, everybody[here]).reshape(share.shape)
+            at = values[some]
+            arrays["n"][at, p] = survey.count(everybody[here], w.T > 0)
+            psus = arrays["n_psu"][at, p] = design.count_psus(w.T > 0, everybody[here])
+            codes = [unit[everybody[here]] for unit in units]
+            if p == 0:  # the persona all, in which every value of the batch has answers
+                alike = [intraclass(influence, w, code) for code in codes]
+            arrays["n_eff"][at, p] = effective_size(w, codes, [part[some] for part in alike])
+            arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
+            # of one PSU alone, deviations from its own mean add up to 0: that is no error of 0
+            arrays["response_se"][at, p, :n_options] = np.where(psus[:, None] > 1, np.sqrt(variance), np.nan)
+    return arrays

@@ -1,0 +1,312 @@
+"""What ``cube.ace`` offers: tables under broom's column names, pooled effects, the report's pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy.special import ndtri
+
+from acecausal.cube import schema
+from acecausal.errors import AceError, CubeError, unknown
+
+if TYPE_CHECKING:
+    import altair as alt
+
+
+class AceAccessor:
+    """Tables and pictures of a cube.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        A cube, or a selection that keeps the dimensions country, attribute, value and persona.
+    """
+
+    def __init__(self, cube: xr.Dataset) -> None:
+        self._cube = cube
+
+    def table(self, by: str = "effect", *, all_edges: bool = False) -> pd.DataFrame:
+        """List the cube's estimates, in the cube's order, under the column names of R's broom.
+
+        Parameters
+        ----------
+        by : {'effect', 'option'}
+            One row per cell, with its effect on the 0..1 score (missing for nominal values), or one row per cell and
+            option, with its shift in probability.
+        all_edges : bool
+            Whether to list every existing edge of the lattice, or only those with status ok.
+
+        Returns
+        -------
+        pandas.DataFrame
+            country, attribute, value, context: labels of the cube; term: the contrast again, where broom's readers look
+            for it; option, option_label (`by` option only); estimate, std.error; statistic (estimate / std.error),
+            p.value, q.value (`by` effect only); conf.low, conf.high: pointwise interval at the cube's level; band.low,
+            band.high (`by` option only): band that holds all options of the cell at once; n: respondents of the
+            context, n_baseline, n_treated: those of the arms; status. What a cube does not have is no column: a
+            model's has neither errors nor arms.
+
+        Raises
+        ------
+        AceError
+            If `by` is something else.
+        CubeError
+            If it is no cube, or a dimension is gone.
+
+        Notes
+        -----
+        The pointwise interval of a shift has the critical value of its cell's effect, half the effect's interval over
+        its standard error. A nominal value has no effect: its cells take the largest critical value that another value
+        has in the same country, contrast and context, and the normal one where there is none.
+        """
+        if by not in ("effect", "option"):
+            raise unknown("by", by, ("effect", "option"))
+        cube = self._checked()
+        status = cube["status"].values
+        keep = status != schema.NOT_APPLICABLE if all_edges else status == schema.OK
+        if by == "effect":
+            at = np.nonzero(keep)
+            columns = _labels(cube, at) | _effects(cube, at)
+        else:
+            in_scale = cube["option"].values <= cube["n_options"].values[:, None]
+            at = np.nonzero(keep[..., None] & in_scale[:, None])
+            columns = _labels(cube, at[:4]) | _shifts(cube, at)
+        columns |= {"n": cube["n"].values[at[0], at[2], at[3]]}
+        columns |= {name: cube[name].values[at[:4]] for name in ("n_baseline", "n_treated") if name in cube}
+        columns["status"] = np.array(schema.STATUS, dtype=object)[status[at[:4]]]
+        return pd.DataFrame(columns)
+
+    def significant(self, q: float = 0.05) -> pd.DataFrame:
+        """List the effects with a q-value below `q`, the largest first.
+
+        Parameters
+        ----------
+        q : float
+            False discovery rate within the family named in the cube's attrs, above 0 and at most 1.
+
+        Raises
+        ------
+        AceError
+            If `q` is out of range.
+        CubeError
+            If it is a model's cube: it has no q-values.
+        """
+        if not 0 < q <= 1:
+            raise AceError("out of range", param="q", expected="above 0, at most 1", got=q)
+        self._checked(survey=True)
+        rows = self.table()
+        rows = rows[rows["q.value"] < q]
+        return rows.sort_values("estimate", key=np.abs, ascending=False, kind="stable", ignore_index=True)
+
+    def pooled(self, min_countries: int = 2) -> xr.Dataset:
+        """Pool the effects over countries; see `acecausal.comparison.pooling.pooled`."""
+        from acecausal.comparison.pooling import pooled
+
+        return pooled(self._cube, min_countries)
+
+    def forest(self, value: str, attribute: str, context: str = "all", *, width: int = 700) -> alt.LayerChart:
+        """Draw one effect country by country with intervals, and below them the pooled one.
+
+        Parameters
+        ----------
+        value, attribute, context : str
+            Labels of the cube; `attribute` is a contrast, as ``gender:female``.
+        width : int
+            Pixels.
+
+        Returns
+        -------
+        altair.LayerChart
+            A point per country, filled where q is below 0.05; the diamond spans the pooled effect's interval, the
+            dashed line the prediction interval for a further country.
+
+        Raises
+        ------
+        AceError
+            If a name is unknown, the value is nominal, or the context fixes the contrast's attribute.
+        CubeError
+            If it is a model's cube.
+        """
+        from acecausal.report import notebook
+
+        cube = self._checked(survey=True)
+        self._known(value=value, attribute=attribute, persona=context)
+        part = cube.sel(value=[value], attribute=[attribute], persona=[context])
+        if part["scale"].item() == "nominal":
+            raise AceError("is nominal: it has no score, hence no effect", param="value", got=value)
+        if (part["status"] == schema.NOT_APPLICABLE).all():
+            raise AceError(
+                "no such edge in the lattice",
+                param="context",
+                expected=f"one that leaves {part['treatment'].item()} open, within the lattice's depth",
+                got=context,
+            )
+        return notebook.forest(part, width)
+
+    def heatmap(self, attribute: str, context: str = "all", *, width: int = 700) -> alt.LayerChart:
+        """Draw the effects of one contrast: values in rows, countries in columns.
+
+        Parameters
+        ----------
+        attribute, context : str
+            Labels of the cube; `attribute` is a contrast, as ``gender:female``.
+        width : int
+            Pixels; many countries make it wider.
+
+        Returns
+        -------
+        altair.LayerChart
+            The stronger the colour, the larger the effect; pale where q is 0.05 or more, a sign where there is no
+            estimate.
+
+        Raises
+        ------
+        AceError
+            If a name is unknown.
+        CubeError
+            If it is a model's cube.
+        """
+        from acecausal.report import notebook
+
+        cube = self._checked(survey=True)
+        self._known(attribute=attribute, persona=context)
+        return notebook.heatmap(cube.sel(attribute=[attribute], persona=[context]), width)
+
+    def lattice(self, value: str, country: str, *, width: int = 720) -> alt.LayerChart:
+        """Draw the personas of one question in one country, and the effects between them.
+
+        Parameters
+        ----------
+        value, country : str
+            Labels of the cube.
+        width : int
+            Pixels.
+
+        Returns
+        -------
+        altair.LayerChart
+            A dot per persona with its mean score, a column per number of attributes (as many as give no more than 44
+            personas), an arc per effect.
+
+        Raises
+        ------
+        AceError
+            If a name is unknown.
+        CubeError
+            If a persona of the lattice, or a dimension, is gone.
+        """
+        from acecausal.report import notebook
+
+        cube = self._checked()
+        self._known(value=value, country=country)
+        if "all" not in cube["persona"].values:
+            raise CubeError("missing", param="persona all", hint="draw the lattice of a cube with all its personas")
+        return notebook.lattice(cube.sel(value=[value], country=[country]), width)
+
+    def versus(self, model: xr.Dataset, *, width: int = 480) -> alt.LayerChart:
+        """Draw a model's effects against people's, over every edge that both cubes have.
+
+        Parameters
+        ----------
+        model : xarray.Dataset
+            A model's cube.
+        width : int
+            Pixels; the picture is square but for its margins.
+
+        Returns
+        -------
+        altair.LayerChart
+            A dot per edge with people's interval; dashed: where the model moves as people do; solid: the slope
+            corrected for sampling error.
+
+        Raises
+        ------
+        CubeError
+            If this is a model's cube or `model` is none, or they share nothing.
+        """
+        from acecausal.report import notebook
+
+        people = self._checked(survey=True)
+        if "kind" not in model.attrs or model.attrs["kind"] != "model":
+            raise CubeError("is a cube of another kind", param="model", expected="model", got=model.attrs.get("kind"))
+        return notebook.versus(people, model, width)
+
+    def _known(self, **labels: str) -> None:
+        """Refuse labels that the cube does not have."""
+        for dim, label in labels.items():
+            if label not in self._cube[dim].values:
+                raise unknown("context" if dim == "persona" else dim, label, self._cube[dim].values)
+
+    def _checked(self, *, survey: bool = False) -> xr.Dataset:
+        """Return the cube, if it is one (of a survey) with all its dimensions."""
+        cube = self._cube
+        if "kind" not in cube.attrs or "status" not in cube:
+            raise CubeError("not an acecausal cube", param="ace", hint="cubes come from estimate, elicit and open_cube")
+        for dim in schema.EDGE:
+            if dim not in cube.dims:
+                raise CubeError(
+                    "missing", param=f"dimension {dim}", hint=f"select with a list, as in cube.sel({dim}=[...])"
+                )
+        if survey and cube.attrs["kind"] != "survey":
+            raise CubeError("has no standard errors", param="cube", expected="a survey cube", got="a model cube")
+        return cube
+
+
+# --- tables -----------------------------------------------------------------------------------------------------------
+
+
+def _labels(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    names = dict(zip(("country", "attribute", "value", "context"), schema.EDGE, strict=True))
+    columns = {name: cube[dim].values[where] for (name, dim), where in zip(names.items(), at, strict=True)}
+    return columns | {"term": columns["attribute"]}
+
+
+def _effects(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    estimate = cube["effect"].values[*at]
+    if "effect_se" not in cube:
+        return {"estimate": estimate}
+    se = cube["effect_se"].values[*at]
+    interval = cube["effect_interval"].values[*at]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = estimate / se
+    return {
+        "estimate": estimate,
+        "std.error": se,
+        "statistic": statistic,
+        "p.value": cube["p_value"].values[*at],
+        "conf.low": interval[:, 0],
+        "conf.high": interval[:, 1],
+        "q.value": cube["q_value"].values[*at],
+    }
+
+
+def _shifts(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    estimate = cube["shift"].values[*at]
+    columns = {
+        "option": cube["option"].values[at[4]],
+        "option_label": cube["option_label"].values[at[2], at[4]],
+        "estimate": estimate,
+    }
+    if "shift_se" not in cube:
+        return columns
+    se = cube["shift_se"].values[*at]
+    columns["std.error"] = se
+    half = _critical(cube)[*at[:4]] * se
+    columns |= {"conf.low": estimate - half, "conf.high": estimate + half}
+    if "shift_critical" in cube:
+        half = cube["shift_critical"].values[*at[:4]] * se
+        columns |= {"band.low": estimate - half, "band.high": estimate + half}
+    return columns
+
+
+def _critical(cube: xr.Dataset) -> np.ndarray:
+    """Read the two-sided critical values off the effects' intervals, shape of `effect`."""
+    se, interval = cube["effect_se"].values, cube["effect_interval"].values
+    own = np.divide(interval[..., 1] - interval[..., 0], 2 * se, out=np.full(se.shape, np.nan), where=se > 0)
+    others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True)
+    normal = ndtri((1 + float(cube.attrs.get("confidence", 0.95))) / 2)
+    return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))

@@ -1,0 +1,1 @@
+"""Survey microdata: codebooks, readers, checks and drafts; tables to arrays of positions."""

@@ -1,0 +1,1 @@
+"""A model's cube: in this process, or from a server."""

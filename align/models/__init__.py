@@ -1,0 +1,1 @@
+"""Models: where they lie, which they are, and whether they are whole."""

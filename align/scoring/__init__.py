@@ -1,0 +1,1 @@
+"""Probabilities of options: tries, passes, and what a model can do."""

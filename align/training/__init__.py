@@ -1,0 +1,1 @@
+"""From cube and recipe to adapter."""

@@ -1,0 +1,98 @@
+"""The adapter's model card."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from acecausal.comparison import holdout
+
+
+def model_card(
+    record: Mapping[str, Any],
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+    besides: Mapping[str, Mapping[str, float]],
+) -> str:
+    """Write the card as Markdown.
+
+    Parameters
+    ----------
+    record : mapping
+        What `align.training.train.train` wrote as acecausal.json.
+    before, after : mapping
+        `acecausal.comparison.compare.compare` of the base model and of the adapted one.
+    besides : mapping
+        What else changed (see `align.training.run.Alignment`).
+    """
+    cube, recipe, trained = record["cube"], record["recipe"], record["trained_on"]
+    rows = [_row("all cells", before, after)]
+    groups = {(g["by"], g["key"]): g for g in before["groups"]}
+    for group in after["groups"]:
+        if group["by"] == "held_out" and ("held_out", group["key"]) in groups:
+            rows.append(_row(group["key"].replace("_", " "), groups["held_out", group["key"]], group))
+    mass, fluency = besides["option_mass"], besides["perplexity"]
+    return f"""---
+library_name: peft
+base_model: {record.get("model", "")}
+tags: [lora, survey, acecausal]
+---
+
+# LoRA adapter aligned to {cube["title"]}
+
+Trained with acecausal so that the answers of the base model move, from one persona to the next, as people's answers do.
+
+- **Base model**: {record.get("model", "")} (sha256 with tokenizer, template {record.get("model_sha256", "")[:16]})
+- **Data**: {cube["source"]}
+- **Data licence**: {cube["licence"]}
+- **Estimand and estimator**: {cube["estimand"]}, {cube["estimator"]}
+- **Attributes touched**: {", ".join(cube["attributes"])}
+- **Countries**: {", ".join(cube["countries"])}
+- **Values**: {", ".join(cube["values"])}
+- **Held out**: {holdout.in_words(record["held_out"])}
+- **Validated on**: {holdout.in_words(record["validated_on"])}
+- **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
+- **Left out**: responses {reasons(record["left_out"]["responses"])}; edges {reasons(record["left_out"]["edges"])}
+- **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, prompts {recipe["template"]}, targets {recipe["targets"]},
+  precision {recipe["precision"]},
+  objectives {"; then ".join(_weights(stage["objectives"]) for stage in recipe["stages"])}, seed {recipe["seed"]}
+
+## Error before and after
+
+Distances on 0..1 (smaller is better); null is the country's marginal for levels and no effect for effects; ceiling is
+what sampling error alone would give a perfect model.
+
+| cells | | before | after | null | ceiling |
+|---|---|---|---|---|---|
+{chr(10).join(rows)}
+
+## What else changed
+
+| | before | after |
+|---|---|---|
+| probability on the answer options together | {mass["before"]:.3f} | {mass["after"]:.3f} |
+| perplexity of a small fixed text, unrelated to surveys | {fluency["before"]:.2f} | {fluency["after"]:.2f} |
+
+## Intended use and limits
+
+For research on how language models represent groups of people. Distributions of answers of groups say nothing about a
+person. The adapter was fitted to the questions above; on other questions, countries and personas it is untested.
+"""
+
+
+def reasons(counts: Mapping[str, int]) -> str:
+    """Word how many cells were left out, by reason."""
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "none"
+
+
+def _weights(objectives: Mapping[str, float]) -> str:
+    return " + ".join(f"{weight:g} x {name}" for name, weight in objectives.items())
+
+
+def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    lines = []
+    for part in ("level", "effect"):
+        numbers = (before[part]["distance"], after[part]["distance"], after[part]["null"], after[part]["ceiling"])
+        shown = " | ".join("-" if number is None else f"{number:.4f}" for number in numbers)
+        lines.append(f"| {label} | {part} distance | {shown} |")
+    return "\n".join(lines)

@@ -1,0 +1,88 @@
+"""Objectives: pure functions of tensors that return a sum and the weight it is a sum over.
+
+Sums and counts add up over lattices: a step over several of them is worth the sum of the sums over that of the counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from align.training.targets import Target
+
+Weighed = tuple[Tensor, Tensor]
+
+
+def mode(log_probs: Tensor, target: Target) -> Weighed:
+    """Cross-entropy, in nats, on the option that most people chose, weighted by effective size.
+
+    Parameters
+    ----------
+    log_probs : torch.Tensor, shape (personas, options)
+        Normalised over the options; rows as in `target.personas`.
+    target : Target
+    """
+    chosen = target.response.argmax(dim=1, keepdim=True)
+    return -(target.weight * log_probs.gather(1, chosen)[:, 0]).sum(), target.weight.sum()
+
+
+def level(log_probs: Tensor, target: Target) -> Weighed:
+    """Kullback-Leibler divergence from the model's to people's responses, in nats, weighted by effective size."""
+    divergence = torch.xlogy(target.response, target.response) - target.response * log_probs
+    return (target.weight[:, None] * divergence).sum(), target.weight.sum()
+
+
+def level_emd(log_probs: Tensor, target: Target) -> Weighed:
+    """Earth mover's distance of the responses over the scale's length (nominal: mean difference), likewise weighted."""
+    distance = ((log_probs.exp() - target.response) @ target.transform).abs().mean(dim=1)
+    return (target.weight * distance).sum(), target.weight.sum()
+
+
+def _gaps(log_probs: Tensor, target: Target) -> Tensor:
+    """Model's less people's shifts, shape (edges, d)."""
+    probs = log_probs.exp()
+    return (probs[target.high] - probs[target.low]) @ target.transform - target.shift
+
+
+def shift(log_probs: Tensor, target: Target) -> Weighed:
+    """Mean squared distance of the model's and people's shifts over all edges, weighted by precision.
+
+    In cumulative form for ordinal and binary values, so that a shift by two options costs more than one by one.
+    """
+    squared = (_gaps(log_probs, target) ** 2).mean(dim=1)
+    return (target.precision * squared).sum(), target.precision.sum()
+
+
+def shift_emd(log_probs: Tensor, target: Target) -> Weighed:
+    """Mean absolute distance of the shifts, in the same form: the published objective, but over all edges at once."""
+    absolute = _gaps(log_probs, target).abs().mean(dim=1)
+    return (target.precision * absolute).sum(), target.precision.sum()
+
+
+def mass(log_probs: Tensor, target: Target) -> Weighed:
+    """Cross-entropy, in nats, on answering with any option at all, all personas alike.
+
+    The only objective that needs log probabilities over the whole vocabulary; those of the others are normalised over
+    the options, and nothing in them keeps the model from saying something else.
+    """
+    return -log_probs.logsumexp(dim=1).sum(), torch.full_like(log_probs[0, 0], len(log_probs))
+
+
+OBJECTIVES: dict[str, Callable[[Tensor, Target], Weighed]] = {
+    "mode": mode,
+    "level": level,
+    "level-emd": level_emd,
+    "shift": shift,
+    "shift-emd": shift_emd,
+    "mass": mass,
+}
+#: Those that need log probabilities over the whole vocabulary.
+OVER_VOCABULARY = ("mass",)
+
+
+def counts(target: Target) -> dict[str, float]:
+    """Give the count of each objective, which depends on the target alone."""
+    uniform = torch.zeros_like(target.response).log_softmax(dim=1)
+    return {name: float(objective(uniform, target)[1]) for name, objective in OBJECTIVES.items()}

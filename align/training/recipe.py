@@ -1,0 +1,178 @@
+"""Recipes: how to train, as YAML."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from acecausal.errors import AceError, unknown
+from acecausal.plain_yaml import read_yaml
+from align.prompting.prompts import MARKS, ORDERS, TEMPLATES, Wording
+from align.training.objectives import OBJECTIVES
+from align.training.targets import SOURCES
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Lora(_Part):
+    """The adapter: rank, scale, dropout, and which layers it sits on."""
+
+    r: int = Field(ge=1, le=4096)
+    alpha: int = Field(ge=1, le=2**20)
+    dropout: float = Field(ge=0, lt=1)
+    target_modules: str | tuple[str, ...]
+
+    @field_validator("target_modules")
+    @classmethod
+    def _names(cls, modules: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if not modules or not all(modules):
+            raise ValueError("at least one name, none empty")
+        if isinstance(modules, str):
+            try:
+                re.compile(modules)
+            except (re.error, RecursionError, OverflowError) as error:
+                raise ValueError(f"no regular expression: {error}") from error
+        return modules
+
+
+class Optimiser(_Part):
+    """AdamW and its schedule."""
+
+    learning_rate: float = Field(gt=0, le=1)  # Adam's steps are as long as it, whatever the gradient
+    schedule: Literal["constant", "linear", "cosine"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps")
+    weight_decay: float = Field(0.0, ge=0, le=1)  # weights shrink by its product with the rate in every step
+    max_grad_norm: float = Field(1.0, gt=0, le=1e6)
+
+
+class Stage(_Part):
+    """A part of the training: its share of the steps, and the weight of each objective during it."""
+
+    share: float = Field(1.0, gt=0, le=1)
+    objectives: dict[str, float] = Field(min_length=1)
+
+    @field_validator("objectives")
+    @classmethod
+    def _some_weight(cls, weights: dict[str, float]) -> dict[str, float]:
+        strange = set(weights) - set(OBJECTIVES)
+        if strange:
+            raise ValueError(f"{sorted(strange)} are no objectives: {', '.join(OBJECTIVES)}")
+        if any(weight < 0 for weight in weights.values()) or not any(weights.values()):
+            raise ValueError("weights must not be negative, and one must be positive")
+        if any(weight > 1e6 for weight in weights.values()):
+            raise ValueError("weights must be 1e6 at most")
+        return weights
+
+
+def _one_of(names: tuple[str, ...]) -> Callable[[str], str]:
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"expected one of {', '.join(names)}")
+        return name
+
+    return check
+
+
+class Recipe(_Part):
+    """How to train: prompts, targets, objectives and their weights over time, adapter, optimiser, passes."""
+
+    recipe: Literal[1]
+    name: str
+    template: Annotated[str, AfterValidator(_one_of(tuple(TEMPLATES)))] = "persona-last"
+    orders: tuple[Annotated[str, AfterValidator(_one_of(ORDERS))], ...] = ("forward",)
+    marks: Annotated[str, AfterValidator(_one_of(MARKS))] = "auto"
+    targets: Annotated[str, AfterValidator(_one_of(SOURCES))] = "raw"
+    stages: tuple[Stage, ...]
+    lora: Lora
+    optimiser: Optimiser
+    passes: int = Field(ge=1, le=10**5)
+    accumulate: int = Field(1, ge=1, le=10**4, description="lattices per step")
+    recompute: int = Field(
+        0, ge=0, le=10**4, description="every n-th layer's activations are computed twice, not kept; 0: none"
+    )
+    tokens: int = Field(
+        4096,
+        ge=1,
+        le=2**20,
+        description="most tokens of a pass; a lattice of more is computed twice, pass by pass, if recompute is 0",
+    )
+    patience: int = Field(
+        0, ge=0, le=10**5, description="passes without better validation after which to stop; 0: never"
+    )
+    precision: Literal["auto", "float32", "mixed", "bfloat16"] = Field(
+        "auto",
+        description="mixed: training computes in bfloat16, weights are float32; bfloat16: both; auto: mixed on a GPU",
+    )
+    quantise: Literal["none", "nf4"] = Field("none", description="nf4: the base in 4 bits, as in QLoRA")
+    seed: int = Field(0, ge=0, lt=2**32)
+
+    @field_validator("orders", "stages", mode="before")  # min_length would also count those that are broken
+    @classmethod
+    def _some(cls, items: object) -> object:
+        if items in ([], ()):
+            raise ValueError("at least one")
+        return items
+
+    @model_validator(mode="after")
+    def _whole(self) -> Recipe:
+        total = sum(stage.share for stage in self.stages)
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the stages' shares must sum to 1, not {total:g}")
+        if len(set(self.orders)) < len(self.orders):
+            raise ValueError("orders: each once")
+        return self
+
+    @property
+    def wordings(self) -> tuple[Wording, ...]:
+        """The ways of asking that the recipe trains on."""
+        return tuple(Wording(self.template, order, self.marks) for order in self.orders)
+
+    def objectives_at(self, progress: float) -> dict[str, float]:
+        """Weights of the objectives at a share of the steps done, 0..1."""
+        end = 0.0
+        for stage in self.stages:
+            end += stage.share
+            if progress < end - 1e-9:
+                return stage.objectives
+        return self.stages[-1].objectives
+
+
+def shipped_recipes() -> list[str]:
+    """Names of the recipes that come with the package."""
+    folder = resources.files("align") / "recipes"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_recipe(source: str | Path, **overrides: object) -> Recipe:
+    """Load a recipe by the name of a shipped one, or from a YAML file; `overrides` that are not None replace keys.
+
+    Raises
+    ------
+    AceError
+        If there is none, it is not YAML, or it breaks the rules (all violations listed).
+    """
+    name = str(source)
+    try:
+        if name in shipped_recipes():
+            text = (resources.files("align") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+        elif Path(name).exists():
+            text = Path(name).read_text(encoding="utf-8")
+        else:
+            raise unknown("--recipe", name, shipped_recipes())
+    except (UnicodeDecodeError, OSError) as error:
+        raise AceError("cannot be read", param=name, got=" ".join(str(error).split())) from error
+    raw = read_yaml(text, name)
+    if not isinstance(raw, dict):
+        raise AceError("not a recipe", param=name, expected="a YAML mapping", got=type(raw).__name__)
+    try:
+        return Recipe.model_validate(raw | {key: item for key, item in overrides.items() if item is not None})
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'recipe'}: {e['msg']}" for e in error.errors()]
+        raise AceError(f"{len(lines)} errors:\n    " + "\n    ".join(lines), param=name) from error

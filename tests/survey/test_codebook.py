@@ -1,0 +1,288 @@
+"""Codebooks: the shipped ones hold, and broken ones say everything that is wrong."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pytest
+import yaml
+
+from acecausal.errors import AceError, CodebookError
+from acecausal.plain_yaml import read_yaml
+from acecausal.survey.codebook import code_key, load_codebook, number, shipped_codebooks
+
+MINIMAL = {
+    "codebook": 1,
+    "name": "mini",
+    "title": "t",
+    "source": "s",
+    "licence": "l",
+    "countries": {"column": "c", "levels": {"A": {"codes": [1], "label": "A"}}},
+    "attributes": {
+        "sex": {
+            "column": "s",
+            "label": "sex",
+            "baseline": "m",
+            "levels": {"m": {"codes": [1], "label": "men"}, "f": {"codes": [2], "label": "women"}},
+        }
+    },
+    "values": {
+        "trust": {
+            "column": "t",
+            "question": "Can people be trusted?",
+            "topic": "trust",
+            "scale": "binary",
+            "options": [{"label": "yes", "codes": [1]}, {"label": "no", "codes": [2]}],
+        }
+    },
+}
+
+
+def write(tmp_path, raw) -> str:
+    path = tmp_path / "book.yaml"
+    path.write_text(raw if isinstance(raw, str) else yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def test_shipped__all_load():
+    assert {"ess-immigration", "gss-spending", "wvs-sample", "wvs7", "ess11", "gss"} <= set(shipped_codebooks())
+    for name in shipped_codebooks():
+        book = load_codebook(name)
+        assert book.name == name
+        assert len(book.sha256) == 64
+
+
+def test_file__loads_and_hash_ignores_layout(tmp_path):
+    book = load_codebook(write(tmp_path, MINIMAL))
+    again = load_codebook(
+        write(tmp_path, "# a comment\n" + yaml.safe_dump(MINIMAL, default_flow_style=True, sort_keys=False))
+    )
+    assert book.sha256 == again.sha256
+    assert book.attribute("sex").levels[1].phrase == "sex: women"
+
+
+def test_columns__of_the_design_are_read_once(tmp_path):
+    raw = copy.deepcopy(MINIMAL) | {part: {"column": part} for part in ("weight", "stratum", "psu", "fpc")}
+    raw["id"] = {"column": "psu"}  # one respondent per PSU
+    book = load_codebook(write(tmp_path, raw))
+    assert book.columns == ["c", "s", "t", "weight", "stratum", "psu", "fpc"]
+
+
+def test_many_errors__all_listed_at_once(tmp_path):
+    raw = copy.deepcopy(MINIMAL)
+    raw["attributes"]["sex"]["baseline"] = "x"
+    raw["values"]["trust"]["scale"] = "ordnal"
+    raw["colour"] = "blue"
+    with pytest.raises(CodebookError) as caught:
+        load_codebook(write(tmp_path, raw))
+    text = str(caught.value)
+    assert "3 errors" in text
+    for part in ("attributes.sex", "baseline 'x'", "values.trust.scale", "colour"):
+        assert part in text
+
+
+def change(path: list, new) -> dict:
+    raw = copy.deepcopy(MINIMAL)
+    place = raw
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = new
+    return raw
+
+
+LEVELS = ["attributes", "sex", "levels"]
+BROKEN = {
+    "one level": (change(LEVELS, {"m": {"codes": [1], "label": "men"}}), "at least 2"),
+    "same code twice": (change([*LEVELS, "f", "codes"], [1.0]), "listed twice"),
+    "code also missing": (change(["attributes", "sex", "missing"], [2]), "listed twice"),
+    "codes and range": (change([*LEVELS, "m", "range"], [0, 1]), "either codes or a range"),
+    "mixed": (change([*LEVELS, "m"], {"range": [0, 1], "label": "x"}), "cannot be mixed"),
+    "overlap": (
+        change(LEVELS, {"m": {"range": [0, 5], "label": "x"}, "f": {"range": [5, 9], "label": "y"}}),
+        "overlap",
+    ),
+    "upside down": (
+        change(LEVELS, {"m": {"range": [5, 0], "label": "x"}, "f": {"range": [6, 9], "label": "y"}}),
+        "upside down",
+    ),
+    "name with a colon": (change(["attributes", "a:b"], MINIMAL["attributes"]["sex"]), "becomes part of labels"),
+    "strange parent": (change(["attributes", "sex", "parents"], ["age"]), "neither attributes nor covariates"),
+    "binary with three": (
+        change(["values", "trust", "options"], [{"label": str(i), "codes": [i]} for i in range(3)]),
+        "binary value has 2",
+    ),
+    "strange country": (change(["weight"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "strange country of fpc": (change(["fpc"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "strange country of id": (change(["id"], {"column": "w", "absent_in": ["B"]}), "not countries"),
+    "country code twice": (
+        change(["countries", "levels"], {k: {"codes": [1], "label": k} for k in "AB"}),
+        "listed twice",
+    ),
+    "missing everywhere and listed": (change(["missing"], [2]), "missing everywhere"),
+    "option label twice": (
+        change(["values", "trust", "options"], [{"label": "same", "codes": [k]} for k in (1, 2)]),
+        "stands twice",
+    ),
+    "version": (change(["codebook"], 2), "codebook"),
+    "listed below missing_below": (change(["values", "trust", "missing_below"], 2), "missing everywhere"),
+    "rows without codes": (change(["rows"], {"year": {}}), "rows.year.*either codes or a range"),
+    "strange lattice": (change(["lattice"], ["age"]), "lattice.*not attributes"),
+    "lattice twice": (change(["lattice"], ["sex", "sex"]), "named twice"),
+    "two of one column": (
+        change(["attributes", "gender"], MINIMAL["attributes"]["sex"]),
+        "sex and gender are of one column",
+    ),
+    "strange coding": (change(["countries", "coding"], "iso-number"), "countries.coding"),
+    "no countries": (change(["countries"], {"column": "c"}), "countries.levels"),
+    "own country code twice": (
+        change(
+            ["countries"],
+            {"column": "c", "coding": "iso-alpha2", "levels": {"A": {"codes": ["NO", "NO"], "label": "A"}}},
+        ),
+        "listed twice",
+    ),
+    "weight within": (change(["weight"], {"column": "w", "within": "year"}), "weight.within"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_broken__says_what(tmp_path, case):
+    raw, message = BROKEN[case]
+    with pytest.raises(CodebookError, match=message):
+        load_codebook(write(tmp_path, raw))
+
+
+def test_countries__by_a_coding_and_the_surveys_own(tmp_path):
+    own = {
+        "GBR": {"codes": [826], "label": "Great Britain"},
+        "NIR": {"codes": [909], "label": "Northern Ireland"},
+        "GDR": {"codes": ["276"], "label": "East Germany"},
+    }
+    raw = change(["countries"], {"column": "c", "coding": "iso-numeric", "levels": own})
+    levels = load_codebook(write(tmp_path, raw)).countries.levels
+    assert levels["NOR"].codes == ("578",)
+    assert (levels["NOR"].label, levels["NOR"].region) == ("Norway", "Northern Europe")
+    assert levels["USA"].label == "the United States"
+    assert levels["GBR"].label == "Great Britain"
+    assert "DEU" not in levels  # its code means another country here
+    assert len(levels) == 249 - 1 + 2
+    again = load_codebook(write(tmp_path, raw)).with_rows({"year": {"codes": [1]}})
+    assert again.countries.levels == levels
+
+
+def test_missing_below__the_nearest_holds_and_text_is_no_number(tmp_path):
+    raw = change(["missing_below"], 0) | {"missing": ["x"]}
+    raw["values"]["trust"]["missing_below"] = -5
+    book = load_codebook(write(tmp_path, raw))
+    everywhere, trust = book.missing_codes(), book.missing_codes(book.values["trust"])
+    assert [code in everywhere for code in ("-1", "-0.5", "0", "1", "x", "-1_0", "nan", "")] == [
+        *(True, True, False, False, True),
+        *(False, False, False),
+    ]
+    assert [code in trust for code in ("-1", "-5", "-6", "x")] == [False, False, True, True]
+
+
+def test_rows__said_anew_give_another_hash(tmp_path):
+    book = load_codebook(write(tmp_path, change(["rows"], {"year": {"codes": [2018.0]}, "wave": {"codes": [1, 2]}})))
+    assert {column: str(rows) for column, rows in book.rows.items()} == {"year": "2018", "wave": "1,2"}
+    other = book.with_rows({"year": {"range": (2018, 2022)}})
+    assert {column: str(rows) for column, rows in other.rows.items()} == {"year": "2018..2022", "wave": "1,2"}
+    assert other.sha256 != book.sha256
+    assert other.columns == ["c", "year", "wave", "s", "t"]
+    with pytest.raises(CodebookError, match="upside down"):
+        book.with_rows({"year": {"range": (2022, 2018)}})
+
+
+def test_unverified__named_where_used(tmp_path):
+    raw = change(["attributes", "sex", "unverified"], True)
+    raw["values"]["trust"]["unverified"] = True
+    book = load_codebook(write(tmp_path, raw))
+    assert book.unverified_parts(["sex"], ["trust"]) == ["attribute sex", "value trust"]
+    assert book.unverified_parts([], ["trust"]) == ["value trust"]
+    assert load_codebook(write(tmp_path, MINIMAL)).unverified_parts(["sex"], ["trust"]) == []
+    whole = load_codebook(write(tmp_path, raw | {"unverified": True}))
+    assert whole.unverified_parts([], []) == ["the whole codebook"]
+
+
+def test_not_yaml_not_mapping_not_there(tmp_path):
+    with pytest.raises(CodebookError, match="not valid YAML"):
+        load_codebook(write(tmp_path, "a: [1"))
+    with pytest.raises(CodebookError, match="YAML mapping"):
+        load_codebook(write(tmp_path, "- 1"))
+    with pytest.raises(CodebookError, match="did you mean 'wvs-sample'"):
+        load_codebook("wvs-smaple")
+    with pytest.raises(CodebookError, match="cannot be read"):
+        load_codebook(tmp_path / "none.yaml")
+
+
+def test_code_key__one_spelling():
+    """By hand: what is one code, and what stays a text of its own."""
+    assert {code_key(c) for c in (1, 1.0, "1", " 1 ", "1.0", "1.00", np.int8(1), np.float32(1))} == {"1"}
+    assert {code_key(c) for c in (0, -0.0, "0", "-0", "0.0")} == {"0"}
+    assert code_key("-3.0") == code_key(-3) == "-3"
+    texts = ["007", "000", "1e3", "1E2", "+1", "1_000", "1.", ".5", "1.50", "--1", "١", "inf", "", "yes"]
+    assert [code_key(text) for text in texts] == texts
+    assert code_key("\u00a0yes\t") == "yes"
+    assert code_key("e\u0301") == code_key("\u00e9") == "\u00e9"
+    assert code_key(1.5) == "1.5"
+    assert code_key(np.float32(0.1)) == "0.1"
+    assert code_key(12345678901234567) != code_key(12345678901234568)  # one and the same as a float
+    assert code_key(1e22) == "1" + "0" * 22
+    assert code_key(np.uint64(2**64 - 1)) == "18446744073709551615"
+    assert [code_key(c) for c in (True, np.False_)] == ["true", "false"]
+
+
+def test_number__what_is_none():
+    assert [number(text) for text in ("1", "-1.5", "1e3", "+2")] == [1, -1.5, 1000, 2]
+    assert [number(text) for text in ("1_000", "inf", "nan", "90+", "1,5", "")] == [None] * 6
+
+
+def test_yaml__norway_is_no_boolean_and_keys_stand_once(tmp_path):
+    text = yaml.safe_dump(MINIMAL, sort_keys=False).replace("A:", "NO:", 1).replace("- 1\n", "- no\n", 1)
+    book = load_codebook(write(tmp_path, text))
+    assert list(book.countries.levels) == ["NO"]
+    assert book.countries.levels["NO"].codes == ("no",)
+    with pytest.raises(CodebookError, match="'title' stands twice"):
+        load_codebook(write(tmp_path, yaml.safe_dump(MINIMAL) + "title: again\n"))
+
+
+def test_yaml__codes_are_texts_as_they_are_written():
+    """YAML 1.1 reads these as 7, 1000, 90, true and a float."""
+    for text in ("007", "010", "1_000", "1:30", "yes", "1e3", "+5", "0x1F"):
+        assert read_yaml(f"a: {text}", "x") == {"a": text}
+    assert read_yaml("a: [0, -12, 1.5, -0.25, true, 0.0001]", "x") == {"a": [0, -12, 1.5, -0.25, True, 1e-4]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    {
+        "a: 1\nmissing: [9999-99-99]": "line 2, column 11: '9999-99-99' is no timestamp",
+        "x: !!int abc": "line 1, column 4: 'abc' is no int",
+        "x: !!timestamp abc": "'abc' is no timestamp",
+        "x: !!bool abc": "'abc' is no bool",
+        "x: " + "[" * 3000 + "]" * 3000: "nested too deeply",
+        "x: " + "{a: " * 3000 + "}" * 3000: "nested too deeply",
+        "? []\n: 1\n? []\n: 2": "line 1, column 3: a list or mapping as key",
+        "a:\n  b: 1\n  b: 2": "line 3, column 3: key 'b' stands twice",
+        "a: [1": "line 1, column 6: expected ',' or ']'",
+        "a: !!python/object:os.system 1": "could not determine a constructor",
+        "a: x\0y": "special characters are not allowed",
+    }.items(),
+)
+def test_yaml__what_its_constructor_refuses_is_one_message(text, said):
+    with pytest.raises(AceError) as caught:
+        read_yaml(text, "book.yaml")
+    assert str(caught.value).startswith("book.yaml: not valid YAML\n  got: ")
+    assert said in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_readme__example_codebook_is_valid(tmp_path):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    example = text.split("```yaml\n")[1].split("```")[0]
+    book = load_codebook(write(tmp_path, example))
+    assert list(book.countries.levels) == ["NO"]
+    assert book.weight.column == "pspwght"

@@ -1,0 +1,156 @@
+"""CSV: every row against the header; what stands before the rows; quotes, encodings, long cells."""
+
+from __future__ import annotations
+
+import csv
+
+import pandas as pd
+import pytest
+
+from acecausal.errors import DataError
+from acecausal.survey import csv_files
+from acecausal.survey.readers import read_labels, read_table
+
+HEAD = "cntry,sex,w,q\n"
+MISFITS = {
+    "a decimal comma": ("NO,1,1,6,3\nNO,2,1,4,7\n", "line 2: 5 cells (2 of 2 rows)", "a decimal comma"),
+    "a comma in one text": ("NO,1,2,3\nwell, yes,1,2,3\n", "line 3: 5 cells (1 of 2 rows)", "a text with a comma"),
+    "a backslash before a quote": (
+        'NO,1,2,"say \\"hi, you\\""\nNO,1,2,3\n', "line 2: 5 cells (1 of 2 rows)", "written twice",
+    ),
+    "row names unquoted": ("1,NO,1,2,3\n2,NO,1,2,3\n", "line 2: 5 cells (2 of 2 rows)", "row.names = FALSE"),
+    "a cut line": ("NO,1,2,3\nNO,1,2\nNO,1,2,3\n", "line 3: 3 cells (1 of 3 rows)", "a line that was cut"),
+    "after blank and quoted lines": ('NO,1,2,"a\nb"\n\nNO,1,2,3,4\n', "line 5: 5 cells (1 of 2 rows)", ""),
+    "an open quote": ('NO,1,2,"3\nNO,1,2,3\nNO,1,2,3\n', "line 2: 4 cells", "swallowed"),
+    "an open quote in the middle": ('NO,"1,2,3\nNO,1,2,3\nNO,1,2,3\n', "line 2: 2 cells", "runs over 3 lines"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MISFITS)
+@pytest.mark.parametrize("ending", ["\n", "\r\n"])
+def test_rows__held_against_the_header(tmp_path, case, ending):
+    rows, got, hint = MISFITS[case]
+    path = tmp_path / "a.csv"
+    path.write_text((HEAD + rows).replace("\n", ending), newline="")
+    if case == "an open quote":  # its row has the cells of the header: what it swallowed tells
+        got, hint = "line 2: a cell that runs to line 4 and looks like rows", "close the quote"
+    with pytest.raises(DataError) as caught:
+        read_table(path, ["sex"])
+    assert got in str(caught.value)
+    assert hint in str(caught.value).rpartition("hint: ")[2]
+    assert "expected: 4 cells" in str(caught.value) or case == "an open quote"
+
+
+def test_rows__a_closed_quote_that_swallowed_some(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(HEAD + 'NO,1,2,"hello\nNO,1,2,b\nNO,2,2,"hi"\nNO,1,2,c\n')
+    with pytest.raises(DataError, match=r"swallowed rows(?s:.*)line 2: a cell that runs to line 4"):
+        read_table(path, ["q"])
+
+
+def test_rows__line_breaks_and_separators_in_quotes_are_texts(tmp_path):
+    """Oracle: Python's csv writer."""
+    said = ["one\ntwo, three\nfour", 'a "quoted" word', "", " x ", "\nNO,1\n", "a\r\nb"]
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["cntry", "said", "q"], *(["NO", text, k] for k, text in enumerate(said))])
+    found = read_table(path, ["said", "q"])
+    assert found["q"].tolist() == list("012345")
+    assert found["said"].tolist() == [text.strip() for text in said]
+
+
+def test_rows__longer_than_a_block(tmp_path, monkeypatch):
+    """Cells beyond Python's limit of 131,072 characters, and beyond what is parsed at once."""
+    path = tmp_path / "a.csv"
+    path.write_text(f"q,said\n1,{'x' * 200_000}\n2,y\n")
+    monkeypatch.setattr(csv_files, "BLOCKS", (1000, 1 << 20))
+    assert read_table(path, ["q", "said"])["said"].str.len().tolist() == [200_000, 1]
+    path.write_text(f"q,{'x' * 200_000}\n1,2\n")
+    assert read_table(path, ["q"])["q"].tolist() == ["1"]
+
+
+def test_rows__a_misfit_is_found_among_many(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n" + "1,2\n" * 300_000 + "1,2,3\n")
+    with pytest.raises(DataError, match=r"line 300002: 3 cells \(1 of 300001 rows\)"):
+        read_table(path, ["a"])
+
+
+def test_nul__in_a_text(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b"q,s\n1,a\0b\n2,c\n")
+    assert read_table(tmp_path / "a.csv", ["q", "s"])["s"].tolist() == ["a\0b", "c"]
+
+
+# --- what stands before the rows --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gaps", [False, True])
+def test_row_names__as_r_writes_them(tmp_path, gaps):
+    """R's write.table(x, sep = ","): a header one cell shorter than the rows; names of a subset have gaps."""
+    numbers = ["1", "5", "12"] if gaps else ["1", "2", "3"]
+    path = tmp_path / "a.csv"
+    path.write_text('"sex","q"\n' + "".join(f'"{n}",{k},"v{k}"\n' for k, n in enumerate(numbers)))
+    assert read_labels(path).columns == ("sex", "q")
+    found = read_table(path, ["sex", "q"])
+    assert found["sex"].tolist() == ["0", "1", "2"]
+    assert found["q"].tolist() == ["v0", "v1", "v2"]
+
+
+@pytest.mark.parametrize("names", [["7", "5", "6"], ["1", "1", "2"], ["1", "2", "x"]])
+def test_row_names__that_are_none(tmp_path, names):
+    (tmp_path / "a.csv").write_text('"sex","q"\n' + "".join(f'"{n}",{k},2\n' for k, n in enumerate(names)))
+    with pytest.raises(DataError, match=r"line 2: 3 cells \(3 of 3 rows\)"):
+        read_table(tmp_path / "a.csv", ["sex"])
+
+
+def test_separator__counted_outside_quotes(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text('"Country, where you live";"Trust, people, on the whole";"two\nlines"\n"NO";"1,5";3\n')
+    assert read_labels(path).columns == ("Country, where you live", "Trust, people, on the whole", "two\nlines")
+    assert read_table(path, ["Trust, people, on the whole"]).iloc[:, 0].tolist() == ["1,5"]
+
+
+def test_qualtrics__two_more_rows_of_header(tmp_path):
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows(
+            [
+                ["ResponseId", "Q1"],
+                ["Response ID", "How often\ndo you, on the whole, trust?"],
+                ['{"ImportId":"_recordId"}', '{"ImportId":"QID1"}'],
+                ["R_1", "2"],
+                ["R_2", "3"],
+            ]
+        )
+    assert read_table(path, ["Q1"])["Q1"].tolist() == ["2", "3"]
+    labels = read_labels(path).variables
+    assert labels == {"ResponseId": "Response ID", "Q1": "How often do you, on the whole, trust?"}
+    path.write_text(path.read_text() + "R_3,4,5\n")
+    with pytest.raises(DataError, match=r"line 7: 3 cells \(1 of 3 rows\)"):
+        read_table(path, ["Q1"])
+
+
+def test_limesurvey_and_redcap__as_they_write_codes(tmp_path):
+    """LimeSurvey: a byte order mark, all in quotes, codes and questions in the header. REDCap: events, checkboxes."""
+    path = tmp_path / "a.csv"
+    path.write_text(
+        '"id. Response ID";"submitdate. Date submitted";"G01Q01. How often, on the whole; mostly?"\n'
+        '"1";"2024-01-05 10:00:00";"AO01"\n"2";"";"AO02"\n',
+        encoding="utf-8-sig",
+    )
+    assert read_labels(path).columns[2] == "G01Q01. How often, on the whole; mostly?"
+    assert read_table(path, [read_labels(path).columns[2]]).iloc[:, 0].tolist() == ["AO01", "AO02"]
+    path.write_text(
+        "record_id,redcap_event_name,sex,race___1,race___2,notes,survey_complete\n"
+        '1,baseline_arm_1,2,1,0,"two\nlines, and more",2\n2,baseline_arm_1,1,0,1,,0\n'
+    )
+    assert read_table(path, ["sex", "race___1", "notes"]).to_numpy().tolist() == [
+        ["2", "1", "two\nlines, and more"], ["1", "0", ""],
+    ]  # fmt: skip
+
+
+def test_names__a_nameless_column_is_none(tmp_path):
+    """As pandas writes its index."""
+    pd.DataFrame({"sex": [1, 2]}).to_csv(tmp_path / "a.csv")
+    assert read_labels(tmp_path / "a.csv").columns == ("sex",)
+    assert read_table(tmp_path / "a.csv", ["sex"])["sex"].tolist() == ["1", "2"]

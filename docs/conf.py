@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import metadata
 
-from acecausal.cube.files import schema
+from acecausal.cube import schema
 
 project = "acecausal"
 author = "The acecausal developers"

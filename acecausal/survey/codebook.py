@@ -447,7 +447,7 @@ def _check_labels(labels: list[str]) -> None:
 
 def shipped_codebooks() -> list[str]:
     """Names of the codebooks that come with the package."""
-    folder = resources.files("acecausal") / "codebooks"
+    folder = resources.files("acecausal.survey") / "codebooks"
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
@@ -477,7 +477,7 @@ def _validated(raw: dict[str, Any], shown: str) -> Codebook:
 def _read(source: str | Path) -> tuple[str, str]:
     name = str(source)
     if name in shipped_codebooks():
-        return (resources.files("acecausal") / "codebooks" / f"{name}.yaml").read_text(encoding="utf-8"), name
+        return (resources.files("acecausal.survey") / "codebooks" / f"{name}.yaml").read_text(encoding="utf-8"), name
     path = Path(source)
     if path.suffix not in (".yaml", ".yml") and not path.exists():
         raise unknown("--codebook", name, shipped_codebooks(), CodebookError)

@@ -19,7 +19,7 @@ def table() -> tuple[dict[str, str], ...]:
     The name is English, short, and with the article that it takes in a sentence; the region is the smallest of the UN's
     standard M49 that holds the country.
     """
-    with (resources.files("acecausal") / "countries.csv").open(encoding="utf-8") as stream:
+    with (resources.files("acecausal.survey") / "countries.csv").open(encoding="utf-8") as stream:
         return tuple(csv.DictReader(stream))
 
 

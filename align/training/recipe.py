@@ -146,7 +146,7 @@ class Recipe(_Part):
 
 def shipped_recipes() -> list[str]:
     """Names of the recipes that come with the package."""
-    folder = resources.files("align") / "recipes"
+    folder = resources.files("align.training") / "recipes"
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
@@ -161,7 +161,7 @@ def load_recipe(source: str | Path, **overrides: object) -> Recipe:
     name = str(source)
     try:
         if name in shipped_recipes():
-            text = (resources.files("align") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+            text = (resources.files("align.training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
         elif Path(name).exists():
             text = Path(name).read_text(encoding="utf-8")
         else:

@@ -7,25 +7,12 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
+from models_as_people import as_model
 from scipy import stats
 
 from acecausal.comparison.compare import compare, distribution_distance, effect_statistics, expected_distance, shared
-from acecausal.cube import files as cubes
 from acecausal.cube import schema
 from acecausal.errors import CubeError
-from align.elicitation.elicit import effects_of
-
-
-def as_model(human: xr.Dataset, response: np.ndarray, **attrs) -> xr.Dataset:
-    """Make a model cube from responses, shape as the human cube's."""
-    lattice, values = cubes.lattice_of(human), cubes.values_of(human)
-    arrays = {
-        "response": response,
-        "n": np.ones(response.shape[:3], dtype=int),
-        "option_mass": np.ones(response.shape[:3]),
-        **effects_of(response, lattice, [(len(v.options), v.scale) for v in values]),
-    }
-    return cubes.build("model", cubes.countries_of(human), values, lattice, arrays, attrs)
 
 
 def marginal(human: xr.Dataset) -> np.ndarray:

@@ -18,6 +18,7 @@ import torch
 from completion_server import NAME, CompletionServer, leaning
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from lists import chat_list, plain_list
 
 from acecausal.cube.files import countries_of, lattice_of, values_of
 from acecausal.errors import AceError, ModelError
@@ -229,15 +230,6 @@ def test_space_first():
     assert space_first({"Ġ": 0.1, "Ġ1": 0.5}, [" 1", " 2"]) == ("", 1.0)
     assert space_first({" ": 0.9, "1": 0.05}, ["1", "2"]) == ("", 1.0)
     assert space_first({"": 0.9, "1": 0.05}, [" 1", " 2"]) == ("", 1.0)
-
-
-def chat_list(pairs) -> dict:
-    listed = [{"token": token, "logprob": log_p} for token, log_p in pairs]
-    return {"choices": [{"logprobs": {"content": [{"token": "1", "logprob": -1.0, "top_logprobs": listed}]}}]}
-
-
-def plain_list(pairs) -> dict:
-    return {"choices": [{"logprobs": {"tokens": ["1"], "top_logprobs": [dict(pairs)]}}]}
 
 
 def test_listed_tokens__both_forms():

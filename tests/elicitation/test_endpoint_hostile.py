@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from completion_server import NAME, CompletionServer
-from test_endpoint import chat_list, plain_list
+from lists import chat_list, plain_list
 
 from acecausal.errors import AceError, ModelError
 from align.elicitation import bounded, endpoint

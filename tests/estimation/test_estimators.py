@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from worlds import average, problem
 
 from acecausal.cube import schema
 from acecausal.estimation.econml_fits import MIN_PROPENSITY, TREES
@@ -16,39 +17,8 @@ from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.estimation.inference import Design
 from acecausal.estimation.linear_dml import linear_dml
 from acecausal.estimation.plan import make_plan
-from acecausal.estimation.problem import MIN_CELL_ARM, N_FOLDS, Problem, Scores
+from acecausal.estimation.problem import MIN_CELL_ARM, N_FOLDS, Problem
 from acecausal.estimation.sample import Sample
-
-
-def problem(n=3000, cells=6, values=3, options=3, missing=0.1, covariates=1, other=0.0, seed=0) -> Problem:
-    """A confounded world with heterogeneous effects, weights, and values that a tenth did not answer."""
-    rng = np.random.default_rng(seed)
-    cell = rng.integers(0, cells, n)
-    arm = (rng.random(n) < 0.2 + 0.1 * (cell % 5)).astype(int)
-    covariate = rng.normal(size=(n, covariates)) + arm[:, None]
-    latent = 0.3 * (cell % 6) + arm * (0.2 + 0.2 * (cell % 6)) + covariate.sum(axis=1)
-    answer = np.stack([np.digitize(latent + rng.logistic(size=n), np.linspace(0.5, 2, options - 1))] * values, axis=1)
-    answered = rng.random((n, values)) >= missing
-    arm[rng.random(n) < other] = -1
-    return Problem(
-        outcomes=np.eye(options)[answer] * answered[:, :, None],
-        answered=answered,
-        arm=arm,
-        cell=cell,
-        covariates=covariate,
-        weight=rng.uniform(0.3, 3, n),
-        key=rng.integers(0, 2**63, n).astype(np.uint64),
-        seed=seed,
-    )
-
-
-def average(scores: Scores, weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The shift over some rows, shape (values, options)."""
-    total = 0.0
-    for mean in scores.means:
-        w = weight[rows, None] * mean.rows[rows]
-        total = total + mean.sign * np.einsum("nv,nvk->vk", w / w.sum(axis=0), mean.numbers[rows])
-    return np.asarray(total)
 
 
 def econml_fit(p: Problem, v: int, k: int | slice, estimator=None, **fit):

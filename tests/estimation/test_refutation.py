@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_estimators import average, problem
+from worlds import average, problem
 
 from acecausal.cube import schema
 from acecausal.estimation import refutation

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 from click.testing import CliRunner
-from test_comparison import as_model
+from models_as_people import as_model
 
 from acecausal.cube import schema
 from acecausal.exchange import import_cube

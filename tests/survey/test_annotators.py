@@ -15,10 +15,10 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from means import weighted_difference
+from minimal_codebook import MINIMAL
 from pydantic import ValidationError
 from scipy import stats
 from statsmodels.stats.sandwich_covariance import cov_cluster_2groups
-from test_codebook import MINIMAL
 
 from acecausal.cube import schema
 from acecausal.cube.files import open_cube

@@ -7,36 +7,11 @@ import copy
 import numpy as np
 import pytest
 import yaml
+from minimal_codebook import MINIMAL
 
 from acecausal.errors import AceError, CodebookError
 from acecausal.plain_yaml import read_yaml
 from acecausal.survey.codebook import code_key, load_codebook, number, shipped_codebooks
-
-MINIMAL = {
-    "codebook": 1,
-    "name": "mini",
-    "title": "t",
-    "source": "s",
-    "licence": "l",
-    "countries": {"column": "c", "levels": {"A": {"codes": [1], "label": "A"}}},
-    "attributes": {
-        "sex": {
-            "column": "s",
-            "label": "sex",
-            "baseline": "m",
-            "levels": {"m": {"codes": [1], "label": "men"}, "f": {"codes": [2], "label": "women"}},
-        }
-    },
-    "values": {
-        "trust": {
-            "column": "t",
-            "question": "Can people be trusted?",
-            "topic": "trust",
-            "scale": "binary",
-            "options": [{"label": "yes", "codes": [1]}, {"label": "no", "codes": [2]}],
-        }
-    },
-}
 
 
 def write(tmp_path, raw) -> str:

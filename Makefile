@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint docs bench clean
+.PHONY: install demo test test-fast lint docs bench dist clean
 
 install: .venv/installed
 
@@ -20,6 +20,10 @@ demo: install
 # Plain `pytest`: the repository's folders must not shadow the installed packages.
 test: install
 	$(BIN)/pytest
+
+# Without models, browser, documentation and servers: under two minutes.
+test-fast: install
+	$(BIN)/pytest -m "not slow" tests/cube tests/survey tests/estimation tests/comparison tests/simulation tests/exchange
 
 lint: install
 	$(BIN)/ruff check .
@@ -41,5 +45,10 @@ bench: install
 	$(BIN)/python benchmarks/elicitation.py
 	$(BIN)/python benchmarks/recovery.py --quick
 
+# Wheel and sdist, checked, installed in a new environment and tried there.
+dist: install
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt build twine
+	.ci/dist
+
 clean:
-	rm -rf .venv build docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

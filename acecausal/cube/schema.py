@@ -233,7 +233,7 @@ def annotate(cube: xr.Dataset) -> xr.Dataset:
 
 
 def markdown() -> str:
-    """Write the schema as a Markdown table (the README carries it; a test holds the two together)."""
+    """Write the schema as a Markdown table (for the documentation)."""
     rows = ["| variable | dims | units | cube | meaning |", "|---|---|---|---|---|"]
     rows += [
         f"| `{spec.name}` | {', '.join(spec.dims)} | {spec.units} | "

@@ -257,11 +257,6 @@ def test_validate__all_violations_at_once(human):
     assert "colour" in str(caught.value)
 
 
-def test_readme__carries_the_schema_table():
-    readme = Path(__file__).parents[2] / "README.md"
-    assert schema.markdown() in readme.read_text(encoding="utf-8")
-
-
 def test_nominal__shift_but_no_effect(wvs):
     """A nominal value has shifts and no score: its effects are missing although the status is ok."""
     from acecausal.estimation.estimate import estimate

@@ -251,13 +251,3 @@ def test_yaml__what_its_constructor_refuses_is_one_message(text, said):
     assert str(caught.value).startswith("book.yaml: not valid YAML\n  got: ")
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300
-
-
-def test_readme__example_codebook_is_valid(tmp_path):
-    from pathlib import Path
-
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    example = text.split("```yaml\n")[1].split("```")[0]
-    book = load_codebook(write(tmp_path, example))
-    assert list(book.countries.levels) == ["NO"]
-    assert book.weight.column == "pspwght"

@@ -31,6 +31,7 @@ def compare(
     """
     from acecausal.comparison import compare as comparison
     from acecausal.comparison import holdout
+    from acecausal.comparison.agreement import warnings
     from acecausal.cube.files import open_cube
     from acecausal.errors import CubeError
 
@@ -54,6 +55,8 @@ def compare(
         click.echo(json.dumps(result, indent=1))
     else:
         print_comparison(f"{model} against {human}", result)
+        for warning in warnings(answers):
+            note(f"warning: {warning}")
 
 
 def _print_protocol(title: str, result: dict[str, Any], as_json: bool) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--order", "orders", multiple=True, metavar="NAME",
-    help="Order of the options: forward or reversed; both are averaged likewise.  [default: forward]",
+    help="Order of the options: forward or reversed; both are averaged likewise.  [default: both]",
 )  # fmt: skip
 @click.option(
     "--marks", metavar="NAME",
@@ -134,7 +134,14 @@ def elicit(
 
 
 def _warn(asked: xr.Dataset) -> None:
-    """Say what of a cube is missing, put in, or asked otherwise than usual."""
+    """Say what of a cube is missing, put in, asked otherwise than usual, or does not hold in another wording."""
+    from acecausal.comparison.agreement import PARTS, warnings
+
+    agreed = {part: asked.attrs[f"{part}_agreement"] for part in PARTS if f"{part}_agreement" in asked.attrs}
+    if agreed:
+        note("effects agree between: " + ", ".join(f"{part}s {number:+.2f}" for part, number in agreed.items()))
+    for warning in warnings(asked):
+        note(f"warning: {warning}")
     if float(asked["option_mass"].mean()) < 0.5:
         note("warning: the model puts most of its probability on something that is no option")
     if "imputed_share" in asked and float(asked["imputed_share"].max()) > 0:
@@ -157,15 +164,15 @@ def _warn(asked: xr.Dataset) -> None:
 def _wordings(
     adapter: Path | None, templates: tuple[str, ...], orders: tuple[str, ...], marks: str | None
 ) -> list[Wording]:
-    """Cross templates and orders; what is not said is as the adapter was trained."""
+    """Cross templates and orders: both orders, and what else is not said as the adapter was trained."""
     from align.models.adapters import adapter_record
-    from align.prompting.prompts import Wording
+    from align.prompting.prompts import ORDERS, Wording
 
     recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
     return [
         Wording(template, order, marks or recipe.get("marks", "auto"))
         for template in dict.fromkeys(templates or (recipe.get("template", "persona-last"),))
-        for order in dict.fromkeys(orders or recipe.get("orders", ("forward",)))
+        for order in dict.fromkeys(orders or ORDERS)
     ]
 
 

@@ -68,7 +68,7 @@ def build(
     attrs : mapping
         Provenance; anything but strings and numbers is kept as JSON.
     labels : mapping of str to sequence
-        Labels along `modifier` and `covariate`, if the arrays have these dimensions.
+        Labels along `modifier`, `covariate` and `wording`, if the arrays have these dimensions.
 
     Raises
     ------

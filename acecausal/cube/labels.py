@@ -16,7 +16,7 @@ from acecausal.errors import AceError
 
 #: Coordinates that are texts; these may be empty.
 _TEXTS = ("country", "country_label", "region", "attribute", "treatment", "baseline", "treated", "value", "question",
-          "topic", "scale", "option_label", "persona", "modifier", "covariate", *schema.LABELS)  # fmt: skip
+          "topic", "scale", "option_label", "persona", "modifier", "covariate", "wording", *schema.LABELS)  # fmt: skip
 _MAY_BE_EMPTY = ("region", "topic", "option_label")
 
 
@@ -50,7 +50,7 @@ def label_problems(cube: xr.Dataset) -> list[str]:
         return problems
     problems += [
         f"dimension {dim}: labels occur twice"
-        for dim in (*schema.EDGE, "modifier", "covariate")
+        for dim in (*schema.EDGE, "modifier", "covariate", "wording")
         if dim in cube.coords and len(set(cube[dim].values.tolist())) != cube.sizes[dim]
     ]
     problems += [

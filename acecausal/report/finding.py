@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from acecausal.comparison.agreement import warnings
 from acecausal.report import cells, words
 from acecausal.report.drawing import Q
 
@@ -127,6 +128,11 @@ def verdicts(comparisons: Mapping[str, Mapping[str, Any]]) -> list[str]:
         parts.append(f"skill on effects {words.plain(skill)}, on levels {words.plain(level['skill'])}")
         said.append(f"Model “{words.clean(label)}” {_follows(skill, slope, interval)}: {'; '.join(parts)}.")
     return said
+
+
+def wordings(models: Mapping[str, xr.Dataset]) -> list[str]:
+    """Say of which models the effects do not hold when the same is asked in another way."""
+    return [f"{words.clean(label)}: {warning}." for label, model in models.items() for warning in warnings(model)]
 
 
 def _follows(skill: float | None, slope: float | None, interval: list[float] | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import log_softmax, logsumexp
 
+from acecausal.comparison.agreement import agreements
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
 from acecausal.cube.lattice import Lattice
@@ -38,7 +39,8 @@ def elicit(
         A cube whose countries, values, options and personas are taken.
     wordings : sequence of Wording
         Ways of asking. The cube holds the mean of the normalised responses over them, and, if there are several, the
-        standard error of that mean.
+        response in each, the standard error of the mean, and how far effects agree between orders, marks and templates
+        (attrs ``order_agreement`` and the like; see `acecausal.comparison.agreement`).
     attrs : mapping, optional
         More provenance for the cube: which model, which adapter, what was held out.
     progress : callable, optional
@@ -104,8 +106,16 @@ def elicit(
         "option_mass": mass,
         **effects_of(response.mean(axis=0), lattice, scales),
     }
+    labels: dict[str, list[str]] = {}
+    agreed: dict[str, float] = {}
     if len(wordings) > 1:
         each = [effects_of(one, lattice, scales) for one in response]
+        asked_as = [(wording.template, wording.order, wording.marks) for wording in wordings]
+        labels["wording"] = [" ".join(parts) for parts in asked_as]
+        arrays["wording_response"] = response
+        scored = any(scale != "nominal" for _, scale in scales)
+        effects = np.stack([one["effect" if scored else "shift"] for one in each])
+        agreed = {f"{part}_agreement": found for part, found in agreements(effects, asked_as).items()}
         arrays["response_se"] = _standard_error(response)
         for name in ("shift", "effect"):
             arrays[f"{name}_se"] = _standard_error(np.stack([one[name] for one in each]))
@@ -117,11 +127,12 @@ def elicit(
         "marks": list(dict.fromkeys(wording.marks for wording in wordings)),
         "prompt_example": example,  # whole, of the fullest persona of the first country and value
         "prompts_sha256": prompts.hexdigest(),  # of all, in the order of country, value, wording and persona
+        **agreed,
         **backend.provenance(),
         **({"prompts_missing": lost} if lost else {}),
         **(attrs or {}),
     }
-    return cubes.build("model", countries, values, lattice, arrays, provenance)
+    return cubes.build("model", countries, values, lattice, arrays, provenance, labels)
 
 
 def _standard_error(each: np.ndarray) -> np.ndarray:

@@ -91,8 +91,8 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("n", RESPONSE, "i", "1", (0, _INF),
              "Respondents who match the persona and answered (survey), or prompts averaged (model)."),
     Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
-             "Effective sample size behind the response: Kish's; where raters stand on many rows, in independent "
-             "ratings, discounted by how alike those of a rater and of an item are.", _SURVEY),
+             "Effective sample size behind the response: Kish's, discounted by how alike the answers within a PSU are "
+             "(or the ratings of a rater, and of an item).", _SURVEY),
     Variable("n_psu", RESPONSE, "i", "1", (0, _INF),
              "Primary sampling units (or raters, or respondents, where there are none) that the respondents are of.",
              _SURVEY, optional=_SURVEY),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def doubly_robust(problem: Problem) -> Scores:
     n_options = problem.outcomes.shape[2]
     score = np.zeros(problem.outcomes.shape)
     for v in map(int, np.flatnonzero((fold >= 0).any(axis=0))):
-        rows, x, covariates, cv = _design(problem, fold[:, v])
+        rows, x, covariates, cv, _ = _design(problem, fold[:, v])
         for k in range(n_options - 1):
             model = LinearDRLearner(
                 model_propensity=_logistic(),
@@ -53,7 +54,7 @@ def doubly_robust(problem: Problem) -> Scores:
                 problem.outcomes[rows, v, k],
                 problem.arm[rows],
                 X=x,
-                W=covariates,
+                W=covariates if covariates.shape[1] else None,
                 sample_weight=problem.weight[rows],
                 cache_values=True,
                 inference=None,  # standard errors come from the scores, under the survey's design
@@ -90,8 +91,8 @@ def forest_dml(problem: Problem) -> Scores:
     inside = inside.copy()
     score = np.zeros(problem.outcomes.shape)
     for v in np.flatnonzero((fold >= 0).any(axis=0)):
-        rows, _, _, cv = _design(problem, fold[:, v])
-        features = np.concatenate([problem.indicators[rows], problem.controls[rows]], axis=1)
+        rows, _, covariates, cv, scaled = _design(problem, fold[:, v])
+        features = np.concatenate([problem.indicators[rows], covariates], axis=1)
         model = CausalForestDML(
             model_y=LinearRegression(),
             model_t=_logistic(),
@@ -116,7 +117,7 @@ def forest_dml(problem: Problem) -> Scores:
         corrected = effect + (t[:, 0] / spread)[:, None] * (y - t * effect)
         others = np.flatnonzero(inside[:, v] & (problem.arm < 0))
         if len(others):
-            there = np.concatenate([problem.indicators[others], problem.controls[others]], axis=1)
+            there = np.concatenate([problem.indicators[others], scaled(others)], axis=1)
             score[others, v] = model.const_marginal_effect(there).reshape(len(others), -1)
         score[rows, v] = corrected
         inside[rows[np.isnan(corrected).any(axis=1)], v] = False  # in every tree's own sample
@@ -127,14 +128,24 @@ def forest_dml(problem: Problem) -> Scores:
 
 def _design(
     problem: Problem, fold: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None, list[tuple[np.ndarray, np.ndarray]]]:
-    """Select the rows of one value: positions, cell indicators, covariates, and the folds as (train, test) pairs."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
+    """Select the rows of one value: positions, cell indicators, covariates, the folds as (train, test) pairs, scaling.
+
+    The rows stand in the order of their keys, since trees depend on order; covariates have mean 0 and variance 1, since
+    what is penalised depends on their unit.
+    """
     rows = np.flatnonzero(fold >= 0)
+    rows = rows[np.argsort(problem.key[rows], kind="stable")]
     x = np.eye(problem.indicators.shape[1])[problem.cell[rows]]
     x = x[:, x.any(axis=0)]
-    covariates = problem.controls[rows] if problem.controls.shape[1] else None
+    mean, spread = problem.controls[rows].mean(axis=0), problem.controls[rows].std(axis=0)
+    spread = np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, np.inf)
+
+    def scaled(at: np.ndarray) -> np.ndarray:
+        return np.asarray((problem.controls[at] - mean) / spread)
+
     cv = [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
-    return rows, x, covariates, cv
+    return rows, x, scaled(rows), cv, scaled
 
 
 def _by_cell(score: np.ndarray, problem: Problem, rows: np.ndarray) -> np.ndarray:

@@ -243,8 +243,9 @@ def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """
     score = schema.scores(shift.shape[1])
     effect_se = np.sqrt(np.clip(covariance @ score @ score, 0, None))
-    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= 1).all(axis=1)
-    possible &= np.abs(shift @ score) <= 1
+    most = 1 + 1e-9
+    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= most).all(axis=1)
+    possible &= np.abs(shift @ score) <= most
     return np.select([~possible, ~(effect_se >= 1e-12)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
 
 
@@ -354,7 +355,7 @@ def _refutation(
         sample.survey.stratum,
         ESTIMATORS[plan.estimator],
         plan.refute,
-        respondent=sample.survey.respondent,
+        respondent=sample.person,
         item_share=partial(sample.item_share, contrast),
     )
     mean, mean_se, verdict = refutation.summary(found, arrays["effect_se"][at, 0])

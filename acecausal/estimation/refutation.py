@@ -136,4 +136,5 @@ def _pooled(stratum: np.ndarray, inside: np.ndarray) -> list[np.ndarray]:
     _, number = np.unique(stratum, return_inverse=True)
     size = np.bincount(number[inside], minlength=int(number.max(initial=0)) + 1)
     group = np.where(size[number] >= MIN_STRATUM, number, -1)
-    return [np.flatnonzero(inside & (group == g)) for g in np.unique(group[inside])]
+    found = [np.flatnonzero(inside & (group == g)) for g in np.unique(group[inside])]
+    return sorted(found, key=lambda members: int(members[0]))  # what a stratum is called decides no draw

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from acecausal.estimation.inference import Design
 from acecausal.estimation.sample import Sample
 from acecausal.survey.raters import effective_size, intraclass
 
@@ -22,6 +23,8 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     shape = (len(plan.values), len(plan.lattice.personas))
     arrays = {name: np.full((*shape, width), np.nan) for name in ("response", "response_se")}
     units = [unit for unit in (survey.respondent, survey.item) if unit is not None]
+    if isinstance(design, Design) and not design.single and not units:
+        units = [design.psu]  # neighbours are alike: Kish's size alone takes them for independent
     arrays |= {"n": np.zeros(shape, dtype=np.int64), "n_psu": np.zeros(shape, dtype=np.int64)}
     arrays["n_eff"] = np.zeros(shape)
     for batch in plan.batches(sample.name):

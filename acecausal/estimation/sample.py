@@ -176,6 +176,12 @@ class Sample:
         return ~np.isnan(self.survey.covariates[name])
 
     @cached_property
+    def person(self) -> np.ndarray:
+        """Number of the respondent of each row, shape (n,), in the order of identities, whatever the order of rows."""
+        who = self.survey.respondent
+        return np.unique(self._identity, return_inverse=True)[1] if who is None else who
+
+    @cached_property
     def _identity(self) -> np.ndarray:
         identity = self.survey.identity
         return np.arange(len(self.survey), dtype=np.uint64) if identity is None else identity

@@ -44,7 +44,7 @@ class Survey:
     covariates : dict of str to numpy.ndarray, shape (n,), float
         NaN where missing.
     weight : numpy.ndarray, shape (n,), float
-        Positive; 1 where the survey has none.
+        Positive, 0 only for those outside; 1 where the survey has none.
     stratum, psu : numpy.ndarray, shape (n,), int
         Design codes; without a design one stratum, and each respondent a PSU.
     lost : dict of str to int
@@ -170,11 +170,11 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         raise DataError("no row is left", param=source, hint=f"column {spec.column} says the country")
     weight = _weight(table, codebook, country, source)
     _count(lost, "weight zero", weight == 0)
-    table, country, weight = table[weight > 0], country[weight > 0], weight[weight > 0]
-    if not len(table):
+    if not (weight > 0).any():
         raise DataError("no row is left", param=source, hint="every weight is zero")
 
-    inside = in_domain(table, codebook, lost, source)
+    # who weighs nothing answers for nobody, but was drawn
+    inside = in_domain(table, codebook, lost, source) & (weight > 0)
     studied = table[inside]
     attributes = {name: _spread(a, inside, -1) for name, a in _attributes(studied, codebook, lost, source).items()}
     values = {name: _spread(a, inside, -1) for name, a in _values(studied, codebook, lost, source).items()}
@@ -201,7 +201,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         identity=_identity(table, codebook, country, source),
         fraction=_fraction(table, codebook, country, stratum, psu, source),
         item=item,
-        inside=inside if codebook.domain else None,
+        inside=None if inside.all() else inside,
     )
     if codebook.rater:
         named = {"rater": codebook.rater.column} | ({"item": codebook.item.column} if codebook.item else {})

@@ -55,6 +55,8 @@ def compare(
         click.echo(json.dumps(result, indent=1))
     else:
         print_comparison(f"{model} against {human}", result)
+        for line in comparison.differences(people, answers):
+            note(f"note: {line}")
         for warning in warnings(answers):
             note(f"warning: {warning}")
 

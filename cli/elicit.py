@@ -150,6 +150,12 @@ def _warn(asked: xr.Dataset) -> None:
             f"warning: in {some:.0%} of the prompts the server did not list every option; what was put in for them is "
             f"{float(share.mean()):.1%} of the option mass on average, {float(share.max()):.0%} at most (imputed_share)"
         )
+    surest = asked["response"].max("option")
+    if float((surest > 1 - 1e-9).sum()) > 0.5 * float(surest.notnull().sum()):
+        note(
+            "warning: nearly every answer is certain: a server that gives probabilities after its temperature (of 0, "
+            "say) tells nothing of what it would have said; ask it for log probabilities at temperature 1"
+        )
     if lost := asked.attrs.get("prompts_missing"):
         note(f"warning: the server listed no option of {lost} prompts: their personas and effects are missing")
     if short := asked.attrs.get("short_lists"):

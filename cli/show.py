@@ -88,7 +88,7 @@ def drawn(row: dict[Any, Any], reach: float) -> str:
     """Draw an estimate, and its interval if it has one, on a line from -reach to reach."""
 
     def at(number: float) -> int:
-        return round((number / reach + 1) / 2 * (WIDTH - 1))
+        return min(max(round((number / reach + 1) / 2 * (WIDTH - 1)), 0), WIDTH - 1)
 
     line = [" "] * WIDTH
     if "conf.low" in row:

@@ -155,6 +155,10 @@ def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset
         raise CubeError("is a model's cube", param="HUMAN", expected="a survey cube", hint="give the survey cube first")
     if model.attrs["kind"] != "model":
         raise CubeError("is a survey's cube", param="MODEL", expected="a model cube")
+    # the order of a persona's attributes is that of its cube
+    spelled = {frozenset(persona.split(",")): persona for persona in human["persona"].values.tolist()}
+    theirs = [spelled.get(frozenset(persona.split(",")), persona) for persona in model["persona"].values.tolist()]
+    model = model.assign_coords(persona=("persona", np.array(theirs, dtype=object)))
     labels = {}
     for dim in ("country", "attribute", "value", "persona"):
         there = set(model[dim].values.tolist())
@@ -182,6 +186,34 @@ def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset
     width = int(human["n_options"].max())
     human, model = human.isel(option=slice(width)), model.isel(option=slice(width))
     return human, _reordered(model, orders)
+
+
+def differences(human: xr.Dataset, model: xr.Dataset) -> list[str]:
+    """Say what of two cubes is not compared, or was asked in other words.
+
+    Returns
+    -------
+    list of str
+        One sentence each; none where the model was asked what people were.
+    """
+    said = []
+    for dim in ("country", "value", "attribute"):
+        for cube, against, whose in ((human, model, "people"), (model, human, "the model")):
+            there = set(against[dim].values.tolist())
+            if alone := [str(label) for label in cube[dim].values.tolist() if label not in there]:
+                more = f" and {len(alone) - 4} more" if len(alone) > 4 else ""
+                said.append(f"left out, since only {whose} have it: {dim} {', '.join(alone[:4])}{more}")
+    questions = dict(zip(model["value"].values.tolist(), model["question"].values.tolist(), strict=True))
+    pairs = zip(human["value"].values.tolist(), human["question"].values.tolist(), strict=True)
+    if other := [value for value, question in pairs if questions.get(value, question) != question]:
+        said.append(f"asked in other words than people: {', '.join(other[:4])}{' ...' if len(other) > 4 else ''}")
+    phrases = [
+        {(a.name, level.name): level.phrase for a in lattice_of(cube).attributes for level in a.levels}
+        for cube in (human, model)
+    ]
+    if other := [f"{a}={x}" for (a, x), text in phrases[0].items() if phrases[1].get((a, x), text) != text]:
+        said.append(f"told in other words: {', '.join(other[:4])}{' ...' if len(other) > 4 else ''}")
+    return said
 
 
 def _reordered(model: xr.Dataset, orders: list[list[int]]) -> xr.Dataset:

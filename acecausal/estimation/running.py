@@ -15,6 +15,8 @@ import signal
 import threading
 import time
 import warnings
+import zipfile
+import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -311,7 +313,8 @@ def _kept(store: Path, mark: str, every: list[Unit]) -> dict[Unit, Arrays]:
             param=str(store),
             hint="the survey, the choices or the versions differ; remove it to begin anew",
         )
-    return {unit: _read(path) for unit in every if (path := store / f"{unit.name}.npz").exists()}
+    found = {unit: _read(path) for unit in every if (path := store / f"{unit.name}.npz").exists()}
+    return {unit: arrays for unit, arrays in found.items() if arrays is not None}
 
 
 def _keep(store: Path, unit: Unit, arrays: Arrays) -> None:
@@ -320,9 +323,13 @@ def _keep(store: Path, unit: Unit, arrays: Arrays) -> None:
     _write(store / f"{unit.name}.npz", packed.getbuffer())
 
 
-def _read(path: Path) -> Arrays:
-    with np.load(path) as stored:
-        return {name: stored[name] for name in stored.files}
+def _read(path: Path) -> Arrays | None:
+    """Read a finished unit; None if the file is damaged, so that the unit is done again."""
+    try:
+        with np.load(path) as stored:
+            return {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def _write(path: Path, content: bytes | memoryview) -> None:

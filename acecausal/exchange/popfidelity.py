@@ -12,7 +12,9 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +62,18 @@ def read(path: Path, choices: Choices) -> Imported:
         )  # fmt: skip
     questions = read_questions(table.with_name("questions.yaml"), log)
     orders = {name: list(q["options"]) for name, q in questions.items()}
+    listed: dict[str, list[list[str]]] = {}
     for (question, _), found in cells.items():
         if question not in questions:
-            order = orders.setdefault(question, [])
-            order += [option for option in found if option not in order]
-    undescribed = len(orders) - len(questions)
+            listed.setdefault(question, []).append(list(found))
+    for question, lists in listed.items():
+        order = merged_order(lists)
+        if order is None:  # which of two options is more is nowhere said
+            order = list(dict.fromkeys(option for one in lists for option in one))
+            questions[question] = {"options": order, "ordinal": False}
+            log.noted["questions whose rows do not tell the order of the options (taken as nominal)"] += 1
+        orders[question] = order
+    undescribed = len(listed)
     if undescribed:
         log.noted["questions that no questions.yaml describes (their options are in the order of the rows)"] += (
             undescribed
@@ -89,6 +98,29 @@ def read(path: Path, choices: Choices) -> Imported:
     digest = hashlib.sha256(text.encode()).hexdigest()
     about = {"title": "popfidelity cells", "source": shown(table.name), "data_sha256": digest}
     return Imported(to_cube(groups, choices, log, about), dict(log.noted), log.problems)
+
+
+def merged_order(lists: Sequence[Sequence[str]]) -> list[str] | None:
+    """Find the one order that all lists of options keep; None if they contradict each other or leave a choice.
+
+    A row whose share is 0 may be left out, so that no list need hold all options.
+    """
+    before: dict[str, set[str]] = {option: set() for one in lists for option in one}
+    for one in lists:
+        for earlier, later in pairwise(one):
+            before[later].add(earlier)
+    sorter, order = TopologicalSorter(before), list[str]()
+    try:
+        sorter.prepare()
+    except CycleError:
+        return None
+    while sorter.is_active():
+        ready = sorter.get_ready()
+        if len(ready) > 1:
+            return None
+        order += ready
+        sorter.done(*ready)
+    return order
 
 
 def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:

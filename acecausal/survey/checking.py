@@ -133,7 +133,7 @@ def compare_labels(
     found = [
         (path, finding)
         for path in paths
-        if str(path).lower().endswith((".sav", ".dta"))
+        if str(path).lower().endswith((".sav", ".zsav", ".dta"))
         for finding in _label_findings(path, codebook, encoding)
     ]
     told = [

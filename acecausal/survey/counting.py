@@ -26,5 +26,7 @@ def count_distinct(there: np.ndarray, unit: np.ndarray) -> np.ndarray:
 def add_up(numbers: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     """Sum numbers, shape (blocks, k, n), by group, shape (n,): shape (blocks, k, count)."""
     n = len(group)
+    if not n:
+        return np.zeros((*numbers.shape[:2], count))
     membership = sparse.csr_array((np.ones(n), (np.arange(n), group)), (n, count))
     return np.asarray((numbers.reshape(-1, n) @ membership).reshape(*numbers.shape[:2], count))

@@ -138,6 +138,10 @@ def _opened(path: Path, encoding: str | None) -> Iterator[TextIO]:
         yield stream
 
 
+#: What a column that numbers people is called.
+NUMBERING = r".*(^|_|\b)(id|idno|nr|no|num|number|case|caseid|resp\w*|serial|row\w*|index|obs)"
+
+
 class _Bytes(io.RawIOBase):
     """Text as UTF-8 bytes, its lines counted."""
 
@@ -150,7 +154,7 @@ class _Bytes(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         text, self.first = self.first or self.rest.read(size), ""
-        self.lines += text.count("\n")
+        self.lines += max(text.count("\n"), text.count("\r"))
         return text.encode()
 
 
@@ -173,6 +177,8 @@ def _begin(path: Path, stream: TextIO) -> tuple[Header, str]:
         return Header(names, separator, labels, records=3), ""
     quoted = len(re.findall(r'"[^"]*"', first)) == len(names) and outside.strip() == separator * (len(names) - 1)
     row_names = quoted and len(cells[0]) == len(names) + 1 and bool(re.match(r'"-?\d+"', ahead[0]))
+    # a cell too many for another reason: a first column that is the numbering itself, or a separator at the end
+    row_names = row_names and not re.fullmatch(NUMBERING, names[0].strip(), re.IGNORECASE) and cells[0][-1] != ""
     return Header(names, separator, row_names=row_names), "".join(ahead)
 
 

@@ -86,7 +86,11 @@ def read_dta(
         column = pd.Series(cells[name])
         kind = found.readstat_variable_types[name]
         if kind == "float":  # 0.1 in single precision is .1, not .100000001490116
-            column = pd.Series(column.to_numpy(dtype=np.float32))
+            single = np.float32
+            if column.dtype == object:  # tags of missing codes among the numbers
+                column = column.map(lambda cell, single=single: single(cell) if isinstance(cell, float) else cell)
+            else:
+                column = column.astype(single)
         tags = found.missing_user_values.get(name, ())
         bare = sorted(set(tags) & set(listed.get(name, ())))
         if bare and kind != "string":

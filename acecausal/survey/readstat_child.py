@@ -20,7 +20,7 @@ def answer(path: str, columns: list[str] | None, encoding: str | None, rows: int
     import numpy as np
     import pyreadstat
 
-    read = pyreadstat.read_sav if path.lower().endswith(".sav") else pyreadstat.read_dta
+    read = pyreadstat.read_sav if path.lower().endswith((".sav", ".zsav")) else pyreadstat.read_dta
     options: dict[str, Any] = {"metadataonly": True} if columns == [] else {"usecols": columns, "row_limit": rows}
     cells, about = read(path, user_missing=True, output_format="dict", encoding=encoding, **options)
     found = {}

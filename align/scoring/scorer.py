@@ -58,6 +58,7 @@ class Scorer:
         self.model, self.budget = model, budget
         self.method: Method = "batch" if reason or method == "batch" else "trie"
         self._rows_suffice = few_rows_suffice(model, self.method)
+        self._longest = getattr(base_of(model).config, "max_position_embeddings", None) or 10**9
         self.note = f"Prompts run as padded batches, without sharing prefixes: {reason}." if reason else ""
 
     def log_probs(self, prompts: Sequence[Prompt], *, model: nn.Module | None = None) -> list[Tensor]:
@@ -77,7 +78,17 @@ class Scorer:
             One per prompt, shape (K,): natural log over the full vocabulary, summed over the option's tokens. The
             options do not sum to 1: what is missing is the mass on other continuations.
         """
+        self._check_length(prompts)
         return log_probs_of(self.model if model is None else model, prompts, self.method, self.budget)
+
+    def _check_length(self, prompts: Sequence[Prompt]) -> None:
+        """Refuse prompts that are longer than the model was made for: what it says beyond that means nothing."""
+        longest = max((len(p.tokens) + max(map(len, p.options)) for p in prompts), default=0)
+        if longest > self._longest:
+            raise ModelError(
+                "is too long for the model", param="prompt", expected=f"up to {self._longest} tokens", got=longest,
+                hint="fewer attributes in a persona, or a model of a longer context",
+            )  # fmt: skip
 
     def option_log_probs(self, prompts: Sequence[Prompt], *, model: nn.Module | None = None) -> list[Tensor]:
         """Log probability of each option among the options, as `log_probs` normalised, at less expense.
@@ -90,6 +101,7 @@ class Scorer:
         list of fp32 tensors
             One per prompt, shape (K,), whose exponentials sum to 1.
         """
+        self._check_length(prompts)
         used = self.model if model is None else model
         # an adapter may have been put on the head since the check
         few = self._rows_suffice and has_plain_head(used) and all(map(differ_at_the_end, prompts))

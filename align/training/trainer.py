@@ -251,6 +251,7 @@ def _arguments(folder: Path, recipe: Recipe, *, validate: bool, tensorboard: boo
         seed=recipe.seed,
         data_seed=recipe.seed,
         save_total_limit=2,
+        restore_callback_states_from_checkpoint=True,  # how long patience has waited
         logging_strategy="no",
         report_to="tensorboard" if tensorboard else "none",
         disable_tqdm=True,

@@ -10,8 +10,17 @@ import xarray as xr
 from models_as_people import as_model
 from scipy import stats
 
-from acecausal.comparison.compare import compare, distribution_distance, effect_statistics, expected_distance, shared
+from acecausal.comparison.compare import (
+    compare,
+    differences,
+    distribution_distance,
+    effect_statistics,
+    expected_distance,
+    shared,
+)
 from acecausal.cube import schema
+from acecausal.cube.files import build, countries_of, lattice_of, values_of
+from acecausal.cube.lattice import Lattice
 from acecausal.errors import CubeError
 
 
@@ -197,3 +206,33 @@ def test_bad_pairs__one_message(human, ess_cube):
     ):
         with pytest.raises(CubeError, match=says):
             compare(human, model.assign_coords({name: (model[name].dims, found)}))
+
+
+def test_personas__the_order_of_attributes_does_not_matter(human):
+    """Property: a model asked with the attributes in another order is the same model. rtol 1e-9."""
+    lattice = lattice_of(human)
+    turned = Lattice.over(lattice.attributes[::-1], lattice.depth)
+    place = {frozenset(persona.split(",")): i for i, persona in enumerate(lattice.personas)}
+    order = [place[frozenset(persona.split(","))] for persona in turned.personas]
+    contrasts = [lattice.contrast_labels.index(label) for label in turned.contrast_labels]
+    plain = perfect(human)
+    arrays = {}
+    for name in plain.data_vars:
+        part = plain[name].isel(persona=order)
+        arrays[name] = (part.isel(attribute=contrasts) if "attribute" in part.dims else part).values
+    values, countries = values_of(human), countries_of(human)
+    model = build("model", countries, values, turned, arrays, {})
+    assert model["persona"].values.tolist() != human["persona"].values.tolist()
+    one, other = compare(human, plain), compare(human, model)
+    for part in ("level", "effect"):
+        assert one[part]["cells"] == other[part]["cells"] > 100
+        assert one[part]["distance"] == pytest.approx(other[part]["distance"], rel=1e-9)
+
+
+def test_differences__what_is_left_out_or_asked_otherwise_is_said(human):
+    model = perfect(human)
+    assert differences(human, model) == []
+    cut = model.isel(country=[0, 1])
+    assert any("only people have it: country" in line for line in differences(human, cut))
+    other = model.assign_coords(question=("value", np.array(["Something else?"], dtype=object)))
+    assert differences(human, other) == ["asked in other words than people: poverty"]

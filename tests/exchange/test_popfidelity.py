@@ -17,6 +17,7 @@ from acecausal.errors import DataError
 from acecausal.estimation.estimate import estimate
 from acecausal.exchange import export_cube, import_cube
 from acecausal.exchange.choices import Choices
+from acecausal.exchange.popfidelity import merged_order
 from acecausal.simulation.world import World, simulate
 
 
@@ -253,3 +254,11 @@ def test_specs__yaml_is_texts_each_key_once(imported, tmp_path):
     assert noted["questions that no questions.yaml describes (their options are in the order of the rows)"] == 4
     noted = import_cube("popfidelity", tmp_path / "a", Choices(attributes=("country", "gender", "education"))).noted
     assert noted["files facets.yaml that were not read (--attributes names the parts of cell_id)"] == 1
+
+
+def test_options__order_from_rows_that_may_be_left_out():
+    """By hand: a list without its empty option fits in; contradictions and open choices have no order."""
+    assert merged_order([["1", "2", "4", "5"], ["1", "2", "3", "4", "5"]]) == ["1", "2", "3", "4", "5"]
+    assert merged_order([["lo", "mid", "hi"], ["hi", "mid", "lo"]]) is None
+    assert merged_order([["a", "b"], ["a", "c"]]) is None
+    assert merged_order([["only"]]) == ["only"]

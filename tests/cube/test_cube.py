@@ -35,6 +35,7 @@ def test_round_trip__numbers_labels_attrs(tmp_path, ess_cube, suffix):
 LONG = "the United Kingdom of Great Britain and Northern Ireland, Österreich"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
 def test_texts__survive_plain_xarray(tmp_path, human, suffix):
     """Labels of cubes that plain xarray put together (concat, outer join, merge, sel) are whole, as it sees them and

@@ -214,6 +214,7 @@ print(result.exit_code, " ".join(result.output.split()))
 """
 
 
+@pytest.mark.slow
 def test_full_disk__one_message_and_the_old_output_stays(tmp_path, human):
     """Oracle: a limit on the size of files, which the system enforces, in a process of its own: HDF5 would crash it."""
     (tmp_path / "h.csv").write_text("old")

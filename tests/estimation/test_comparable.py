@@ -120,6 +120,7 @@ def test_weights__effective_size_counts_in_min_arm():
     assert schema.REASONS[int(cell.reason)] == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_weights__their_unit_means_nothing(estimator):
     """Property, from 1e-9 to 1e9, of every estimator and diagnostic: rtol 1e-6."""

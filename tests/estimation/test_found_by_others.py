@@ -39,6 +39,7 @@ def test_forest__does_not_depend_on_the_order_of_rows():
     np.testing.assert_allclose(plain[order], other, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_many_controls__errors_are_as_long_as_the_spread():
     """Monte Carlo: 300 people, 30 covariates that do nothing, 400 draws: errors over spread between .93 and 1.10."""
     found = []

@@ -76,6 +76,7 @@ def test_few_draws__undecided():
     assert np.isnan(one[1]).all()
 
 
+@pytest.mark.slow
 def test_false_alarms__rare():
     """Under a true null, 40 samples of 20 draws: no verdict against (DoWhy's p-value cries wolf in up to a third)."""
     against = 0

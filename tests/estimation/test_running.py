@@ -35,10 +35,12 @@ def same(a: xr.Dataset, b: xr.Dataset) -> None:
         np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=name)
 
 
+@pytest.mark.slow
 def test_jobs__bit_for_bit(wvs, serial):
     same(estimate(wvs, jobs=2, **CHOICES), serial)
 
 
+@pytest.mark.slow
 def test_dask_cluster__bit_for_bit(wvs, serial):
     from distributed import LocalCluster
 
@@ -48,6 +50,7 @@ def test_dask_cluster__bit_for_bit(wvs, serial):
         same(estimate(wvs, scheduler=cluster.scheduler_address, **CHOICES), serial)
 
 
+@pytest.mark.slow
 def test_dask_cluster__survives_the_loss_of_a_worker(wvs, serial, monkeypatch):
     """Oracle: the serial cube. Each sample is packed once, and few of the units are with the scheduler at a time."""
     from distributed import LocalCluster
@@ -74,6 +77,7 @@ def test_dask_cluster__survives_the_loss_of_a_worker(wvs, serial, monkeypatch):
     assert max(held) <= 4 + 2  # units, twice the threads; samples
 
 
+@pytest.mark.slow
 def test_scheduler__unreachable(wvs):
     with pytest.raises(AceError, match=r"scheduler tcp://127.0.0.1:1: cannot be reached"):
         estimate(wvs, scheduler="tcp://127.0.0.1:1", **CHOICES)
@@ -126,6 +130,7 @@ def test_resume__refuses_units_of_another_run(wvs, tmp_path):
             estimate(wvs, make_plan(wvs, **(CHOICES | other)), store=tmp_path / "units")
 
 
+@pytest.mark.slow
 def test_cli__killed_and_resumed(tmp_path):
     """SIGKILL in the middle: no cube, whole units; a plain run is refused, --resume ends it, the units go."""
     out = tmp_path / "human.zarr"

@@ -191,6 +191,7 @@ WORLDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(WORLDS))
 def test_worlds__no_value_is_worse_than_raw(name):
     """Simulation, multinomial draws of fixed truths: effects of every value at every granularity, and of every country.

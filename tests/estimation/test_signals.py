@@ -53,6 +53,7 @@ def shared() -> set[str]:
     return {name for name in os.listdir("/dev/shm") if name.startswith("joblib_memmapping_folder_")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "jobs", "code", "said"),
     [

@@ -161,6 +161,7 @@ def test_other_options_elsewhere__error_or_passed_over(tmp_path):
     assert (found.cube["n"].sel(country="nigeria", value="work.v1") == 0).all()
 
 
+@pytest.mark.slow
 def test_odd_names__stay_in_their_folder_and_are_told_apart(tmp_path):
     folder = plant(tmp_path / "eval", ["japan"])
     odd = [os.fsdecode(b"caf\xe9\x1b[31m"), "<b>[red]x", "a\nb"]

@@ -21,6 +21,7 @@ def test_choices__out_of_range():
             Choices(**wrong)
 
 
+@pytest.mark.slow
 def test_downstream__takes_an_imported_cube(imported, tmp_path):
     model = noisy_model(imported.cube)
     result = compare(imported.cube, model)

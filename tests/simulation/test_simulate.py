@@ -176,6 +176,7 @@ def test_truth__depth_cuts_the_lattice(world):
     )
 
 
+@pytest.mark.slow
 def test_estimates__cover_the_truth():
     """All effects of one draw of 4,000 in 2 countries lie within 4.5 standard errors of the truth (over 100 a time)."""
     wide = World.make(countries=2, values=4, options=4, attributes=3, levels=[2, 3, 2], mediation=0.1, seed=5)

@@ -332,6 +332,7 @@ def test_n_eff__gives_the_standard_errors_of_responses():
     assert (cube.n_eff.sel(persona="all") < 4000).all()  # of 8,000 ratings
 
 
+@pytest.mark.slow
 def test_within_items__steered_raters_are_compared_on_the_same_items():
     """Truth by enumeration; 40 surveys in which women get the items that are rated high. Within items the mean error is
     0 (4 Monte Carlo errors); as if items had been given out at random it is as large as the effect."""
@@ -410,6 +411,7 @@ def repeated(surveys: int) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow
 def test_coverage__two_way_intervals_hold_the_truth_one_way_ones_do_not():
     """300 surveys of 100 raters and 30 items, whose effects vary: 95 % intervals of each kind. Two-way within, one-way
     below three binomial standard errors (0.0126) of 0.95; no bias (4 Monte Carlo errors)."""

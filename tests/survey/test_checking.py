@@ -220,6 +220,7 @@ def test_compare_labels__each_file_by_itself(two_files, book):
     assert compare_labels([*two_files, "no.csv"], book.only(["trust"]), differ="ok") == told  # has no labels
 
 
+@pytest.mark.slow
 def test_estimate__stops_at_labels_and_records_what_was_overridden(two_files, book, tmp_path):
     args = ["estimate", *two_files, "--codebook", str(tmp_path / "small.yaml"), "--attributes", "gender"]
     out = tmp_path / "out.nc"

@@ -347,6 +347,7 @@ def invoke(*args: object, code: int = 0) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_command__rows_and_what_is_unverified(tmp_path):
     book = load_codebook("gss")
     drawn = write_survey(tmp_path / "gss.dta", book, 2 * N, seed=3)
@@ -373,6 +374,7 @@ def test_command__rows_and_what_is_unverified(tmp_path):
     assert "upside down" in output
 
 
+@pytest.mark.slow
 def test_command__names_what_is_unverified_and_used(tmp_path):
     write_survey(tmp_path / "a.sav", load_codebook("issp2016"), N, seed=4)
     choices = ("--codebook", "issp2016", "--depth", 1, "--attributes", "gender,education")

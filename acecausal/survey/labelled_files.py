@@ -24,6 +24,9 @@ from acecausal.survey.spelling import spelled
 OLD_STATA = b"<stata_dta><header><release>117"
 #: Rows whose texts are looked at to guess an encoding.
 GUESS_ROWS = 2000
+#: What pyreadstat stumbles over says nothing of the file but that it is damaged.
+STUMBLES = ("TypeError", "AttributeError", "IndexError", "KeyError", "MemoryError")
+DAMAGED = "it is damaged: fetch it again, or save it anew with the program that wrote it"
 
 
 def about(path: Path, encoding: str | None) -> SimpleNamespace:
@@ -139,16 +142,18 @@ def _ask(
         raise DataError(
             "cannot be read", param=str(path), expected=f"a {path.suffix.lower()} file",
             got=f"a file that ends the program that reads it (exit code {done.returncode})",
-            hint="it is damaged: fetch it again, or save it anew with the program that wrote it",
+            hint=DAMAGED,
         )  # fmt: skip
     reply = pickle.loads(done.stdout)
     if "error" in reply:
         kind, said = reply["error"]
         if kind == "UnicodeDecodeError" or "invalid byte sequence" in said:
             raise undeclared(path, encoding)
+        stumbled = kind in STUMBLES
         raise DataError(
             "cannot be read", param=str(path), expected=f"a {path.suffix.lower()} file",
-            got=f"{kind}: {' '.join(said.split())}",
+            got="a file that its reader cannot follow" if stumbled else f"{kind}: {' '.join(said.split())}",
+            hint=DAMAGED if stumbled else "",
         )  # fmt: skip
     return reply["columns"], SimpleNamespace(**reply["about"])
 

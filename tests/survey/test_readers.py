@@ -217,6 +217,16 @@ def test_readstat__a_crash_is_a_message(tmp_path, monkeypatch):
         read_table(tmp_path / "a.dta", ["SEX"])
 
 
+def test_readstat__what_the_library_stumbles_over_is_damage(tmp_path, monkeypatch):
+    """The words of a TypeError within pyreadstat help nobody."""
+    stumble = tmp_path / "stumble.py"
+    stumble.write_text("import pickle, sys\npickle.dump({'error': ('TypeError', 'NoneType')}, sys.stdout.buffer)")
+    monkeypatch.setattr(readstat_child, "__file__", str(stumble))
+    TABLE.to_stata(tmp_path / "a.dta", write_index=False)
+    with pytest.raises(DataError, match=r"(?s)a.dta: cannot be read.*cannot follow.*hint: it is damaged"):
+        read_table(tmp_path / "a.dta", ["SEX"])
+
+
 def test_only__other_values_need_not_be_in_the_file(tmp_path):
     """ESS items of another round: what is not asked for is not looked for."""
     book = load_codebook("ess-immigration")

@@ -61,6 +61,8 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         path.write_bytes(text if rng.random() < 0.8 else spoilt(text, rng))
     else:
         content = yaml.safe_load(yaml.safe_dump(RICH))
+        if rng.random() < 0.2:
+            content["countries"]["coding"] = "iso-alpha2"
         for _ in range(rng.integers(1, 3)):
             content = changed(content, rng)
         path.write_text(dumped(content), encoding="utf-8")

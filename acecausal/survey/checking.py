@@ -27,7 +27,7 @@ from acecausal.survey.codebook import (
 )
 from acecausal.survey.copies import COPIES, copies_hint, count_copies
 from acecausal.survey.countries import customary
-from acecausal.survey.data import EMPTY, belonging, in_domain, no_number
+from acecausal.survey.data import EMPTY, belonging, from_table, in_domain, no_number
 from acecausal.survey.readers import Labels, read_labels, read_table
 from acecausal.survey.wording import contradictions, says_nothing, silent_codes
 
@@ -164,12 +164,13 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
     labels = read_labels(path, encoding=encoding)
     names = {name.lower() for name in labels.columns}
     parts = _parts(book)
-    yield from _absent(names, parts, book)
+    absent = list(_absent(names, parts, book))
+    yield from absent
     present = [column for column in parts if column.lower() in names]
     if not present:
         return
     try:
-        table = read_table(path, present, listed=book.listed, encoding=encoding)
+        table = whole = read_table(path, present, listed=book.listed, encoding=encoding)
     except DataError as error:
         if "twice" not in error.message:
             raise
@@ -194,12 +195,24 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
         return
     listed = book.listed
     read = {column: _column(table[column], labels, column, listed.get(column, ())) for column in present}
-    yield from _contents(read, book)
-    yield from _meanings(read, book)
+    found = [*_contents(read, book), *_meanings(read, book)]
     if book.weight and book.weight.column in table:
-        yield from _weights(table, book)
-    yield from _doubled(table, book)
-    yield from _declared(labels, present)
+        found += _weights(table, book)
+    found += [*_doubled(table, book), *_declared(labels, present)]
+    yield from found
+    if not any(finding.severity == "error" for finding in (*absent, *found)):
+        yield from _refused(whole, book, str(path))
+
+
+def _refused(table: pd.DataFrame, book: Codebook, source: str) -> Iterator[Finding]:
+    """Report what `estimate` would still stop at: it is tried."""
+    try:
+        from_table(table, book, source=source)
+    except DataError as error:
+        name, _, about = error.param.removeprefix(source).removeprefix(", column ").partition(" (")
+        yield Finding(
+            "error", name, about.removesuffix(")"), error.message, str(error.expected), str(error.got), error.hint
+        )
 
 
 def _absent(names: set[str], parts: Mapping[str, str], book: Codebook) -> Iterator[Finding]:

@@ -194,13 +194,15 @@ class CountriesSpec(_Part):
         if not isinstance(raw, dict) or raw.get("coding") not in CODINGS:
             return raw
         own = raw.get("levels") or {}
-        specs = own.values() if isinstance(own, dict) else ()
-        taken = {code_key(code) for spec in specs if isinstance(spec, dict) for code in spec.get("codes") or ()}
+        if not isinstance(own, dict):  # as what is below, told by the fields' own checks
+            return raw
+        listed = [spec.get("codes") for spec in own.values() if isinstance(spec, dict)]
+        taken = {code_key(code) for codes in listed if isinstance(codes, list | tuple) for code in codes}
         standard = iso_countries(raw["coding"])
         left = {
             k: spec for k, spec in standard.items() if k not in own and taken.isdisjoint(map(code_key, spec["codes"]))
         }
-        return raw | {"levels": left | own if isinstance(own, dict) else own}
+        return raw | {"levels": left | own}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

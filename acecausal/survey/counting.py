@@ -25,8 +25,6 @@ def count_distinct(there: np.ndarray, unit: np.ndarray) -> np.ndarray:
 
 def add_up(numbers: np.ndarray, group: np.ndarray, count: int) -> np.ndarray:
     """Sum numbers, shape (blocks, k, n), by group, shape (n,): shape (blocks, k, count)."""
-    n = len(group)
-    if not n:
-        return np.zeros((*numbers.shape[:2], count))
+    (blocks, k, _), n = numbers.shape, len(group)
     membership = sparse.csr_array((np.ones(n), (np.arange(n), group)), (n, count))
-    return np.asarray((numbers.reshape(-1, n) @ membership).reshape(*numbers.shape[:2], count))
+    return np.asarray((numbers.reshape(blocks * k, n) @ membership).reshape(blocks, k, count))

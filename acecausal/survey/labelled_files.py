@@ -24,6 +24,8 @@ from acecausal.survey.spelling import spelled
 OLD_STATA = b"<stata_dta><header><release>117"
 #: Rows whose texts are looked at to guess an encoding.
 GUESS_ROWS = 2000
+#: What pyreadstat stumbles over says nothing of the file but that it is damaged.
+STUMBLES = ("TypeError", "AttributeError", "IndexError", "KeyError", "MemoryError")
 
 
 def about(path: Path, encoding: str | None) -> SimpleNamespace:
@@ -140,21 +142,28 @@ def _ask(
         [sys.executable, "-P", readstat_child.__file__], input=pickle.dumps(request), capture_output=True, check=False
     )
     if done.returncode or not done.stdout:
-        raise DataError(
-            "cannot be read", param=str(path), expected=f"a {path.suffix.lower()} file",
-            got=f"a file that ends the program that reads it (exit code {done.returncode})",
-            hint="it is damaged: fetch it again, or save it anew with the program that wrote it",
-        )  # fmt: skip
+        raise _damaged(path, f"a file that ends the program that reads it (exit code {done.returncode})")
     reply = pickle.loads(done.stdout)
     if "error" in reply:
         kind, said = reply["error"]
         if kind == "UnicodeDecodeError" or "invalid byte sequence" in said:
             raise undeclared(path, encoding)
+        if kind in STUMBLES:
+            raise _damaged(path, "a file that its reader cannot follow")
         raise DataError(
             "cannot be read", param=str(path), expected=f"a {path.suffix.lower()} file",
             got=f"{kind}: {' '.join(said.split())}",
         )  # fmt: skip
+    if None in reply["about"]["column_names"]:  # a name that begins with a letter beyond ASCII, or damage
+        raise _damaged(path, "columns without a name") if encoding else undeclared(path, None)
     return reply["columns"], SimpleNamespace(**reply["about"])
+
+
+def _damaged(path: Path, got: str) -> DataError:
+    return DataError(
+        "cannot be read", param=str(path), expected=f"a {path.suffix.lower()} file", got=got,
+        hint="it is damaged: fetch it again, or save it anew with the program that wrote it",
+    )  # fmt: skip
 
 
 def _check_texts(path: Path, encoding: str | None, texts: list[Any]) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -78,7 +80,8 @@ def put_adapter(model: Any, adapter: Path) -> Any:
     ------
     ModelError
         If the folder holds none, or not safetensors; or if any of its tensors finds no place in the model, or any of
-        the places it should fill stays empty: PEFT would leave either out with a warning at most.
+        the places it should fill stays empty: PEFT would leave either out with a warning at most; or if it is set to
+        act on nothing, or with a strength that is no number.
     """
     from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors import SafetensorError
@@ -107,6 +110,7 @@ def put_adapter(model: Any, adapter: Path) -> Any:
     broken = sorted(name for name, tensor in tensors.items() if not torch.isfinite(tensor.float()).all())
     if broken:
         raise ModelError("holds numbers that are not finite", param="--adapter", got=broken[0])
+    _check_settings(settings, tensors, adapter)
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error, below
@@ -125,7 +129,30 @@ def put_adapter(model: Any, adapter: Path) -> Any:
             if names
         ]
         raise _misfit(adapter, f"tensors: {'; '.join(told) or 'none'}")
+    for name, module in adapted.named_modules():
+        scaling = getattr(module, "scaling", None)
+        for scale in scaling.values() if isinstance(scaling, dict) else ():
+            if not math.isfinite(scale) or not scale:
+                raise ModelError(
+                    "acts with no strength, or without end", param=str(adapter / CONFIG),
+                    expected="lora_alpha above 0, and finite", got=f"a scale of {scale} in {name}",
+                )  # fmt: skip
     return adapted
+
+
+def _check_settings(settings: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], adapter: Path) -> None:
+    """Refuse what would leave the model as it is, and ranks that are none of the tensors': PEFT makes room for any."""
+    if settings.get("alora_invocation_tokens") is not None:
+        raise ModelError(
+            "acts only behind words of its own, which the prompts do not have", param=str(adapter / CONFIG),
+            expected="no alora_invocation_tokens", got=str(settings["alora_invocation_tokens"])[:40],
+        )  # fmt: skip
+    pattern = settings.get("rank_pattern")
+    ranks = [settings.get("r"), *(pattern.values() if isinstance(pattern, dict) else ())]
+    most = max((size for tensor in tensors.values() for size in tensor.shape), default=4096)
+    strange = [rank for rank in ranks if isinstance(rank, int | float) and rank > most]
+    if strange:
+        raise _misfit(adapter, f"a rank of {strange[0]}, and no tensor of more than {most}")
 
 
 def _misfit(adapter: Path, reason: str) -> ModelError:

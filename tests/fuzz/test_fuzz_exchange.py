@@ -11,38 +11,16 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 
 import numpy as np
 import yaml
-from fuzzing import by_hand, fuzz, ran
+from fuzzing import by_hand, changed, fuzz, ran, spoilt
 
 from acecausal.cube.files import open_cube
 from acecausal.exchange import export_cube, import_cube
-
-ODD = [
-    None,
-    True,
-    "",
-    " ",
-    "x",
-    "é\x00\x1b[31m",
-    "NA",
-    "1_0",
-    0,
-    -1,
-    0.5,
-    1e308,
-    10**30,
-    [],
-    {},
-    [[]],
-    {"a": 1},
-    "[X Y]",
-]
 
 
 @cache
@@ -56,62 +34,6 @@ def originals() -> Path:
     export_cube("popfidelity", cube, folder / "popfidelity")
     (folder / "subpop.jsonl").write_text("\n".join(map(json.dumps, subpop_rows())), encoding="utf-8")
     return folder
-
-
-def changed(item: Any, rng: np.random.Generator) -> Any:
-    """Change one thing somewhere in lists and objects: replaced, dropped, doubled, renamed, permuted."""
-    if isinstance(item, list | dict) and len(item) and rng.random() < 0.9:
-        keys = list(item) if isinstance(item, dict) else list(range(len(item)))
-        key = keys[rng.integers(0, len(keys))]
-        if rng.random() < 0.7:
-            item[key] = changed(item[key], rng)
-        elif isinstance(item, list):
-            match rng.integers(0, 3):
-                case 0:
-                    del item[key]
-                case 1:
-                    item.append(item[key])
-                case 2:
-                    item.reverse()
-        else:
-            match rng.integers(0, 3):
-                case 0:
-                    del item[key]
-                case 1:
-                    item[rng.choice(["country", "x", "1", "0", "n", ""])] = item.pop(key)
-                case 2:
-                    values = [item[k] for k in keys]
-                    rng.shuffle(values)
-                    item.update(zip(keys, values, strict=True))
-        return item
-    return ODD[rng.integers(0, len(ODD))]
-
-
-def spoilt(content: bytes, rng: np.random.Generator) -> bytes:
-    """Cut short, flip, insert or double bytes."""
-    at = int(rng.integers(0, len(content) + 1))
-    match rng.integers(0, 4):
-        case 0:
-            return content[:at]
-        case 1:
-            return content[:at] + bytes([int(rng.integers(0, 256))]) + content[at + 1 :]
-        case 2:
-            odd = [
-                b"\x00",
-                b"\xff",
-                b'"',
-                b",",
-                b"\n",
-                b"[" * 2000,
-                b"{" * 2000,
-                b": ",
-                b"&a *a",
-                b"\xef\xbb\xbf",
-                b"|",
-            ]
-            return content[:at] + odd[rng.integers(0, len(odd))] + content[at:]
-    end = at + int(rng.integers(0, 200))
-    return content[:end] + content[at:]
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:

@@ -27,3 +27,41 @@ MINIMAL = {
         }
     },
 }
+
+#: One with some of everything.
+RICH = MINIMAL | {
+    "countries": {"column": "c", "levels": {n: {"codes": [i], "label": n} for i, n in enumerate("AB", 1)}},
+    "attributes": MINIMAL["attributes"]
+    | {
+        "age": {
+            "column": "a",
+            "label": "age",
+            "baseline": "young",
+            "missing": [-1],
+            "parents": ["income"],
+            "levels": {
+                "young": {"range": [18, 49.9], "label": "18 to 49"},
+                "old": {"range": [50, 110], "label": "50 and over", "phrase": "50 years or older"},
+            },
+        }
+    },
+    "values": {
+        "trust": MINIMAL["values"]["trust"] | {"missing": [9]},
+        "order": {
+            "column": "o",
+            "question": "How important is order?",
+            "topic": "order",
+            "scale": "ordinal",
+            "options": [{"label": label, "codes": [i]} for i, label in enumerate(("very", "rather", "not"), 1)],
+        },
+    },
+    "covariates": {"income": {"column": "i", "label": "income"}},
+    "weight": {"column": "w", "absent_in": ["B"]},
+    "stratum": {"column": "st"},
+    "psu": {"column": "p", "within": "st"},
+    "id": {"column": "id"},
+    "missing": [-9],
+    "missing_below": -0.5,
+    "rows": {"y": {"range": [2018, 2022]}},
+    "lattice": ["sex", "age"],
+}

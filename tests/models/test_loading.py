@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -194,6 +195,19 @@ def test_adapter__of_other_layers_and_other_sizes(tiny_model, adapter):
     load_model(tiny_model, adapter)
     change(adapter, lambda tensors: {n: t[:1].clone() for n, t in tensors.items()})
     with pytest.raises(ModelError, match="does not fit the model"):
+        load_model(tiny_model, adapter)
+
+
+@pytest.mark.parametrize(
+    ("key", "setting", "message"),
+    [("lora_alpha", 0, "no strength"), ("lora_alpha", math.nan, "no strength"), ("lora_alpha", math.inf, "no strength"),
+     ("alora_invocation_tokens", [1, 2], "behind words of its own"), ("alora_invocation_tokens", "x", "behind words"),
+     ("r", 10**7, "a rank of 10000000"), ("rank_pattern", {"q_proj": 10**7}, "a rank of 10000000")],
+)  # fmt: skip
+def test_adapter__that_would_act_on_nothing_or_take_all_memory(tiny_model, adapter, key, setting, message):
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: setting}))
+    with pytest.raises(ModelError, match=message):
         load_model(tiny_model, adapter)
 
 

@@ -140,6 +140,10 @@ def test_count_distinct__by_hand():
     assert count_distinct(there, np.array([5, 5, 9, 9])).tolist() == [2, 1]
 
 
+def test_count_distinct__of_nobody():
+    assert count_distinct(np.zeros((0, 3), dtype=bool), np.zeros(0, dtype=int)).tolist() == [0, 0, 0]
+
+
 def test_intraclass__recovers_the_share_of_variance_and_gives_the_design_effect():
     """Truth: answers with variance 1 of which 0.3 is the unit's; 800 units of 10. atol 0.03 (4 Monte Carlo errors).
     Closed form: the effective size of equal weights is n / (1 + (m - 1) rho). rtol 1e-12."""

@@ -16,6 +16,7 @@ from acecausal.errors import DataError
 from acecausal.survey.checking import check, compare_labels
 from acecausal.survey.codebook import AttributeSpec, Codebook, ValueSpec, code_key, load_codebook, shipped_codebooks
 from acecausal.survey.copies import COPIES
+from acecausal.survey.data import read_survey
 from cli import main
 
 BOOK = """
@@ -93,6 +94,27 @@ def test_agreement__finds_nothing(tmp_path, book):
     """Labels in other words are no contradiction."""
     assert found(tmp_path, book, table()) == []
     assert found(tmp_path, book, table().rename(columns=str.lower), {}) == []
+
+
+@pytest.mark.parametrize(
+    ("part", "column", "cells", "about", "what"),
+    [
+        ({"stratum": {"column": "G"}}, "G", [1, None], "stratum", "is missing"),
+        ({"psu": {"column": "G"}}, "G", [None, 1], "psu", "is missing"),
+        ({"weight": {"column": "G", "absent_in": ["SWE"]}}, "G", [1, -1], "weight", "missing or negative"),
+        ({"weight": {"column": "G", "absent_in": ["SWE"]}}, "G", [1, None], "weight", "missing or negative"),
+        ({"fpc": {"column": "G"}}, "G", [0, 5], "fpc", ""),
+    ],
+)
+def test_what_estimate_stops_at_is_found(tmp_path, book, part, column, cells, about, what):
+    """Oracle: `read_survey` itself, which stops at each of them."""
+    book = Codebook.model_validate(book.model_dump() | part)
+    data = table().assign(**{column: np.tile(np.array(cells, dtype=float), 20)})
+    told = found(tmp_path, book, data)
+    assert [(severity, name) for severity, name, _ in told] == [("error", column)]
+    assert what in told[0][2]
+    with pytest.raises(DataError, match=rf"column {column} \({about}"):
+        read_survey(tmp_path / "data.sav", book)
 
 
 def change(column: str, old: object, new: object) -> pd.DataFrame:

@@ -108,6 +108,17 @@ BROKEN = {
         change(["attributes", "gender"], MINIMAL["attributes"]["sex"]),
         "sex and gender are of one column",
     ),
+    "a coding and one code that is no list": (
+        change(
+            ["countries"],
+            {"column": "c", "coding": "iso-alpha2", "levels": {"A": {"codes": 1, "label": "A"}}},
+        ),
+        "countries.levels.A.codes",
+    ),
+    "a coding and levels that are none": (
+        change(["countries"], {"column": "c", "coding": "iso-alpha2", "levels": 3}),
+        "countries.levels",
+    ),
     "strange coding": (change(["countries", "coding"], "iso-number"), "countries.coding"),
     "no countries": (change(["countries"], {"column": "c"}), "countries.levels"),
     "own country code twice": (

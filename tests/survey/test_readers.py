@@ -217,6 +217,30 @@ def test_readstat__a_crash_is_a_message(tmp_path, monkeypatch):
         read_table(tmp_path / "a.dta", ["SEX"])
 
 
+def test_readstat__what_the_library_stumbles_over_is_damage(tmp_path, monkeypatch):
+    """The words of a TypeError within pyreadstat help nobody."""
+    stumble = tmp_path / "stumble.py"
+    stumble.write_text("import pickle, sys\npickle.dump({'error': ('TypeError', 'NoneType')}, sys.stdout.buffer)")
+    monkeypatch.setattr(readstat_child, "__file__", str(stumble))
+    TABLE.to_stata(tmp_path / "a.dta", write_index=False)
+    with pytest.raises(DataError, match=r"(?s)a.dta: cannot be read.*cannot follow.*hint: it is damaged"):
+        read_table(tmp_path / "a.dta", ["SEX"])
+
+
+def test_readstat__columns_without_a_name(tmp_path):
+    """pyreadstat gives None for a name that begins with a letter that it cannot decode, or with nothing."""
+    path = tmp_path / "a.sav"
+    pyreadstat.write_sav(pd.DataFrame({"SEX": [1.0, 2.0]}), path)
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"SEX     ", "ÄEX     ".encode("cp1252")))
+    with pytest.raises(DataError, match=r"(?s)a.sav: does not say how its texts are encoded.*--encoding cp1252"):
+        read_labels(path)
+    assert read_labels(path, encoding="cp1252").columns == ("ÄEX",)
+    path.write_bytes(content.replace(b"SEX     ", b"\0EX     "))
+    with pytest.raises(DataError, match=r"(?s)a.sav: cannot be read.*columns without a name.*it is damaged"):
+        read_labels(path, encoding="cp1252")
+
+
 def test_only__other_values_need_not_be_in_the_file(tmp_path):
     """ESS items of another round: what is not asked for is not looked for."""
     book = load_codebook("ess-immigration")

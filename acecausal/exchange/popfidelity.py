@@ -93,6 +93,9 @@ def read(path: Path, choices: Choices) -> Imported:
     rows = [row for row in rows if row.n]
     orders_of = {name: order for name, order in facets.levels.items() if name != COUNTRY}
     groups = gather(rows, attributes, choices, log, source=shown(table), orders=orders_of)
+    finest = groups.n[:, :, groups.lattice.granularity == groups.lattice.depth]
+    if absent := int(((finest == 0) & finest.any(axis=2, keepdims=True)).sum()):
+        log.noted["combinations of levels that have no cell (coarser personas are pooled without them)"] += absent
     coarser = np.flatnonzero(groups.lattice.granularity < groups.lattice.depth).tolist()
     pool(groups.response, groups.n, groups.lattice, coarser)
     digest = hashlib.sha256(text.encode()).hexdigest()

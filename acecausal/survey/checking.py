@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from acecausal.cube.files import spelling
 from acecausal.errors import DataError
 from acecausal.survey.codebook import (
     AttributeSpec,
@@ -97,6 +98,9 @@ def check(
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
     found = [finding for path in paths for finding in _check_file(path, codebook, encoding)]
+    labelled = [path for path in paths if str(path).lower().endswith((".sav", ".zsav", ".dta"))]
+    columns = {finding.column for finding in found if finding.severity == "error"}
+    found += [f for _, f in _against_each_other(labelled, codebook, encoding) if f.column not in columns]
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
@@ -130,12 +134,10 @@ def compare_labels(
         If a label contradicts the codebook and `differ` is 'stop', or a file cannot be read.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    found = [
-        (path, finding)
-        for path in paths
-        if str(path).lower().endswith((".sav", ".zsav", ".dta"))
-        for finding in _label_findings(path, codebook, encoding)
-    ]
+    labelled = [path for path in paths if str(path).lower().endswith((".sav", ".zsav", ".dta"))]
+    found = [(path, finding) for path in labelled for finding in _label_findings(path, codebook, encoding)]
+    columns = {finding.column for _, finding in found}  # of which enough is said
+    found += [pair for pair in _against_each_other(labelled, codebook, encoding) if pair[1].column not in columns]
     told = [
         f"{path}, column {f.column} ({f.about}): {f.what} (codebook {f.expected}, file {f.got})" for path, f in found
     ]
@@ -158,6 +160,28 @@ def _label_findings(path: str | Path, book: Codebook, encoding: str | None) -> l
     present = [column for column in _parts(book) if column.lower() in names]
     read = {column: _column(None, labels, column, listed.get(column, ())) for column in present}
     return list(_meanings(read, book))
+
+
+def _against_each_other(
+    paths: Sequence[str | Path], book: Codebook, encoding: str | None
+) -> list[tuple[str | Path, Finding]]:
+    """Find codes that have changed places between files, in whatever language they label them."""
+    found: list[tuple[str | Path, Finding]] = []
+    before: dict[str, tuple[str | Path, dict[str, str]]] = {}
+    for path in paths:
+        labels = read_labels(path, encoding=encoding)
+        for column, about in _parts(book).items():
+            own = _column(None, labels, column).labels
+            first, theirs = before.setdefault(column, (path, own))
+            keys = [key for key in own if key in theirs]
+            for one in keys:
+                for other in keys:
+                    here, there = spelling(own[one]), spelling(theirs[other])
+                    if one < other and here == there and spelling(own[other]) == spelling(theirs[one]) != here:
+                        text = f"codes {one} and {other} have changed places between files"
+                        was, got = f"{theirs[one]!r}, {theirs[other]!r} in {first}", f"{own[one]!r}, {own[other]!r}"
+                        found.append((path, Finding("error", column, about, text, was, got, "mend one of the files")))
+    return found
 
 
 def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Iterator[Finding]:

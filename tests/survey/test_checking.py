@@ -352,3 +352,35 @@ def test_command__list_and_show():
     assert Codebook.model_validate_json(as_json) == book
     wrong = CliRunner().invoke(main, ["codebooks", "show", "wvs8"])
     assert (wrong.exit_code, "did you mean 'wvs7'" in wrong.stderr) == (1, True)
+
+
+def test_files__that_contradict_each_other_in_a_language_the_codebook_does_not_speak(tmp_path):
+    """Codes that have changed places between two files are found whatever the codebook's words are."""
+
+    book = write_book(tmp_path, {1: "Nie", 2: "Selten", 3: "Immer"})
+    table = pd.DataFrame({"cntry": [1.0, 1, 1, 1], "sex": [1.0, 2, 1, 2], "q1": [1.0, 2, 3, 3]})
+    for name, labels in (
+        ("a", {1: "Never", 2: "Rarely", 3: "Always"}),
+        ("b", {1: "Always", 2: "Rarely", 3: "Never"}),
+        ("c", {1: "never", 2: "Rarely ", 3: "Always"}),
+    ):
+        pyreadstat.write_sav(table, str(tmp_path / f"{name}.sav"), variable_value_labels={"q1": labels})
+    with pytest.raises(DataError, match="have changed places between files"):
+        compare_labels([tmp_path / "a.sav", tmp_path / "b.sav"], book)
+    assert any("changed places" in finding.what for finding in check([tmp_path / "a.sav", tmp_path / "b.sav"], book))
+    assert compare_labels([tmp_path / "a.sav", tmp_path / "c.sav"], book) == []
+
+
+def write_book(folder, options):
+    """A codebook of one attribute and one value with these options."""
+    path = folder / "small.yaml"
+    listed = "".join(f"      - {{label: {label}, codes: [{code}]}}\n" for code, label in options.items())
+    path.write_text(
+        "codebook: 1\nname: t\ntitle: T\nsource: s\nlicence: l\ncountries:\n  column: cntry\n  levels:\n"
+        "    NOR: {codes: [1], label: Norway}\nattributes:\n  gender:\n    column: sex\n    label: gender\n"
+        "    baseline: male\n    levels:\n      male: {codes: [1], label: men}\n"
+        "      female: {codes: [2], label: women}\n"
+        "values:\n  q:\n    column: q1\n    topic: t\n    scale: ordinal\n    question: How often?\n    options:\n"
+        + listed
+    )
+    return load_codebook(path)

@@ -326,7 +326,7 @@ def _keep(store: Path, unit: Unit, arrays: Arrays) -> None:
 def _read(path: Path) -> Arrays | None:
     """Read a finished unit; None if the file is damaged, so that the unit is done again."""
     try:
-        with np.load(path) as stored:
+        with path.open("rb") as stream, np.load(stream) as stored:
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         return None

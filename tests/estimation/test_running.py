@@ -170,3 +170,16 @@ def test_cli__an_error_leaves_nothing(tmp_path):
 def test_jobs__bad_number(wvs):
     with pytest.raises(AceError, match="1 or more"):
         estimate(wvs, jobs=0)
+
+
+def test_resume__a_damaged_unit_is_done_again(wvs, serial, tmp_path):
+    """A unit's file cut short, or empty: the same cube."""
+    plan = make_plan(wvs, **CHOICES)
+    for size in (300, 0):
+        store = tmp_path / f"{size}.units"
+        estimate(wvs, plan, store=store)
+        damaged = sorted(store.glob("*.npz"))[1]
+        damaged.write_bytes(damaged.read_bytes()[:size])
+        again = estimate(wvs, plan, store=store)
+        for name in serial.data_vars:
+            np.testing.assert_array_equal(again[name], serial[name], err_msg=name)

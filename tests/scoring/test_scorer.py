@@ -452,3 +452,15 @@ def test_option_tokens__overlapping_options_are_refused(options, match):
     assert "letters" in str(caught.value)
     whole = Tokenizer("a", "0", "1", "2", "10")
     assert len(option_tokens(whole, "a", ["1", "2", "10"], add_special_tokens=False).options) == 3
+
+
+def test_prompt__longer_than_the_model_was_made_for():
+    """One message, for both ways of asking; one that just fits is answered."""
+    model = tiny_model("llama")
+    longest = model.config.max_position_embeddings
+    scorer = Scorer(model, method="batch")
+    fits, too_long = (Prompt(tuple([5] * count), ((6,), (7,))) for count in (longest - 1, longest))
+    assert torch.isfinite(scorer.log_probs([fits])[0]).all()
+    for ask in (scorer.log_probs, scorer.option_log_probs):
+        with pytest.raises(ModelError, match="too long for the model"):
+            ask([too_long])

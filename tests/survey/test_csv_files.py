@@ -154,3 +154,22 @@ def test_names__a_nameless_column_is_none(tmp_path):
     pd.DataFrame({"sex": [1, 2]}).to_csv(tmp_path / "a.csv")
     assert read_labels(tmp_path / "a.csv").columns == ("sex",)
     assert read_table(tmp_path / "a.csv", ["sex"])["sex"].tolist() == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("header", "row"), [('"id","w","sex"', '"{}",0,8712,2'), ('"a","b","sex"', '"{}",3,2,')], ids=["comma", "end"]
+)
+def test_row_names__are_not_taken_for_a_cell_too_many(tmp_path, header, row):
+    """A numbering column beside an unquoted decimal comma, or a separator at the end of each row, shifts nothing."""
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([header, *(row.format(i) for i in range(1, 6))]) + "\n")
+    with pytest.raises(DataError, match="cells"):
+        read_table(path, ["sex"])
+
+
+def test_swallowed_rows__with_the_line_ends_of_old_macs(tmp_path):
+    path = tmp_path / "a.csv"
+    rows = [f"1,{'x' if i != 5 else chr(34) + 'x'}" + (chr(34) if i == 90 else "") for i in range(100)]
+    path.write_bytes("\r".join(["a,b", *rows, ""]).encode())
+    with pytest.raises(DataError):
+        read_table(path, ["a"])

@@ -270,6 +270,8 @@ def _effects(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray
     if "effect_se" not in cube:
         return {"estimate": estimate}
     se = cube["effect_se"].values[*at]
+    if "effect_interval" not in cube:  # a model's errors are the spread over wordings, of which there are few
+        return {"estimate": estimate, "std.error": se}
     interval = cube["effect_interval"].values[*at]
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = estimate / se
@@ -295,6 +297,8 @@ def _shifts(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]
         return columns
     se = cube["shift_se"].values[*at]
     columns["std.error"] = se
+    if "effect_interval" not in cube:
+        return columns
     half = _critical(cube)[*at[:4]] * se
     columns |= {"conf.low": estimate - half, "conf.high": estimate + half}
     if "shift_critical" in cube:

@@ -169,7 +169,8 @@ def test_align_then_elicit__the_adapter_gives_the_same_cube(road, tiny_model, tm
     align = ("align", "--model", tiny_model, "--cube", human, "-o", tmp_path / "a")
     result = run(*align, "--hold-out", "country=USA", "--passes", 1)
     assert "held_out trained" in result.stdout
-    run("elicit", "--model", tiny_model, "--adapter", tmp_path / "a", "--like", human, "-o", tmp_path / "after.zarr")
+    asked = ("--adapter", tmp_path / "a", "--like", human, "--order", "forward", "-o", tmp_path / "after.zarr")
+    run("elicit", "--model", tiny_model, *asked)
     groups = json.loads(run("compare", human, tmp_path / "after.zarr", "--json").stdout)["groups"]
     assert [g["key"] for g in groups if g["by"] == "held_out"] == ["trained", "held_out"]
     card = (tmp_path / "a" / "README.md").read_text()
@@ -248,9 +249,11 @@ def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_pa
     from align.prompting.prompts import Wording
 
     model, tokenizer = leaning(tiny_model, {"1": 6.0, "2": 3.0, "3": 1.3})
-    like, there = ("--like", road / "human.zarr"), ("--template", "ace-align", "-o", tmp_path / "served.zarr")
+    like, there = ("--like", road / "human.zarr"), ("--template", "ace-align", "--order", "forward")
     with CompletionServer(model, tokenizer) as server:
-        told = run("elicit", "--endpoint", server.url, "--model", NAME, *like, *there).stderr
+        told = run(
+            "elicit", "--endpoint", server.url, "--model", NAME, *like, *there, "-o", tmp_path / "served.zarr"
+        ).stderr
     served = open_cube(tmp_path / "served.zarr")
     local = elicit(InProcess(model, tokenizer), open_cube(road / "human.zarr"), wordings=[Wording("ace-align")])
     listed = served.unlisted_mass == 0

@@ -204,7 +204,10 @@ def model(tiny_model, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("models") / "worded"
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    known = (ROOT / "align" / "prompts.py", ROOT / "acecausal" / "codebooks" / "wvs-sample.yaml")
+    known = (
+        ROOT / "align" / "prompting" / "prompts.py",
+        ROOT / "acecausal" / "survey" / "codebooks" / "wvs-sample.yaml",
+    )
     texts = [path.read_text(encoding="utf-8") for path in known] + ["Option 1, 2, 3"] * 100
     tokenizer = tokenizer.train_new_from_iterator(texts, 1500)
     tokenizer.save_pretrained(folder)

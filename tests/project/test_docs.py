@@ -243,7 +243,7 @@ def files(model, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
             "M": folder_named(model),
             "ESS11e04_2.sav": lambda path: write_survey(path, load_codebook("ess11"), 900, countries=("NOR", "POL")),
             "WVS_Cross-National_Wave_7_csv_v6_0.csv": lambda path: table(path, "wvs7", 500),
-            "survey.sav": lambda path: write_survey(path, load_codebook("issp2019"), 400),
+            "survey.sav": lambda path: write_survey(path, load_codebook("issp2019"), 2000),
             "own.csv": own,
             "raters.csv": raters,
             "ACE-Align/data/eval": plant,

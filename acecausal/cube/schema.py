@@ -82,7 +82,7 @@ VARIABLES: tuple[Variable, ...] = (
              "Standard error of the share under the survey's design (survey), or of the mean over prompts (model); "
              "missing where all respondents are of one PSU.", present="spread", optional=_MODEL),
     Variable("wording_response", ("wording", *RESPONSE, "option"), "f", "1", (0, 1),
-             "Response in each way of asking; `response` is their mean.", _MODEL, optional=_MODEL),
+             "Response in each way of asking; the response is their mean.", _MODEL, optional=_MODEL),
     Variable("response_shrunk", (*RESPONSE, "option"), "f", "1", (0, 1),
              "Empirical-Bayes response, drawn towards what coarser personas and the other countries say.",
              _SURVEY, "response"),

@@ -87,8 +87,7 @@ def listed_tokens(reply: Any) -> Listed:
         first = next(iter(logprobs.get("top_logprobs") or []), None) or {}
         pairs = getattr(first, "pairs", None) or list(first.items())
     tokens: dict[str, float] = defaultdict(float)
-    # two tokens of one spelling have probabilities of their own: the very same one twice is one
-    for token, log_p in dict.fromkeys(pairs):
+    for token, log_p in pairs:
         if not isinstance(token, str) or isinstance(log_p, bool | str):
             raise TypeError("no token and number")
         try:

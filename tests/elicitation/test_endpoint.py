@@ -487,11 +487,3 @@ def test_endpoint__other_mistakes(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(AceError, match=r"pip install 'acecausal\[endpoint\]'"):
         Endpoint("http://h/v1", NAME)
-
-
-def test_listed_tokens__the_very_same_twice_is_one():
-    """By hand: a server that repeats a line does not double its probability; two tokens of one spelling add up."""
-    assert listed_tokens(chat_list([("1", -1.0), ("1", -1.0)])).tokens == {"1": pytest.approx(math.exp(-1))}
-    assert listed_tokens(chat_list([("1", -1.0), ("1", -2.0)])).tokens["1"] == pytest.approx(
-        math.exp(-1) + math.exp(-2)
-    )

@@ -505,8 +505,9 @@ def test_stratum__a_code_that_reads_as_an_empty_cell():
 
 def test_weight__zero_is_outside_the_sample():
     survey = from_table(table(w=[0, 2.0, np.nan, np.nan]), BOOK)
-    np.testing.assert_array_equal(survey.weight, [2, 1, 1])
-    np.testing.assert_array_equal(survey.values["trust"], [0, -1, 1])
+    np.testing.assert_array_equal(survey.weight, [0, 2, 1, 1])  # who weighs nothing stays in the design
+    np.testing.assert_array_equal(survey.inside, [False, True, True, True])
+    np.testing.assert_array_equal(survey.values["trust"], [-1, 0, -1, 1])
     assert survey.lost["weight zero"] == 1
     with pytest.raises(DataError, match="no row is left"):
         from_table(table(c="NA", w=0), BOOK)

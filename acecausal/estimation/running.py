@@ -180,9 +180,9 @@ def _in_processes(sample: Callable[[int], Sample], left: list[Unit], jobs: int) 
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
-        with closing(done), warnings.catch_warnings():
+        with warnings.catch_warnings(), closing(done):
             # closed early by a signal, it warns of units that are lost: they are what a resumed run does
-            warnings.filterwarnings("ignore", message=".*(tasks|results) have been.*")
+            warnings.filterwarnings("ignore", message=r"\d+ tasks (have been|which were)")
             yield from done
     except BrokenProcessPool as error:
         raise CutOffError(

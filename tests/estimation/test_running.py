@@ -19,6 +19,7 @@ from acecausal.errors import AceError
 from acecausal.estimation import running
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
+from acecausal.estimation.sample import Sample
 from cli.main import main
 
 CHOICES = {"attributes": ["gender", "degree"], "countries": ["Norway", "USA"], "refute": 3}
@@ -183,3 +184,16 @@ def test_resume__a_damaged_unit_is_done_again(wvs, serial, tmp_path):
         again = estimate(wvs, plan, store=store)
         for name in serial.data_vars:
             np.testing.assert_array_equal(again[name], serial[name], err_msg=name)
+
+
+@pytest.mark.parametrize("after", [1, 3])
+def test_processes__closed_early_without_a_word(wvs, after):
+    # with units under way, and with finished ones that nobody took: joblib warns of the two in different words
+    plan = make_plan(wvs)
+    sample = Sample.of(wvs, plan, 0)
+    found = running._in_processes(lambda _: sample, running.units(plan)[: len(plan.lattice.contrasts) + 1], 2)
+    for _ in range(after):
+        next(found)
+    if after > 1:
+        time.sleep(1)
+    found.close()

@@ -34,6 +34,8 @@ def list_() -> None:
 @click.option("--json", "as_json", is_flag=True, help="The whole codebook as JSON.")
 def show(codebook: str, as_json: bool) -> None:
     """Show a codebook, by name or from a YAML file: columns, levels, questions, options."""
+    from acecausal.cube.check_questions import check_values
+    from acecausal.cube.lattice import Lattice
     from acecausal.survey.codebook import code_key, load_codebook
 
     book = load_codebook(codebook)
@@ -52,6 +54,8 @@ def show(codebook: str, as_json: bool) -> None:
         click.echo(f"\n{name}  [{attribute.column}] {attribute.label}{flag[attribute.unverified or book.unverified]}")
         for level, spec in attribute.levels.items():
             click.echo(f"    {level}{' (baseline)' if level == attribute.baseline else ''}: {spec.label}  [{spec}]")
+        asked = check_values(Lattice.over([book.attribute(name)]))[0]
+        click.echo(f"    asked{'' if attribute.ask else ' (drafted)'}: {asked.question} {' / '.join(asked.options)}")
     for name, value in book.values.items():
         click.echo(
             f"\n{name}  [{value.column}] {value.scale}, {value.topic}{flag[value.unverified or book.unverified]}"

@@ -108,6 +108,9 @@ def _lattice_problems(cube: xr.Dataset) -> Iterator[str]:
     ]
     if not all(isinstance(text, str) and text.strip() for row in texts for text in row):
         yield "attrs['lattice']: holds names, labels or phrases that are no texts, or empty"
+    asked = [text for a in lattice.attributes for text in (a.question, *(x.answer for x in a.levels))]
+    if not all(isinstance(text, str) for text in asked):
+        yield "attrs['lattice']: holds check questions or answers that are no texts"
     for name, labels in expected.items():
         if tuple(cube[name].values.tolist()) != labels:
             what = "dimension" if name in cube.dims else "coordinate"

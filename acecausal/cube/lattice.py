@@ -15,21 +15,29 @@ from acecausal.errors import AceError
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One level of an attribute: its name in labels, its label for readers, its wording in a persona."""
+    """One level of an attribute: its name in labels, its label for readers, its wording in a persona.
+
+    `answer` is what somebody of this level says to the attribute's check question; "" where nobody worded it.
+    """
 
     name: str
     label: str
     phrase: str
+    answer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Attribute:
-    """A demographic variable with two or more levels; the first of ``levels`` need not be the baseline."""
+    """A demographic variable with two or more levels; the first of ``levels`` need not be the baseline.
+
+    `question` is its check question, which asks for it ("Are you a man or a woman?"); "" where nobody worded it.
+    """
 
     name: str
     label: str
     levels: tuple[Level, ...]
     baseline: str
+    question: str = ""
 
     @property
     def level_names(self) -> tuple[str, ...]:
@@ -170,7 +178,9 @@ class Lattice:
     def from_json(cls, text: str) -> Lattice:
         raw = json.loads(text)
         attributes = tuple(
-            Attribute(a["name"], a["label"], tuple(Level(**level) for level in a["levels"]), a["baseline"])
+            Attribute(
+                a["name"], a["label"], tuple(Level(**x) for x in a["levels"]), a["baseline"], a.get("question", "")
+            )
             for a in raw["attributes"]
         )
         return cls(attributes, raw["depth"])

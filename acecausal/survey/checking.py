@@ -12,7 +12,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from acecausal.cube.check_questions import check_values
 from acecausal.cube.files import spelling
+from acecausal.cube.lattice import Lattice
 from acecausal.errors import DataError
 from acecausal.survey.codebook import (
     AttributeSpec,
@@ -89,7 +91,8 @@ def check(
     Returns
     -------
     list of Finding
-        Errors first, then warnings; none if all agrees and the files declare nothing missing.
+        Errors first, then warnings; none if all agrees, the files declare nothing missing, and the codebook words a
+        check question for each attribute.
 
     Raises
     ------
@@ -101,7 +104,20 @@ def check(
     labelled = [path for path in paths if str(path).lower().endswith((".sav", ".zsav", ".dta"))]
     columns = {finding.column for finding in found if finding.severity == "error"}
     found += [f for _, f in _against_each_other(labelled, codebook, encoding) if f.column not in columns]
+    found += _unasked(codebook)
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
+
+
+def _unasked(book: Codebook) -> Iterator[Finding]:
+    """Report the check questions that nobody worded, as they are drafted."""
+    unasked = [name for name, spec in book.attributes.items() if spec.ask is None]
+    if unasked:
+        shown = check_values(Lattice.over([book.attribute(unasked[0])]))[0]
+        yield Finding(
+            "note", "", f"attributes {', '.join(unasked)}", "no check question, one is drafted: a guess",
+            "ask: {question: ..., answers: {level: ...}}", f"{shown.question} {' / '.join(shown.options)}",
+            "word it as one would ask people, in the codebook",
+        )  # fmt: skip
 
 
 def compare_labels(

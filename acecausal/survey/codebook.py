@@ -113,8 +113,21 @@ class LevelSpec(RowsSpec):
     phrase: str = ""
 
 
+class AskSpec(_Part):
+    """The check question that asks for an attribute, and how each level answers it; by its phrase if none is given."""
+
+    question: str
+    answers: dict[Name, str] = {}
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _check_labels([self.question])
+        _check_labels(list(self.answers.values()))
+        return self
+
+
 class AttributeSpec(_Part):
-    """A demographic variable: its column, its levels in order, its baseline, and what causes it."""
+    """A demographic variable: its column, its levels in order, its baseline, what causes it, and how it is asked."""
 
     column: str
     label: str
@@ -123,10 +136,13 @@ class AttributeSpec(_Part):
     missing: tuple[Code, ...] = ()
     missing_below: float | None = None
     parents: tuple[Name, ...] = ()
+    ask: AskSpec | None = None
     unverified: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.ask and self.ask.answers and set(self.ask.answers) != set(self.levels):
+            raise ValueError(f"ask.answers are of {list(self.ask.answers)}, not of the levels {list(self.levels)}")
         if self.baseline not in self.levels:
             raise ValueError(f"baseline {self.baseline!r} is not one of the levels {list(self.levels)}")
         if len({level.range is None for level in self.levels.values()}) > 1:
@@ -422,8 +438,12 @@ class Codebook(_Part):
     def attribute(self, name: str) -> Attribute:
         """Give the attribute as the lattice wants it; a level without a phrase is worded by its label."""
         spec = self.attributes[name]
-        levels = tuple(Level(n, s.label, s.phrase or f"{spec.label}: {s.label}") for n, s in spec.levels.items())
-        return Attribute(name, spec.label, levels, spec.baseline)
+        question, answers = (spec.ask.question, spec.ask.answers) if spec.ask else ("", {})
+        levels = tuple(
+            Level(n, level.label, level.phrase or f"{spec.label}: {level.label}", answers.get(n, ""))
+            for n, level in spec.levels.items()
+        )
+        return Attribute(name, spec.label, levels, spec.baseline, question)
 
     def value(self, name: str) -> Value:
         """Give the value as the cube wants it."""

@@ -34,6 +34,7 @@ attributes:
     label: gender
     baseline: male
     missing: [9]
+    ask: {question: "Are you?", answers: {female: A woman, male: A man}}
     levels:
       male: {codes: [1], label: men}
       female: {codes: [2], label: women}
@@ -41,6 +42,7 @@ attributes:
     column: AGE
     label: age
     baseline: young
+    ask: {question: "How old are you?"}
     levels:
       young: {range: [15, 39], label: under 40}
       old: {range: [40, 110], label: 40 and over}

@@ -37,6 +37,24 @@ def test_file__loads_and_hash_ignores_layout(tmp_path):
     assert book.attribute("sex").levels[1].phrase == "sex: women"
 
 
+def test_shipped__each_attribute_has_a_check_question_whose_answers_do_not_begin_one_another():
+    """An answer that begins another could not be told from it where a model answers in the options' own words."""
+    for name in shipped_codebooks():
+        for spec in load_codebook(name).attributes.values():
+            assert spec.ask is not None
+            assert list(spec.ask.answers) == list(spec.levels)
+            for one in spec.ask.answers.values():
+                assert [x for x in spec.ask.answers.values() if x.startswith(one)] == [one]
+
+
+def test_check_question__in_the_levels_order_or_answered_by_phrases(tmp_path):
+    raw = change(ASK, {"question": "Which sex?", "answers": {"f": "Female", "m": "Male"}})
+    sex = load_codebook(write(tmp_path, raw)).attribute("sex")
+    assert (sex.question, [level.answer for level in sex.levels]) == ("Which sex?", ["Male", "Female"])
+    sex = load_codebook(write(tmp_path, change(ASK, {"question": "Which sex?"}))).attribute("sex")
+    assert (sex.question, [level.answer for level in sex.levels]) == ("Which sex?", ["", ""])
+
+
 def test_columns__of_the_design_are_read_once(tmp_path):
     raw = copy.deepcopy(MINIMAL) | {part: {"column": part} for part in ("weight", "stratum", "psu", "fpc")}
     raw["id"] = {"column": "psu"}  # one respondent per PSU
@@ -67,7 +85,14 @@ def change(path: list, new) -> dict:
 
 
 LEVELS = ["attributes", "sex", "levels"]
+ASK = ["attributes", "sex", "ask"]
 BROKEN = {
+    "a check question, half answered": (change(ASK, {"question": "Are you?", "answers": {"m": "Yes"}}), "levels"),
+    "a check question without words": (change(ASK, {"question": " "}), "empty"),
+    "a check question with one answer twice": (
+        change(ASK, {"question": "Are you?", "answers": {"m": "Yes", "f": "Yes"}}),
+        "stands twice",
+    ),
     "one level": (change(LEVELS, {"m": {"codes": [1], "label": "men"}}), "at least 2"),
     "same code twice": (change([*LEVELS, "f", "codes"], [1.0]), "listed twice"),
     "code also missing": (change(["attributes", "sex", "missing"], [2]), "listed twice"),

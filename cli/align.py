@@ -20,6 +20,8 @@ from cli.console import (
     revision_option,
 )
 
+#: What holds out a way of asking, by its template, order, marks, or some of them.
+WORDING = "wording="
 RERUN = "--resume goes on with a run that was cut off, --force starts anew"
 
 
@@ -73,7 +75,8 @@ def align(
     if not resume and first_process():
         check_output(output, force=force, hint=RERUN)
     people = open_cube(cube)
-    held_out = holdout.parse(hold_out, people)
+    kept_back = [part for text in hold_out if text.startswith(WORDING) for part in text[len(WORDING) :].split(",")]
+    held_out = holdout.parse([text for text in hold_out if not text.startswith(WORDING)], people)
     validation = holdout.parse(validate, people, "--validate")
 
     quiet_libraries()
@@ -84,7 +87,7 @@ def align(
 
     if not resume and first_process():
         check_output(beside(output), force=force, hint=RERUN)
-    chosen = load_recipe(recipe, passes=passes, seed=seed)
+    chosen = load_recipe(recipe, passes=passes, seed=seed, kept_back=kept_back or None)
     with progress_bar("align") as step:
         result = run(
             source,
@@ -104,6 +107,9 @@ def align(
         return
     print_comparison("before", result.comparison_before)
     print_comparison("after", result.comparison_after)
+    if result.elsewhere:
+        print_comparison("before, in wordings never trained on", result.elsewhere.comparison_before)
+        print_comparison("after, in wordings never trained on", result.elsewhere.comparison_after)
     for name, change in result.besides.items():
         note(f"{name.replace('_', ' ')}: {change['before']:.3f} before, {change['after']:.3f} after")
     trained, left_out = result.record["trained_on"], result.record["left_out"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from align.elicitation.backends import Backend
-    from align.prompting.prompts import Wording
+    from align.prompting.wordings import Wording
 
 
 @click.command()
@@ -34,18 +34,19 @@ if TYPE_CHECKING:
 @click.option("--like", required=True, type=click.Path(path_type=Path), help="Cube that says what is asked of whom.")
 @click.option(
     "--template", "templates", multiple=True, metavar="NAME",
-    help="persona-last, interview, or ace-align (after that protocol, persona first); several are averaged, and their "
-    "spread becomes the standard error.  "
+    help="persona-last, interview, questionnaire, first-person, or ace-align (after that protocol, persona first); "
+    "several are averaged, and their spread becomes the standard error.  "
     "[default: what the adapter was trained with, else persona-last]",
 )  # fmt: skip
 @click.option(
     "--order", "orders", multiple=True, metavar="NAME",
-    help="Order of the options: forward or reversed; both are averaged likewise.  [default: both]",
+    help="Order of the options: forward, reversed, or permuted-N (of seed N); they are averaged likewise.  "
+    "[default: forward and reversed]",
 )  # fmt: skip
 @click.option(
-    "--marks", metavar="NAME",
-    help="What an option is answered by: auto (digits up to 9 options, then letters), letters, or labels (its words).  "
-    "[default: auto]",
+    "--marks", multiple=True, metavar="NAME",
+    help="What an option is answered by: labels (its own words), digits (up to 9 options, then letters), or letters; "
+    "several are averaged likewise.  [default: what the adapter was trained with, else labels; digits for a server]",
 )  # fmt: skip
 @click.option(
     "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
@@ -70,7 +71,7 @@ def elicit(
     like: Path,
     templates: tuple[str, ...],
     orders: tuple[str, ...],
-    marks: str | None,
+    marks: tuple[str, ...],
     template_args: tuple[str, ...],
     precision: str | None,
     output: Path | None,
@@ -103,12 +104,14 @@ def elicit(
     from align.elicitation.elicit import elicit as run
     from align.elicitation.elicit import sample_text
     from align.elicitation.endpoint import shown
+    from align.models.adapters import adapter_record
     from align.models.tokenizer import load_tokenizer
     from align.prompting import chat
     from align.prompting.prompts import render
     from align.training.besides import option_mass
 
-    wordings = _wordings(adapter, templates, orders, marks)
+    recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
+    wordings = _wordings(recipe, templates, orders, marks, "digits" if endpoint else "labels")
     told = chat.template_args(template_args)
     if show_prompt:
         for wording in wordings:
@@ -124,6 +127,8 @@ def elicit(
         attrs: dict[str, Any] = {}
     else:
         backend, attrs = _in_process(source, adapter, revision, precision, told, model_differs=model_differs == "ok")
+    if fresh := [w.label for w in wordings if any(map(w.matches, recipe.get("kept_back", [])))]:
+        attrs["never_trained_on"] = fresh
     with progress_bar("elicit", cube.sizes["country"] * cube.sizes["value"]) as step:
         asked = run(backend, cube, wordings=wordings, attrs=attrs, progress=step)
     write_cube(asked, output, force=force)
@@ -168,18 +173,13 @@ def _warn(asked: xr.Dataset) -> None:
 
 
 def _wordings(
-    adapter: Path | None, templates: tuple[str, ...], orders: tuple[str, ...], marks: str | None
-) -> list[Wording]:
-    """Cross templates and orders: both orders, and what else is not said as the adapter was trained."""
-    from align.models.adapters import adapter_record
-    from align.prompting.prompts import ORDERS, Wording
+    recipe: dict[str, Any], templates: tuple[str, ...], orders: tuple[str, ...], marks: tuple[str, ...], usual: str
+) -> tuple[Wording, ...]:
+    """Cross what is said; else both orders, the first template and marks that the adapter was trained with."""
+    from align.prompting.wordings import ORDERS, crossed
 
-    recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
-    return [
-        Wording(template, order, marks or recipe.get("marks", "auto"))
-        for template in dict.fromkeys(templates or (recipe.get("template", "persona-last"),))
-        for order in dict.fromkeys(orders or ORDERS)
-    ]
+    templates = templates or tuple(recipe.get("templates", ["persona-last"])[:1])
+    return crossed(templates, orders or ORDERS, marks or tuple(recipe.get("marks", [usual])[:1]))
 
 
 def _in_process(

@@ -12,7 +12,8 @@ import numpy as np
 
 from acecausal.errors import ModelError
 from align.prompting.chat import DATE, NOT_THINKING, form_of
-from align.prompting.prompts import Text, encode, render, uses_chat
+from align.prompting.prompts import encode, render, uses_chat
+from align.prompting.templates import Text
 from align.scoring.scorer import Scorer
 
 

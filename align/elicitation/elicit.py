@@ -18,7 +18,9 @@ from acecausal.cube import schema
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, ModelError
 from align.elicitation.backends import Backend
-from align.prompting.prompts import Text, Wording, compose, describe, lattice_texts
+from align.prompting.prompts import compose, describe, lattice_texts
+from align.prompting.templates import Text
+from align.prompting.wordings import Wording
 
 
 def elicit(

@@ -34,7 +34,7 @@ from align.elicitation.listed import (
     thoughts,
 )
 from align.elicitation.threads import Pace, in_threads
-from align.prompting.prompts import Text
+from align.prompting.templates import Text
 
 #: How many tokens a server is asked to list, and how many if it refuses that.
 LISTED, FEWER = 20, 5
@@ -148,7 +148,7 @@ class Endpoint:
             if len(option.strip()) != 1:
                 raise AceError(
                     "a server tells single tokens only", param="--marks", expected="one digit or letter per option",
-                    got=repr(option), hint="use --marks auto or letters",
+                    got=repr(option), hint="use --marks digits or letters",
                 )  # fmt: skip
         distinct = list(dict.fromkeys(texts))
         answers = dict(zip(distinct, in_threads(self._answer, distinct, WORKERS), strict=True))

@@ -24,9 +24,9 @@ CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 class _How(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
-    template: str = "persona-last"
-    orders: list[str] = []
-    marks: str = "auto"
+    templates: list[str] = ["persona-last"]
+    marks: list[str] = ["labels"]
+    kept_back: list[str] = []
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
     quantise: Literal["none", "nf4"] = "none"
 

@@ -10,8 +10,7 @@ from acecausal.comparison import holdout
 
 def model_card(
     record: Mapping[str, Any],
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
+    errors: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]],
     besides: Mapping[str, Mapping[str, float]],
 ) -> str:
     """Write the card as Markdown.
@@ -20,17 +19,13 @@ def model_card(
     ----------
     record : mapping
         What `align.training.train.train` wrote as acecausal.json.
-    before, after : mapping
-        `acecausal.comparison.compare.compare` of the base model and of the adapted one.
+    errors : mapping of str to (mapping, mapping)
+        By wordings, "trained on" and "never trained on": `acecausal.comparison.compare.compare` of the base model and
+        of the adapted one.
     besides : mapping
         What else changed (see `align.training.run.Alignment`).
     """
     cube, recipe, trained = record["cube"], record["recipe"], record["trained_on"]
-    rows = [_row("all cells", before, after)]
-    groups = {(g["by"], g["key"]): g for g in before["groups"]}
-    for group in after["groups"]:
-        if group["by"] == "held_out" and ("held_out", group["key"]) in groups:
-            rows.append(_row(group["key"].replace("_", " "), groups["held_out", group["key"]], group))
     mass, fluency = besides["option_mass"], besides["perplexity"]
     return f"""---
 library_name: peft
@@ -53,18 +48,18 @@ Trained with acecausal so that the answers of the base model move, from one pers
 - **Validated on**: {holdout.in_words(record["validated_on"])}
 - **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
 - **Left out**: responses {reasons(record["left_out"]["responses"])}; edges {reasons(record["left_out"]["edges"])}
-- **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, prompts {recipe["template"]}, targets {recipe["targets"]},
+- **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, targets {recipe["targets"]},
   precision {recipe["precision"]},
   objectives {"; then ".join(_weights(stage["objectives"]) for stage in recipe["stages"])}, seed {recipe["seed"]}
+- **Wordings**: templates {", ".join(recipe["templates"])}; orders {", ".join(recipe["orders"])}; answered by
+  {", ".join(recipe["marks"])}; never trained on: {", ".join(recipe["kept_back"]) or "none of these kept back"}
 
 ## Error before and after
 
 Distances on 0..1 (smaller is better); null is the country's marginal for levels and no effect for effects; ceiling is
-what sampling error alone would give a perfect model.
+what sampling error alone would give a perfect model; skill is 1 for a perfect model, 0 for the null.
 
-| cells | | before | after | null | ceiling |
-|---|---|---|---|---|---|
-{chr(10).join(rows)}
+{(chr(10) * 2).join(_table(wordings, *pair) for wordings, pair in errors.items())}
 
 ## What else changed
 
@@ -89,10 +84,26 @@ def _weights(objectives: Mapping[str, float]) -> str:
     return " + ".join(f"{weight:g} x {name}" for name, weight in objectives.items())
 
 
+def _table(wordings: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Hold before and after against each other: all cells, those trained on, and those held out."""
+    rows = [_row("all cells", before, after)]
+    groups = {(g["by"], g["key"]): g for g in before["groups"]}
+    for group in after["groups"]:
+        if group["by"] == "held_out" and ("held_out", group["key"]) in groups:
+            rows.append(_row(group["key"].replace("_", " "), groups["held_out", group["key"]], group))
+    head = f"| cells, in wordings {wordings} | | before | after | null | ceiling | skill before | skill after |"
+    return "\n".join([head, f"|{'---|' * 8}", *rows])
+
+
 def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     lines = []
     for part in ("level", "effect"):
-        numbers = (before[part]["distance"], after[part]["distance"], after[part]["null"], after[part]["ceiling"])
-        shown = " | ".join("-" if number is None else f"{number:.4f}" for number in numbers)
-        lines.append(f"| {label} | {part} distance | {shown} |")
+        distances = (before[part]["distance"], after[part]["distance"], after[part]["null"], after[part]["ceiling"])
+        shown = [_number(number, 4) for number in distances]
+        shown += [_number(number, 2) for number in (before[part]["skill"], after[part]["skill"])]
+        lines.append(f"| {label} | {part} distance | {' | '.join(shown)} |")
     return "\n".join(lines)
+
+
+def _number(number: float | None, digits: int) -> str:
+    return "-" if number is None else f"{number:.{digits}f}"

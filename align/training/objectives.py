@@ -5,7 +5,7 @@ Sums and counts add up over lattices: a step over several of them is worth the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import torch
 from torch import Tensor
@@ -61,6 +61,14 @@ def shift_emd(log_probs: Tensor, target: Target) -> Weighed:
     return (target.precision * absolute).sum(), target.precision.sum()
 
 
+def identity(log_probs: Tensor, target: Target) -> Weighed:
+    """Kullback-Leibler divergence from the model's to the right answers to a check question, in nats.
+
+    A persona that is told the level says so; of one that is not, as many as among such people.
+    """
+    return level(log_probs, target)
+
+
 def mass(log_probs: Tensor, target: Target) -> Weighed:
     """Cross-entropy, in nats, on answering with any option at all, all personas alike.
 
@@ -77,12 +85,16 @@ OBJECTIVES: dict[str, Callable[[Tensor, Target], Weighed]] = {
     "shift": shift,
     "shift-emd": shift_emd,
     "mass": mass,
+    "identity": identity,
 }
 #: Those that need log probabilities over the whole vocabulary.
 OVER_VOCABULARY = ("mass",)
+#: Those that check questions are for, and those that values are for.
+CHECKS = ("identity", "mass")
+VALUES = tuple(name for name in OBJECTIVES if name != "identity")
 
 
-def counts(target: Target) -> dict[str, float]:
-    """Give the count of each objective, which depends on the target alone."""
+def counts(target: Target, names: Collection[str]) -> dict[str, float]:
+    """Give the count of each objective, which depends on the target alone; 0 for those that are not named."""
     uniform = torch.zeros_like(target.response).log_softmax(dim=1)
-    return {name: float(objective(uniform, target)[1]) for name, objective in OBJECTIVES.items()}
+    return {name: float(of(uniform, target)[1]) if name in names else 0.0 for name, of in OBJECTIVES.items()}

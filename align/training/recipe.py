@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from importlib import resources
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from acecausal.errors import AceError, unknown
 from acecausal.plain_yaml import read_yaml
-from align.prompting.prompts import MARKS, ORDERS, TEMPLATES, Wording
+from align.prompting.templates import TEMPLATES
+from align.prompting.wordings import MARKS, ORDERS, PERMUTED, Wording, crossed
 from align.training.objectives import OBJECTIVES
 from align.training.targets import SOURCES
 
@@ -85,9 +88,12 @@ class Recipe(_Part):
 
     recipe: Literal[1]
     name: str
-    template: Annotated[str, AfterValidator(_one_of(tuple(TEMPLATES)))] = "persona-last"
-    orders: tuple[Annotated[str, AfterValidator(_one_of(ORDERS))], ...] = ("forward",)
-    marks: Annotated[str, AfterValidator(_one_of(MARKS))] = "auto"
+    templates: tuple[Annotated[str, AfterValidator(_one_of(tuple(TEMPLATES)))], ...] = ("persona-last",)
+    orders: tuple[Annotated[str, AfterValidator(_one_of((*ORDERS, PERMUTED)))], ...] = ("forward",)
+    marks: tuple[Annotated[str, AfterValidator(_one_of(MARKS))], ...] = ("labels",)
+    kept_back: tuple[str, ...] = Field(
+        (), description="wordings, by some of their parts, that are never trained on, but asked before and after"
+    )
     targets: Annotated[str, AfterValidator(_one_of(SOURCES))] = "raw"
     stages: tuple[Stage, ...]
     lora: Lora
@@ -113,7 +119,9 @@ class Recipe(_Part):
     quantise: Literal["none", "nf4"] = Field("none", description="nf4: the base in 4 bits, as in QLoRA")
     seed: int = Field(0, ge=0, lt=2**32)
 
-    @field_validator("orders", "stages", mode="before")  # min_length would also count those that are broken
+    @field_validator(
+        "templates", "orders", "marks", "stages", mode="before"
+    )  # min_length would also count those that are broken
     @classmethod
     def _some(cls, items: object) -> object:
         if items in ([], ()):
@@ -125,14 +133,54 @@ class Recipe(_Part):
         total = sum(stage.share for stage in self.stages)
         if abs(total - 1) > 1e-6:
             raise ValueError(f"the stages' shares must sum to 1, not {total:g}")
-        if len(set(self.orders)) < len(self.orders):
-            raise ValueError("orders: each once")
+        for key in ("templates", "orders", "marks", "kept_back"):
+            if len(set(getattr(self, key))) < len(getattr(self, key)):
+                raise ValueError(f"{key}: each once")
+        for parts in self.kept_back:
+            if PERMUTED in self.orders and set(parts.split()) & set(ORDERS):
+                raise ValueError(f"kept_back: {parts!r} names an order, and drawn ones would hold it at times")
+            if not any(wording.matches(parts) for wording in crossed(tuple(TEMPLATES), ORDERS, MARKS)):
+                raise ValueError(f"kept_back: {parts!r} is no wording: template, order, marks, or some of them")
+        if not self.ways:
+            raise ValueError("kept_back: nothing is left to train on")
         return self
 
     @property
-    def wordings(self) -> tuple[Wording, ...]:
-        """The ways of asking that the recipe trains on."""
-        return tuple(Wording(self.template, order, self.marks) for order in self.orders)
+    def ways(self) -> tuple[tuple[str, str, str], ...]:
+        """Templates, orders and marks that the recipe trains on, together; the order may be one that is drawn."""
+        every = product(self.templates, self.orders, self.marks)
+        return tuple(way for way in every if all(not Wording(*_fixed(way)).matches(parts) for parts in self.kept_back))
+
+    def wording_at(self, item: int, visit: int) -> Wording:
+        """Draw the way in which a lattice is asked on a visit: of as many visits as there are ways, each way once."""
+        ways = self.ways
+        cycle = np.random.default_rng([self.seed, item, visit // len(ways)]).permutation(len(ways))
+        template, order, marks = ways[cycle[visit % len(ways)]]
+        if order == PERMUTED:
+            order = f"{PERMUTED}-{np.random.default_rng([self.seed, item, visit, 1]).integers(10**9)}"
+        return Wording(template, order, marks)
+
+    @property
+    def trained_wordings(self) -> tuple[Wording, ...]:
+        """Ways of asking that are trained on, in which the model is asked before and after: of the first template."""
+        template = self.ways[0][0]
+        orders = tuple(dict.fromkeys(o for t, order, _ in self.ways for o in _asked(order) if t == template))
+        marks = tuple(dict.fromkeys(mark for t, _, mark in self.ways if t == template))
+        return tuple(w for w in crossed((template,), orders, marks) if not any(map(w.matches, self.kept_back)))
+
+    @property
+    def kept_wordings(self) -> tuple[Wording, ...]:
+        """Ways of asking that are never trained on, in which the model is asked before and after."""
+        orders = tuple(dict.fromkeys(o for order in self.orders for o in _asked(order)))
+        named = {part for parts in self.kept_back for part in parts.split()}
+        templates = (*self.templates, *(t for t in TEMPLATES if t in named))
+        marks = (*self.marks, *(mark for mark in MARKS if mark in named))
+        orders = (*orders, *(order for order in ORDERS if order in named))
+        return tuple(w for w in crossed(templates, orders, marks) if any(map(w.matches, self.kept_back)))
+
+    def has(self, objective: str) -> bool:
+        """Whether an objective weighs anything in any stage."""
+        return any(stage.objectives.get(objective) for stage in self.stages)
 
     def objectives_at(self, progress: float) -> dict[str, float]:
         """Weights of the objectives at a share of the steps done, 0..1."""
@@ -142,6 +190,16 @@ class Recipe(_Part):
             if progress < end - 1e-9:
                 return stage.objectives
         return self.stages[-1].objectives
+
+
+def _asked(order: str) -> tuple[str, ...]:
+    """Say in which orders a model is asked that is trained in this one."""
+    return ORDERS if order == PERMUTED else (order,)
+
+
+def _fixed(way: tuple[str, str, str]) -> tuple[str, str, str]:
+    template, order, marks = way
+    return template, f"{PERMUTED}-0" if order == PERMUTED else order, marks
 
 
 def shipped_recipes() -> list[str]:

@@ -29,15 +29,27 @@ from align.training.train import train
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Cubes and comparisons, as in `Alignment`, in wordings that are never trained on."""
+
+    before: xr.Dataset
+    after: xr.Dataset
+    comparison_before: dict[str, Any]
+    comparison_after: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Alignment:
     """What an alignment leaves, beside its folder.
 
     Attributes
     ----------
     before, after : xarray.Dataset
-        Model cubes of the base model and of the adapted one.
+        Model cubes of the base model and of the adapted one, in wordings that the recipe trains on.
     comparison_before, comparison_after : dict
         Both against the survey cube, with the hold-out reported apart (see `acecausal.comparison.compare.compare`).
+    elsewhere : Elsewhere, optional
+        The same in wordings that are never trained on, if the recipe keeps some back.
     besides : dict
         ``option_mass`` and ``perplexity`` (of a small fixed text), each {before, after}: what the training changed
         besides the answers.
@@ -53,6 +65,7 @@ class Alignment:
     after: xr.Dataset
     comparison_before: dict[str, Any]
     comparison_after: dict[str, Any]
+    elsewhere: Elsewhere | None
     besides: dict[str, dict[str, float]]
     record: dict[str, Any]
     note: str
@@ -90,7 +103,8 @@ def align(
     model, tokenizer = load_model(source, revision=revision, precision=weights, quantise=recipe.quantise)
     clock.append(time.perf_counter())
     bare = InProcess(model, tokenizer)
-    before = elicit(bare, cube, wordings=recipe.wordings, attrs=provenance(source, revision=revision))
+    ways = [ways for ways in (recipe.trained_wordings, recipe.kept_wordings) if ways]
+    before = [elicit(bare, cube, wordings=w, attrs=provenance(source, revision=revision)) for w in ways]
     fluency = perplexity(model, tokenizer)
     clock.append(time.perf_counter())
     adapted = train(
@@ -110,24 +124,29 @@ def align(
     )
     clock.append(time.perf_counter())
     asked = InProcess(adapted, tokenizer)
-    after = elicit(asked, cube, wordings=recipe.wordings, attrs=provenance(source, folder, revision=revision))
+    after = [elicit(asked, cube, wordings=w, attrs=provenance(source, folder, revision=revision)) for w in ways]
     besides = {
-        "option_mass": {"before": option_mass(before), "after": option_mass(after)},
+        "option_mass": {"before": option_mass(before[0]), "after": option_mass(after[0])},
         "perplexity": {"before": fluency, "after": perplexity(adapted, tokenizer)},
     }
     clock.append(time.perf_counter())
     spent = [round(end - start, 2) for start, end in pairwise(clock)]
+    compared = [
+        (b, a, compare(cube, b, held_out=held_out), compare(cube, a, held_out=held_out))
+        for b, a in zip(before, after, strict=True)
+    ]
     result = Alignment(
-        before,
-        after,
-        comparison_before=compare(cube, before, held_out=held_out),
-        comparison_after=compare(cube, after, held_out=held_out),
+        *compared[0],
+        elsewhere=Elsewhere(*compared[1]) if len(compared) > 1 else None,
         besides=besides,
         record=json.loads((folder / ADAPTER_RECORD).read_text(encoding="utf-8")),
         note=bare.scorer.note,
         seconds=dict(zip(("load", "elicit_before", "train", "elicit_after"), spent, strict=True)),
     )
     if group.is_main_process:
-        card = model_card(result.record, result.comparison_before, result.comparison_after, besides)
+        errors = {"trained on": (result.comparison_before, result.comparison_after)}
+        if result.elsewhere:
+            errors["never trained on"] = (result.elsewhere.comparison_before, result.elsewhere.comparison_after)
+        card = model_card(result.record, errors, besides)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return result

@@ -17,6 +17,8 @@ from acecausal.comparison import holdout
 from acecausal.comparison.compare import compare
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
+from acecausal.cube.check_questions import check_values
+from acecausal.cube.files import Country, Value
 from acecausal.errors import AceError, unknown
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
@@ -24,10 +26,11 @@ from align.prompting.prompts import encode, lattice_texts
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
+from align.training.checks import make_checks
 from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, left_out, make_targets
-from align.training.trainer import SKILL, Item, Validate, make_trainer
+from align.training.trainer import SKILL, Ask, Item, Validate, make_trainer
 
 
 def train(
@@ -170,14 +173,16 @@ def _check_lora(model: nn.Module, recipe: Recipe) -> None:
 
 
 def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[Target]) -> list[Item]:
-    """Pair each target with its prompts, once for each of the recipe's ways of asking."""
+    """Pair each target with its question; after them, if the recipe has a use for them, the check questions."""
     lattice, values, countries = cubes.lattice_of(cube), cubes.values_of(cube), cubes.countries_of(cube)
-    items = []
-    for target in targets:
-        for wording in recipe.wordings:
-            personas = target.personas.tolist()
-            texts = lattice_texts(countries[target.country], values[target.value], lattice, wording, personas)
-            items.append(Item(encode(tokenizer, texts), target))
+
+    def asking(country: Country, value: Value) -> Ask:
+        return lambda wording, personas: encode(tokenizer, lattice_texts(country, value, lattice, wording, personas))
+
+    items = [Item(asking(countries[t.country], values[t.value]), t) for t in targets]
+    if recipe.has("identity"):
+        checks = check_values(lattice)
+        items += [Item(asking(countries[t.country], checks[t.value]), t, check=True) for t in make_checks(cube)]
     return items
 
 
@@ -200,7 +205,7 @@ def _validator(
 
     def measure(model: nn.Module) -> dict[str, float]:
         model.eval()
-        result = compare(people, elicit(backend, people, wordings=recipe.wordings), held_out=validation)
+        result = compare(people, elicit(backend, people, wordings=recipe.trained_wordings), held_out=validation)
         (cells,) = [g for g in result["groups"] if g["by"] == "held_out" and g["key"] == "held_out"] or [None]
         skills = {
             f"eval_{part}_skill": float(cells[part]["skill"])
@@ -228,7 +233,7 @@ def _record(
     content = hashlib.sha256()
     for name in ("response", "n", "n_eff", "shift", "shift_se", "cumulative_shift_se", "effect_se", "status"):
         content.update(cube[name].values.tobytes())
-    targets = [item.target for item in items[:: len(recipe.wordings)]]
+    targets = [item.target for item in items if not item.check]
     return {
         **base,
         "recipe": recipe.model_dump(mode="json"),
@@ -243,7 +248,7 @@ def _record(
         },
         "trained_on": {
             "lattices": len(targets),
-            "prompts": sum(len(item.prompts) for item in items),
+            "check_questions": sum(item.check for item in items),
             "responses": sum(int((t.weight > 0).sum()) for t in targets),
             "edges": sum(len(t.low) for t in targets),
         },

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 
 from acecausal.errors import ModelError
 from align.prompting.options import Prompt
+from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
-from align.training.objectives import OBJECTIVES, OVER_VOCABULARY, counts
+from align.training.checks import some
+from align.training.objectives import CHECKS, OBJECTIVES, OVER_VOCABULARY, VALUES, counts
 from align.training.recipe import Recipe
 from align.training.targets import Target
 
@@ -26,12 +28,25 @@ FILLER = -1
 SKILL = "eval_skill"
 
 
+#: Words and tokenises a question for personas at the positions given.
+Ask = Callable[[Wording, Sequence[int]], list[Prompt]]
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One training item: a question in a country, asked of the target's personas, and what people answered."""
+    """One training item: a question in a country, asked of the target's personas, and what people answered.
 
-    prompts: list[Prompt]
+    It is worded anew on each visit. `check` says that it is a check question: an attribute that is asked.
+    """
+
+    ask: Ask
     target: Target
+    check: bool = False
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """The objectives that it has a part in."""
+        return CHECKS if self.check else VALUES
 
 
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -52,9 +67,9 @@ class LatticeTrainer(Trainer):
     ) -> None:
         super().__init__(**kwargs)
         self.items, self.scorer, self.recipe, self.validate = items, scorer, recipe, validate
+        self.n_lattices = sum(not item.check for item in items)  # which come first
         device = next(self.model.parameters()).device
         self.targets = [item.target.to(device) for item in items]
-        self.counts = [counts(item.target) for item in items]
         self.bfloat16 = recipe.precision in ("mixed", "bfloat16", *(["auto"] if device.type == "cuda" else []))
         self.latest: dict[str, float] = {}
 
@@ -65,30 +80,58 @@ class LatticeTrainer(Trainer):
         there are and wherever a run was resumed.
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        step = step_items(len(self.items), self.recipe.accumulate * self.args.world_size, self.recipe.seed,
-                          self.state.global_step)  # fmt: skip
+        step = self.step()
         mine = step[self.accelerator.process_index :: self.args.world_size]
         self.latest = {}
-        held = {name: sum(self.counts[n][name] for n in step if n != FILLER) for name in OBJECTIVES}
-        return [{"item": torch.tensor(number)} for number in mine[: len(batches)]], held
+        held = dict.fromkeys(OBJECTIVES, 0.0)
+        for number, visit in step:
+            if number != FILLER:
+                for name, count in counts(self.target(number, visit), self.items[number].objectives).items():
+                    held[name] += count
+        return [
+            {"item": torch.tensor(number), "visit": torch.tensor(visit)} for number, visit in mine[: len(batches)]
+        ], held
+
+    def step(self) -> list[tuple[int, int]]:
+        """List the items of the step and how often each was visited before: lattices, then as many check questions."""
+        per_step, done, seed = self.recipe.accumulate * self.args.world_size, self.state.global_step, self.recipe.seed
+        found = []
+        for kind, (first, count) in enumerate(
+            [(0, self.n_lattices), (self.n_lattices, len(self.items) - self.n_lattices)]
+        ):
+            if count:
+                numbers = step_items(count, per_step, [seed, kind], done)
+                visit = done // -(-count // per_step)
+                found += [(number if number == FILLER else first + number, visit) for number in numbers]
+        return found
+
+    def target(self, number: int, visit: int) -> Target:
+        """What a visited item is held against: a check question is asked of some personas at a time."""
+        if not self.items[number].check:
+            return self.targets[number]
+        return some(self.targets[number], np.random.default_rng([self.recipe.seed, number, visit, 2]))
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """Weigh the objectives of one lattice; a loss that is not finite stops the run."""
-        number = int(inputs["item"])
-        item = max(number, 0)
+        number, visit = int(inputs["item"]), int(inputs["visit"])
+        item = self.items[max(number, 0)]
+        target = self.target(max(number, 0), visit)
+        prompts = item.ask(self.recipe.wording_at(max(number, 0), visit), target.personas.tolist())
         objectives = self.recipe.objectives_at(self.state.global_step / self.state.max_steps)
         whole = any(objectives.get(name) for name in OVER_VOCABULARY)
         score = self.scorer.log_probs if whole else self.scorer.option_log_probs
         # not left to accelerate, which would have the model compute so for good, also when it is asked afterwards
         with torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.bfloat16):
-            stacked = torch.stack(score(self.items[item].prompts, model=model))
+            stacked = torch.stack(score(prompts, model=model))
         among = stacked.log_softmax(dim=1)
         loss = stacked.sum() * 0.0
         if number != FILLER:
             for name, weight in objectives.items():
-                total, _ = OBJECTIVES[name](stacked if name in OVER_VOCABULARY else among, self.targets[item])
+                if name not in item.objectives:
+                    continue
+                total, _ = OBJECTIVES[name](stacked if name in OVER_VOCABULARY else among, target)
                 part = total / max(num_items_in_batch[name], 1e-12)
                 loss = loss + weight * part
                 self.latest[name] = self.latest.get(name, 0.0) + float(part.detach())
@@ -133,10 +176,10 @@ class LatticeTrainer(Trainer):
         return metrics
 
 
-def step_items(n_items: int, per_step: int, seed: int, step: int) -> list[int]:
+def step_items(n_items: int, per_step: int, seed: Sequence[int], step: int) -> list[int]:
     """List the items of a step, `FILLER` where a pass does not fill its last step; each pass has its own order."""
     per_pass = -(-n_items // per_step)
-    order = np.random.default_rng([seed, step // per_pass]).permutation(n_items).tolist()
+    order = np.random.default_rng([*seed, step // per_pass]).permutation(n_items).tolist()
     at = step % per_pass * per_step
     found = order[at : at + per_step]
     return found + [FILLER] * (per_step - len(found))
@@ -202,10 +245,12 @@ def make_trainer(
     callbacks: list[TrainerCallback] = [Metrics(folder, lambda: trainer, progress)]
     if validate and recipe.patience:
         callbacks.append(EarlyStoppingCallback(recipe.patience))
-    args = _arguments(folder, recipe, validate=validate is not None, tensorboard=tensorboard)
+    n_lattices, checks = sum(not item.check for item in items), any(item.check for item in items)
+    rounds = recipe.accumulate * (2 if checks else 1)
+    args = _arguments(folder, recipe, rounds, validate=validate is not None, tensorboard=tensorboard)
     args.mixed_precision = "no"  # whatever a launcher's configuration says: it is the recipe's business
     per_step = recipe.accumulate * args.world_size
-    slots = -(-len(items) // per_step) * per_step
+    slots = -(-n_lattices // per_step) * rounds * args.world_size
     trainer = LatticeTrainer(
         items=items,
         scorer=scorer,
@@ -222,7 +267,7 @@ def make_trainer(
     return trainer
 
 
-def _arguments(folder: Path, recipe: Recipe, *, validate: bool, tensorboard: bool) -> TrainingArguments:
+def _arguments(folder: Path, recipe: Recipe, rounds: int, *, validate: bool, tensorboard: bool) -> TrainingArguments:
     optimiser, cuda = recipe.optimiser, torch.cuda.is_available()
     more: dict[str, Any] = {}
     if recipe.recompute:
@@ -241,7 +286,7 @@ def _arguments(folder: Path, recipe: Recipe, *, validate: bool, tensorboard: boo
     return TrainingArguments(
         output_dir=str(folder / folders.CHECKPOINTS),
         per_device_train_batch_size=1,
-        gradient_accumulation_steps=recipe.accumulate,
+        gradient_accumulation_steps=rounds,
         num_train_epochs=recipe.passes,
         learning_rate=optimiser.learning_rate,
         lr_scheduler_type=optimiser.schedule,

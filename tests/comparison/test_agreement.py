@@ -12,7 +12,7 @@ from acecausal.comparison.agreement import agreement, agreements, warnings
 from acecausal.cube.files import countries_of, lattice_of, values_of
 from align.elicitation.backends import Answers
 from align.elicitation.elicit import elicit
-from align.prompting.prompts import Wording
+from align.prompting.wordings import Wording
 
 
 def test_agreement__by_hand():
@@ -62,7 +62,7 @@ def test_elicit__content_and_place(human):
     like = human.isel(country=[0, 1])
     personas, options = len(lattice_of(like).personas), len(values_of(like)[0].options)
     lean = np.random.default_rng(0).normal(size=(personas, options))
-    both = [Wording(order="forward"), Wording(order="reversed")]
+    both = [Wording(order="forward", marks="digits"), Wording(order="reversed", marks="digits")]
 
     def by_meaning(_text, number):
         return lean[number] - np.log(np.exp(lean[number]).sum())
@@ -82,5 +82,5 @@ def test_elicit__content_and_place(human):
     np.testing.assert_allclose(placed["effect"].values[np.isfinite(placed["effect"].values)], 0, atol=1e-12)
     assert placed["wording_response"].dims[0] == "wording"
     np.testing.assert_allclose(placed["wording_response"].mean("wording"), placed["response"])
-    assert placed["wording"].values.tolist() == ["persona-last forward auto", "persona-last reversed auto"]
+    assert placed["wording"].values.tolist() == ["persona-last forward digits", "persona-last reversed digits"]
     assert len(countries_of(placed)) == 2

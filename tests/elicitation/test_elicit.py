@@ -20,18 +20,10 @@ from align.models.gguf import convert_gguf
 from align.models.identity import fingerprint
 from align.models.load import load_model
 from align.models.tokenizer import load_tokenizer
-from align.prompting.prompts import (
-    ANYBODY,
-    ORDERS,
-    Wording,
-    compose,
-    describe,
-    encode,
-    lattice_texts,
-    option_marks,
-    positions,
-    render,
-)
+from align.prompting.prompts import ANYBODY, compose, describe, encode, lattice_texts, render
+from align.prompting.wordings import ORDERS, Wording, option_marks, positions
+
+DIGITS = Wording(marks="digits")
 
 
 @pytest.fixture(scope="module")
@@ -41,11 +33,11 @@ def loaded(tiny_model):
 
 @pytest.fixture(scope="module")
 def asked(loaded, human):
-    return elicit(InProcess(*loaded), human)
+    return elicit(InProcess(*loaded), human, wordings=[DIGITS])
 
 
 def test_prompt__says_question_options_and_persona_last(loaded, human):
-    text, _ = render(loaded[1], sample_text(human, Wording()))
+    text, _ = render(loaded[1], sample_text(human, DIGITS))
     assert text.startswith("<|im_start|>system\n")
     assert text.endswith("45 or older<|im_end|>\n<|im_start|>assistant\nOption")
     for part in ("Country: Australia", values_of(human)[0].question, "1. Too little\n2. About right\n3. Too much\n"):
@@ -62,7 +54,7 @@ def test_prompt__plain_text_without_chat_template_and_without_system_role(tiny_m
         "<|im_start|>{{ messages[0].content }}"
     )
     country, value = countries_of(human)[0], values_of(human)[0]
-    composed = compose(country, value, "x", Wording())
+    composed = compose(country, value, "x", DIGITS)
     text, special = render(tokenizer, composed)
     assert text.startswith("<|im_start|>You answer")
     assert not special
@@ -74,13 +66,13 @@ def test_prompt__plain_text_without_chat_template_and_without_system_role(tiny_m
 
 
 def test_option_marks__letters_beyond_nine(loaded, ess_cube):
-    assert option_marks(9)[-1] == "9"
-    assert option_marks(11) == list("ABCDEFGHIJK")
+    assert option_marks(9, "digits")[-1] == "9"
+    assert option_marks(11, "digits") == list("ABCDEFGHIJK")
     value = values_of(ess_cube)[0]
-    prompts = encode(loaded[1], lattice_texts(countries_of(ess_cube)[0], value, lattice_of(ess_cube), Wording()))
+    prompts = encode(loaded[1], lattice_texts(countries_of(ess_cube)[0], value, lattice_of(ess_cube), DIGITS))
     assert len(prompts) == 36
     assert {len(prompt.options) for prompt in prompts} == {11}
-    assert "K. 10 - Good for the economy" in sample_text(ess_cube, Wording()).plain
+    assert "K. 10 - Good for the economy" in sample_text(ess_cube, DIGITS).plain
 
 
 def test_elicit__equals_scoring_by_hand(loaded, asked, human):
@@ -90,7 +82,7 @@ def test_elicit__equals_scoring_by_hand(loaded, asked, human):
     lattice, country, value = lattice_of(human), countries_of(human)[1], values_of(human)[0]
     checked = 0
     for p in (0, 5, 40, 80):
-        text, _ = render(tokenizer, compose(country, value, describe(lattice, lattice.codes[p]), Wording()))
+        text, _ = render(tokenizer, compose(country, value, describe(lattice, lattice.codes[p]), DIGITS))
         log_p = []
         for mark in "123":
             ids = torch.tensor([tokenizer(text + " " + mark, add_special_tokens=False)["input_ids"]])
@@ -127,7 +119,7 @@ def test_elicit__records_the_prompts_as_rendered(loaded, human):
     tokenizer = loaded[1]
     two = human.isel(country=[0, 1])
     lattice, value, digest = lattice_of(two), values_of(two)[0], hashlib.sha256()
-    ways = (Wording(), Wording("interview", "reversed"))
+    ways = (DIGITS, Wording("interview", "reversed", "digits"))
     for country in countries_of(two):
         for way in ways:
             for text in lattice_texts(country, value, lattice, way):
@@ -136,7 +128,10 @@ def test_elicit__records_the_prompts_as_rendered(loaded, human):
                 digest.update(json.dumps([written, text.options]).encode())
     cube = elicit(InProcess(*loaded), two, wordings=ways)
     assert cube.attrs["prompts_sha256"] == digest.hexdigest()
-    last = {"role": "user", "content": lattice_texts(countries_of(two)[0], value, lattice, Wording())[-1].user}
+    last = {
+        "role": "user",
+        "content": lattice_texts(countries_of(two)[0], value, lattice, DIGITS)[-1].user,
+    }
     assert cube.attrs["prompt_example"].count(last["content"]) == 1
     assert cube.attrs["prompt_example"].startswith("<|im_start|>system")
     asked_otherwise = two.assign_coords(question=("value", ["How do you feel?"]))
@@ -224,7 +219,7 @@ def test_broken_numbers__stop_the_elicitation(tiny_model, human):
 def test_wordings__are_averaged_and_their_spread_is_the_error(loaded, human):
     """Oracle: each wording elicited alone; mean, and half the difference of two, atol 1e-12."""
     norway, backend = human.sel(country=["Norway"]), InProcess(*loaded)
-    ways = (Wording(), Wording("interview", "reversed"))
+    ways = (DIGITS, Wording("interview", "reversed", "digits"))
     both = elicit(backend, norway, wordings=ways)
     one, other = (elicit(backend, norway, wordings=[way]) for way in ways)
     validate(both)
@@ -238,10 +233,10 @@ def test_wordings__are_averaged_and_their_spread_is_the_error(loaded, human):
     assert both.attrs["templates"] == '["persona-last", "interview"]'
     assert both.attrs["orders"] == '["forward", "reversed"]'
     with pytest.raises(AceError, match="expected different ones"):
-        elicit(backend, norway, wordings=[Wording(), Wording()])
+        elicit(backend, norway, wordings=[DIGITS, DIGITS])
 
 
-WAYS = [("persona-last", "reversed", "auto"), ("ace-align", "forward", "auto"), ("interview", "forward", "labels"),
+WAYS = [("persona-last", "reversed", "digits"), ("ace-align", "forward", "digits"), ("interview", "forward", "labels"),
         ("ace-align", "reversed", "letters")]  # fmt: skip
 
 
@@ -252,7 +247,7 @@ def test_wordings__equal_scoring_by_hand(loaded, human, wording):
     lattice, country, value = lattice_of(human), countries_of(human)[1], values_of(human)[0]
     shown = list(enumerate(value.options))
     shown = shown[::-1] if wording.order == "reversed" else shown
-    marks = {"auto": "123", "letters": "ABC"}.get(wording.marks)
+    marks = {"digits": "123", "letters": "ABC"}.get(wording.marks)
     lines = [f"{marks[i]}. {label}" if marks else f"- {label}" for i, (_, label) in enumerate(shown)]
     answers = {k: marks[i] if marks else label for i, (k, label) in enumerate(shown)}
     persona = describe(lattice, lattice.codes[30])
@@ -277,28 +272,31 @@ def test_wordings__equal_scoring_by_hand(loaded, human, wording):
 
 def test_placeholders__are_filled_or_refused(human):
     country, value = countries_of(human)[1], values_of(human)[0]
-    asked = compose(country, replace(value, question="Do you trust [Country]'s police?"), "x", Wording())
+    asked = compose(country, replace(value, question="Do you trust [Country]'s police?"), "x", DIGITS)
     assert "Do you trust Norway's police?" in asked.user
     with pytest.raises(AceError, match=r"\[COUNTRY LANGUAGE\]"):
-        compose(country, replace(value, question="Do you speak [COUNTRY LANGUAGE]?"), "x", Wording())
+        compose(country, replace(value, question="Do you speak [COUNTRY LANGUAGE]?"), "x", DIGITS)
 
 
 def test_wording__unknown_names(human):
-    for field, name in (("template", "persona-lst"), ("order", "reverse"), ("marks", "digits")):
+    for field, name in (("template", "persona-lst"), ("order", "reverse"), ("marks", "digit"), ("order", "permuted")):
         with pytest.raises(AceError, match="unknown name"):
             Wording(**{field: name})
     with pytest.raises(AceError, match="26 at most"):
-        option_marks(27)
+        option_marks(27, "digits")
 
 
 def test_order__pinned_options_keep_their_place(human):
     """Oracle: the order written out here."""
     country = countries_of(human)[0]
     value = Value("v", "What?", "t", "nominal", ("Low", "Other", "High", "None of these"), (False, True, False, True))
-    lines = {order: compose(country, value, "x", Wording(order=order)).user.splitlines()[2:6] for order in ORDERS}
+    lines = {
+        order: compose(country, value, "x", Wording(order=order, marks="digits")).user.splitlines()[2:6]
+        for order in ORDERS
+    }
     assert lines["forward"] == ["1. Low", "2. Other", "3. High", "4. None of these"]
     assert lines["reversed"] == ["1. High", "2. Other", "3. Low", "4. None of these"]
-    assert compose(country, value, "x", Wording(order="reversed")).options == (" 3", " 2", " 1", " 4")
+    assert compose(country, value, "x", Wording(order="reversed", marks="digits")).options == (" 3", " 2", " 1", " 4")
     free = replace(value, pinned=())
     assert positions(free, "reversed") == [3, 2, 1, 0]
 
@@ -317,7 +315,7 @@ def test_order__pins_travel_from_codebook_to_cube(human, tmp_path, suffix):
     read = open_cube(write_cube(cube, tmp_path / f"pinned{suffix}"))
     assert values_of(read) == [value]
     assert "option_pinned" not in human.coords
-    shown = compose(countries[0], values_of(read)[0], "x", Wording(order="reversed")).user
+    shown = compose(countries[0], values_of(read)[0], "x", Wording(order="reversed", marks="digits")).user
     assert "1. About right\n2. Too little\n3. Too much\n" in shown
 
 
@@ -346,7 +344,7 @@ class Lists:
 @pytest.mark.parametrize("n_wordings", [1, 2])
 def test_elicit__a_prompt_without_options_is_a_missing_cell(human, n_wordings):
     """Of two wordings the first lists nothing: what remains is not compared with what was asked in both."""
-    ways = [Wording(), Wording("interview")][:n_wordings]
+    ways = [DIGITS, Wording("interview", marks="digits")][:n_wordings]
     norway = human.sel(country=["Norway"])
     cube = elicit(Lists([3, 17], every=n_wordings), norway, wordings=ways)
     validate(cube)
@@ -366,4 +364,8 @@ def test_elicit__a_prompt_without_options_is_a_missing_cell(human, n_wordings):
 
 def test_elicit__nothing_listed_at_all(human):
     with pytest.raises(ModelError, match="lists no option of any persona"):
-        elicit(Lists(slice(None), every=2), human.sel(country=["Norway"]), wordings=[Wording(), Wording("interview")])
+        elicit(
+            Lists(slice(None), every=2),
+            human.sel(country=["Norway"]),
+            wordings=[DIGITS, Wording("interview", marks="digits")],
+        )

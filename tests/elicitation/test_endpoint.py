@@ -36,9 +36,12 @@ from align.elicitation.listed import (
     space_first,
 )
 from align.elicitation.threads import in_threads
-from align.prompting.prompts import Wording, lattice_texts
+from align.prompting.prompts import lattice_texts
+from align.prompting.wordings import Wording
 
-BARE = (Wording("ace-align"),)  # its options are bare digits after a line break
+DIGITS = Wording(marks="digits")
+
+BARE = (Wording("ace-align", marks="digits"),)  # its options are bare digits after a line break
 AT_ONCE = {"retry-after-ms": "1"}
 
 
@@ -111,10 +114,10 @@ def test_endpoint__whole_vocabulary_equals_in_process(loaded, norway, known):
 def test_endpoint__space_that_is_a_token_of_its_own(loaded, tiny_model, norway):
     """Oracle: the model in this process, which scores the space and the digit. atol 1e-4."""
     model, tokenizer = leaning(tiny_model, {"Ġ": 6.0})
-    wanted = elicit(InProcess(model, tokenizer), norway)
+    wanted = elicit(InProcess(model, tokenizer), norway, wordings=[DIGITS])
     for spell in (None, lambda i: tokenizer.decode([i])):
         with CompletionServer(model, tokenizer, list_all=True, spell=spell) as server:
-            cube = elicit(Endpoint(server.url, NAME), norway)
+            cube = elicit(Endpoint(server.url, NAME), norway, wordings=[DIGITS])
         np.testing.assert_allclose(cube.response, wanted.response, atol=1e-4)
         np.testing.assert_allclose(cube.option_mass, wanted.option_mass, rtol=1e-3)
         assert len(server.requests) == 162
@@ -140,7 +143,7 @@ def test_endpoint__short_list_is_completed_and_told(loaded, texts, first):
 def test_endpoint__chat_equals_in_process(loaded, tiny_model, norway):
     """Oracle: the model in this process with its chat template, no lead, bare digits. atol 1e-4."""
     model, tokenizer = leaning(tiny_model, {}, chat=True)
-    texts = lattice_texts(countries_of(norway)[0], values_of(norway)[0], lattice_of(norway), Wording())
+    texts = lattice_texts(countries_of(norway)[0], values_of(norway)[0], lattice_of(norway), DIGITS)
     bare = [replace(text, lead="", options=tuple(option.strip() for option in text.options)) for text in texts]
     with CompletionServer(model, tokenizer, list_all=True) as server:
         backend = Endpoint(f"{server.url}/chat/completions", NAME)

@@ -24,7 +24,7 @@ from acecausal.errors import AceError, ModelError
 from align.elicitation import bounded, endpoint
 from align.elicitation.bounded import LARGEST, Unusable, unpacked
 from align.elicitation.endpoint import Endpoint
-from align.prompting.prompts import Text
+from align.prompting.templates import Text
 
 OPTIONS = ("1", "2", "3")
 TEXT = Text("Answer.", "What?\n1. a\n2. b\n3. c", "", OPTIONS, chat=True)

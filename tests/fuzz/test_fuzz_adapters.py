@@ -32,7 +32,7 @@ from align.scoring.selfcheck import self_check
 
 RECORD = {
     "model": "tiny", **dict.fromkeys(PARTS, "0" * 64), "model_sha256": "1" * 64, "held_out": {"countries": ["A"]},
-    "recipe": {"template": "persona-last", "orders": ["forward"], "marks": "auto", "precision": "float32"},
+    "recipe": {"templates": ["persona-last"], "orders": ["forward"], "marks": ["digits"], "precision": "float32"},
 }  # fmt: skip
 
 

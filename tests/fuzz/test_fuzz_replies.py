@@ -24,7 +24,7 @@ from lists import chat_list, plain_list
 
 from acecausal.errors import AceError, ModelError
 from align.elicitation.endpoint import Endpoint
-from align.prompting.prompts import Text
+from align.prompting.templates import Text
 
 httpx = import_module(openai.DefaultHttpxClient.__mro__[1].__module__.partition(".")[0])  # whichever it builds on
 

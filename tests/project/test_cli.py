@@ -246,7 +246,7 @@ def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_pa
     """Oracle: the same model in this process, same plain text; the server lists all tokens. atol 1e-4."""
     from align.elicitation.backends import InProcess
     from align.elicitation.elicit import elicit
-    from align.prompting.prompts import Wording
+    from align.prompting.wordings import Wording
 
     model, tokenizer = leaning(tiny_model, {"1": 6.0, "2": 3.0, "3": 1.3})
     like, there = ("--like", road / "human.zarr"), ("--template", "ace-align", "--order", "forward")
@@ -255,7 +255,9 @@ def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_pa
             "elicit", "--endpoint", server.url, "--model", NAME, *like, *there, "-o", tmp_path / "served.zarr"
         ).stderr
     served = open_cube(tmp_path / "served.zarr")
-    local = elicit(InProcess(model, tokenizer), open_cube(road / "human.zarr"), wordings=[Wording("ace-align")])
+    local = elicit(
+        InProcess(model, tokenizer), open_cube(road / "human.zarr"), wordings=[Wording("ace-align", marks="digits")]
+    )
     listed = served.unlisted_mass == 0
     assert 0 < float(listed.mean()) < 1
     assert "did not list every option" in told

@@ -442,7 +442,8 @@ def test_statistics_page__has_every_choice():
 
 
 def test_recipe_page__has_every_choice():
-    from align.prompting.prompts import MARKS, TEMPLATES
+    from align.prompting.templates import TEMPLATES
+    from align.prompting.wordings import MARKS
     from align.training.objectives import OBJECTIVES
     from align.training.recipe import Recipe
     from align.training.targets import SOURCES

@@ -14,14 +14,18 @@ from align.elicitation.backends import InProcess
 from align.models.load import load_model
 from align.prompting import chat
 from align.prompting.chat import DATE, form_of, objection, open_thoughts, template_args
-from align.prompting.prompts import SYSTEM, Wording, compose, encode, render
+from align.prompting.prompts import compose, encode, render
+from align.prompting.templates import SYSTEM
+from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
+
+DIGITS = Wording(marks="digits")
 
 TEXT = compose(
     Country("NOR", "Norway", "Europe"),
     Value("trust", "Do you trust people?", "t", "ordinal", ("Yes", "It depends", "No")),
     "a man",
-    Wording(),
+    DIGITS,
 )
 USER = "Country: Norway\nQuestion: Do you trust people?\n1. Yes\n2. It depends\n3. No\nPerson: a man"
 TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -6,12 +6,13 @@ import pytest
 
 from acecausal.cube.files import Country, Value
 from acecausal.exchange.text import you_are
-from align.prompting.prompts import Wording, compose
+from align.prompting.prompts import compose
+from align.prompting.wordings import Wording
 
 PERU = Country("PER", "Peru", "")
 
 
-def written(n_options: int, marks: str = "auto", order: str = "forward") -> str:
+def written(n_options: int, marks: str = "digits", order: str = "forward") -> str:
     value = Value("v", "Is it so?", "t", "ordinal", tuple(f"answer {k}" for k in range(n_options)))
     return compose(PERU, value, "a woman", Wording("ace-align", order, marks)).plain
 

@@ -20,6 +20,7 @@ from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
 from align.models.identity import provenance
 from align.models.load import load_model
+from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 from align.scoring.trie import distinct_prefixes
 from align.training.objectives import OBJECTIVES
@@ -32,6 +33,7 @@ from align.training.trainer import FILLER, LatticeTrainer, Metrics, step_items
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
 HELD = {"country": ["USA"]}
+DIGITS = Wording(marks="digits")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,9 @@ def small(human):
 
 @pytest.fixture(scope="module")
 def recipe():
-    chosen = load_recipe("default", passes=4)
+    """As shipped, but asked in one way only, and another one kept back."""
+    way = {"templates": ["persona-last"], "orders": ["forward"], "marks": ["digits"]}
+    chosen = load_recipe("default", passes=4, **way)
     return chosen.model_copy(
         update={"optimiser": chosen.optimiser.model_copy(update={"learning_rate": 5e-3, "schedule": "constant"})}
     )
@@ -91,7 +95,7 @@ def test_adapter__peft_opens_it_and_gives_the_same_cube(done, tiny_model, small)
     folder, result = done
     base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     opened = PeftModel.from_pretrained(base, folder).eval()
-    cube = elicit(InProcess(opened, AutoTokenizer.from_pretrained(tiny_model)), small)
+    cube = elicit(InProcess(opened, AutoTokenizer.from_pretrained(tiny_model)), small, wordings=[DIGITS])
     np.testing.assert_allclose(cube.response, result.after.response, atol=1e-6)
     assert np.abs(result.after.response - result.before.response).max() > 0.05
     assert json.loads(result.after.attrs["held_out"]) == HELD
@@ -267,7 +271,7 @@ def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe,
     assert len(skills) < 30
     assert skills.index(max(skills)) == len(skills) - 3  # two passes without a better one, then it stops
     seen = small.sel(country=["Australia", "Norway", "Sweden"])
-    result = compare(seen, elicit(InProcess(adapted, tokenizer), seen), held_out=valid)
+    result = compare(seen, elicit(InProcess(adapted, tokenizer), seen, wordings=[DIGITS]), held_out=valid)
     cells = next(g for g in result["groups"] if (g["by"], g["key"]) == ("held_out", "held_out"))
     parts = [cells[part]["skill"] for part in ("level", "effect") if cells[part]["skill"] is not None]
     assert np.mean(parts) == pytest.approx(max(skills), rel=1e-6)
@@ -327,11 +331,13 @@ def test_broken_weights__stop_before_they_are_saved(tiny_model, small, recipe, t
     assert not (tmp_path / "n" / "adapter_model.safetensors").exists()
 
 
-@pytest.mark.parametrize("accumulate", [3, 4])
-def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_path, monkeypatch, accumulate):
-    """Oracle: the gradient of sum over count over all three lattices of a step, by hand; 1e-5 of each tensor's largest.
-    A step that three do not fill is worth the same."""
-    stage = Stage(objectives={"level": 1.0, "shift": 20.0, "mass": 0.5})
+@pytest.mark.parametrize(("accumulate", "identity"), [(3, 0.0), (4, 0.0), (8, 2.0)])
+def test_step__weighs_lattices_by_what_they_hold(
+    tiny_model, small, recipe, tmp_path, monkeypatch, accumulate, identity
+):
+    """Oracle: the gradient of sum over count over all three lattices of a step, and over all eight check questions, by
+    hand; 1e-5 of each tensor's largest. A step that three do not fill is worth the same."""
+    stage = Stage(objectives={"level": 1.0, "shift": 20.0, "mass": 0.5, "identity": identity})
     chosen = recipe.model_copy(update={"accumulate": accumulate, "passes": 1, "recompute": 0, "stages": (stage,)})
     seen: dict[str, torch.Tensor] = {}
 
@@ -353,12 +359,17 @@ def test_step__weighs_lattices_by_what_they_hold(tiny_model, small, recipe, tmp_
     adapted = get_peft_model(model, lora)
     loss = 0.0
     for name, weight in chosen.stages[0].objectives.items():
-        scores = [torch.stack(scorer.log_probs(i.prompts)) for i in items]
+        if not weight:
+            continue
+        # of nine personas, a check question is asked of all
+        parts = [i for i in items if name == "mass" or i.check == (name == "identity")]
+        scores = [torch.stack(scorer.log_probs(i.ask(DIGITS, i.target.personas.tolist()))) for i in parts]
         scores = scores if name == "mass" else [s.log_softmax(-1) for s in scores]
-        pairs = [OBJECTIVES[name](s, i.target) for s, i in zip(scores, items, strict=True)]
+        pairs = [OBJECTIVES[name](s, i.target) for s, i in zip(scores, parts, strict=True)]
         loss = loss + weight * sum(total for total, _ in pairs) / sum(count for _, count in pairs)
     loss.backward()
-    counted = [float(i.target.weight.sum()) for i in items]
+    assert sum(i.check for i in items) == (8 if identity else 0)
+    counted = [float(i.target.weight.sum()) for i in items if not i.check]
     assert max(counted) > 1.5 * min(counted)  # else means of means would pass
     for name, p in adapted.named_parameters():
         if p.requires_grad:
@@ -412,7 +423,8 @@ def test_two_processes__equal_one_that_accumulates(tiny_model, small, recipe, tm
     assert done.returncode == 0, done.stderr[-2000:]
     model, tokenizer = load_model(tiny_model)
     items = make_items(tokenizer, uneven, chosen, make_targets(uneven, HELD, chosen.targets))
-    sizes = [distinct_prefixes([prompt.tokens for prompt in item.prompts]) for item in items]
+    asked = [item.ask(DIGITS, item.target.personas.tolist()) for item in items]
+    sizes = [distinct_prefixes([prompt.tokens for prompt in prompts]) for prompts in asked]
     assert [size > 500 for size in sizes] == [False, True, True]
     train(model, tokenizer, uneven, chosen.model_copy(update={"accumulate": 2}), tmp_path / "one", held_out=HELD)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
@@ -429,14 +441,14 @@ def test_two_processes__equal_one_that_accumulates(tiny_model, small, recipe, tm
 @given(st.integers(1, 20), st.integers(1, 7), st.integers(0, 3), st.integers(0, 5))
 def test_step_items__each_pass_holds_every_item_once(n_items, per_step, seed, passes):
     per_pass = -(-n_items // per_step)
-    steps = [step_items(n_items, per_step, seed, passes * per_pass + s) for s in range(per_pass)]
+    steps = [step_items(n_items, per_step, [seed], passes * per_pass + s) for s in range(per_pass)]
     assert {len(step) for step in steps} == {per_step}
     assert sorted(n for step in steps for n in step if n != FILLER) == list(range(n_items))
     assert all(FILLER not in step for step in steps[:-1])
 
 
 def test_step_items__each_pass_and_seed_has_its_own_order():
-    orders = {tuple(step_items(20, 20, seed, step)) for seed in range(3) for step in range(3)}
+    orders = {tuple(step_items(20, 20, [seed], step)) for seed in range(3) for step in range(3)}
     assert len(orders) == 9
 
 

@@ -10,8 +10,11 @@ from acecausal.cube.files import countries_of, lattice_of, values_of
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
 from align.models.load import load_model
-from align.prompting.prompts import Wording, compose, describe, render
+from align.prompting.prompts import compose, describe, render
+from align.prompting.wordings import Wording
 from cli.demo_run import demo_model
+
+DIGITS = Wording(marks="digits")
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -25,7 +28,7 @@ def test_smollm2__whole_lattice_in_one_pass_equals_one_persona_at_a_time(human):
     assert float(cube.option_mass.min()) > 0.9
     lattice, country, value = lattice_of(norway), countries_of(norway)[0], values_of(norway)[0]
     for p in (0, 17, 80):
-        text, _ = render(tokenizer, compose(country, value, describe(lattice, lattice.codes[p]), Wording()))
+        text, _ = render(tokenizer, compose(country, value, describe(lattice, lattice.codes[p]), DIGITS))
         start = len(tokenizer(text, add_special_tokens=False)["input_ids"])
         log_p = []
         for mark in "123":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acecausal.errors import AceError
-from align.prompting.prompts import Wording
+from align.prompting.templates import TEMPLATES
+from align.prompting.wordings import MARKS, ORDERS, Wording
 from align.training.objectives import OBJECTIVES
 from align.training.recipe import Recipe, Stage, load_recipe, shipped_recipes
 
@@ -44,10 +46,16 @@ def complaint(folder: Path, raw: object) -> list[str]:
 
 #: What makes each the recipe that it is: targets, template, objectives by stage, rank, passes.
 SHIPPED = {
-    "ace-align": ("association", "ace-align", [(0.5, {"mode": 1.0}), (0.5, {"shift-emd": 1.0})], 16, 2),
-    "default": ("shrunk", "persona-last", [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1})], 16, 40),
-    "mode": ("association", "persona-last", [(1.0, {"mode": 1.0})], 16, 10),
-    "subpop": ("raw", "persona-last", [(1.0, {"level": 1.0})], 8, 50),
+    "ace-align": ("association", ("ace-align",), [(0.5, {"mode": 1.0}), (0.5, {"shift-emd": 1.0})], 16, 2),
+    "default": (
+        "shrunk",
+        ("persona-last", "questionnaire", "first-person"),
+        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1})],
+        16,
+        40,
+    ),
+    "mode": ("association", ("persona-last",), [(1.0, {"mode": 1.0})], 16, 10),
+    "subpop": ("raw", ("persona-last",), [(1.0, {"level": 1.0})], 8, 50),
 }
 
 
@@ -61,8 +69,7 @@ def test_shipped__load(name):
     recipe = load_recipe(name)
     stages = [(stage.share, stage.objectives) for stage in recipe.stages]
     assert recipe.name == name
-    assert (recipe.targets, recipe.template, stages, recipe.lora.r, recipe.passes) == SHIPPED[name]
-    assert recipe.wordings == (Wording(recipe.template, "forward", "auto"),)
+    assert (recipe.targets, recipe.templates, stages, recipe.lora.r, recipe.passes) == SHIPPED[name]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -78,12 +85,8 @@ def test_shipped__round_trip(name, tmp_path):
 def test_load__defaults(tmp_path):
     recipe = load_recipe(write(tmp_path, MINIMAL))
     assert recipe == load_recipe(str(tmp_path / "mine.yaml"))
-    assert (recipe.template, recipe.orders, recipe.marks, recipe.targets) == (
-        "persona-last",
-        ("forward",),
-        "auto",
-        "raw",
-    )
+    assert (recipe.templates, recipe.orders, recipe.marks) == (("persona-last",), ("forward",), ("labels",))
+    assert (recipe.kept_back, recipe.targets) == ((), "raw")
     assert (recipe.accumulate, recipe.recompute, recipe.patience, recipe.precision, recipe.seed) == (1, 0, 0, "auto", 0)
     assert recipe.optimiser.model_dump() == {
         "learning_rate": 1e-3,
@@ -157,7 +160,7 @@ BAD = {
         {"stages": [{"objectives": {"levels": 1, "level": 1, "flow": 2}}]},
         [
             "stages.0.objectives: Value error, ['flow', 'levels'] are no objectives: "
-            "mode, level, level-emd, shift, shift-emd, mass"
+            "mode, level, level-emd, shift, shift-emd, mass, identity"
         ],
     ),
     "negative weight": (
@@ -193,16 +196,30 @@ BAD = {
         ["stages.0.share: Input should be greater than 0"],
     ),
     "template": (
-        {"template": "persona-first"},
-        ["template: Value error, expected one of persona-last, interview, ace-align"],
+        {"templates": ["persona-first"]},
+        [
+            "templates.0: Value error, expected one of persona-last, interview, questionnaire, first-person, ace-align",
+        ],
     ),
     "order": (
         {"orders": ["forward", "backward"]},
-        ["orders.1: Value error, expected one of forward, reversed"],
+        ["orders.1: Value error, expected one of forward, reversed, permuted"],
     ),
     "order twice": ({"orders": ["forward", "forward"]}, ["recipe: Value error, orders: each once"]),
     "one order, not in a list": ({"orders": "forward"}, ["orders: Input should be a valid tuple"]),
-    "marks": ({"marks": "digits"}, ["marks: Value error, expected one of auto, letters, labels"]),
+    "marks": ({"marks": ["auto"]}, ["marks.0: Value error, expected one of labels, digits, letters"]),
+    "kept back, misspelt": (
+        {"kept_back": ["intervju"]},
+        ["recipe: Value error, kept_back: 'intervju' is no wording: template, order, marks, or some of them"],
+    ),
+    "all kept back": (
+        {"kept_back": ["persona-last"]},
+        ["recipe: Value error, kept_back: nothing is left to train on"],
+    ),
+    "an order kept back of drawn ones": (
+        {"orders": ["permuted"], "kept_back": ["reversed labels"]},
+        ["recipe: Value error, kept_back: 'reversed labels' names an order, and drawn ones would hold it at times"],
+    ),
     "targets": ({"targets": "shrunken"}, ["targets: Value error, expected one of raw, shrunk, association"]),
     "precision": ({"precision": "float16"}, ["precision: Input should be 'auto', 'float32', 'mixed' or 'bfloat16'"]),
     "word for a number": (
@@ -293,7 +310,7 @@ def test_validation__missing_keys(tmp_path, key):
     assert complaint(tmp_path, raw) == [f"{key}: Field required"]
 
 
-@pytest.mark.parametrize("key", ["stages", "orders"])
+@pytest.mark.parametrize("key", ["stages", "orders", "templates", "marks"])
 def test_validation__at_least_one(tmp_path, key):
     (only,) = complaint(tmp_path, MINIMAL | {key: []})
     assert key in only
@@ -317,10 +334,36 @@ def test_frozen():
 # --- what follows from a recipe ---------------------------------------------------------------------------------------
 
 
-def test_wordings__one_per_order(tmp_path):
-    changes = {"template": "interview", "orders": ["reversed", "forward"], "marks": "labels"}
-    recipe = load_recipe(write(tmp_path, MINIMAL | changes))
-    assert recipe.wordings == (Wording("interview", "reversed", "labels"), Wording("interview", "forward", "labels"))
+def test_wordings__trained_on_and_kept_back(tmp_path):
+    changes = {"templates": ["questionnaire", "interview"], "orders": ["reversed", "forward"], "marks": ["labels"]}
+    recipe = load_recipe(write(tmp_path, MINIMAL | changes | {"kept_back": ["interview", "questionnaire forward"]}))
+    assert recipe.trained_wordings == (Wording("questionnaire", "reversed"),)
+    assert recipe.kept_wordings == (
+        Wording("questionnaire", "forward"), Wording("interview", "reversed"), Wording("interview", "forward"),
+    )  # fmt: skip
+    assert {recipe.wording_at(item, visit) for item in range(3) for visit in range(9)} == set(recipe.trained_wordings)
+
+
+def test_wordings__another_template_and_marks_may_be_kept_back():
+    recipe = Recipe.model_validate(MINIMAL | {"kept_back": ["interview digits"]})
+    assert recipe.kept_wordings == (Wording("interview", "forward", "digits"),)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.lists(st.sampled_from(sorted(TEMPLATES)), min_size=1, max_size=3, unique=True),
+    st.lists(st.sampled_from([*ORDERS, "permuted"]), min_size=1, max_size=3, unique=True),
+    st.lists(st.sampled_from(MARKS), min_size=1, max_size=2, unique=True),
+    st.integers(0, 5),
+    st.integers(0, 3),
+)
+def test_wording_at__each_way_once_in_as_many_visits(templates, orders, marks, seed, item):
+    """Property: whatever is drawn, no way of asking is seen more often than another, and never one kept back."""
+    recipe = Recipe.model_validate(MINIMAL | {"templates": templates, "orders": orders, "marks": marks, "seed": seed})
+    drawn = [recipe.wording_at(item, visit) for visit in range(3 * len(recipe.ways))]
+    found = Counter((w.template, w.order.split("-")[0], w.marks) for w in drawn)
+    assert found == dict.fromkeys(recipe.ways, 3)
+    assert drawn == [recipe.wording_at(item, visit) for visit in range(len(drawn))]
 
 
 def staged(shares: list[float]) -> Recipe:

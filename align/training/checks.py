@@ -1,0 +1,74 @@
+"""Check questions as training items: who is told to be a woman, and is asked, says so."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+import xarray as xr
+
+from acecausal.cube.files import lattice_of
+from acecausal.cube.lattice import Lattice
+from align.training.targets import Target
+
+#: Personas that a check question is asked of at a time: enough of those that are told the level and that are not.
+AT_A_TIME = 24
+
+
+def make_checks(cube: xr.Dataset) -> list[Target]:
+    """Make a target of each attribute in each country, whatever is held out: no answer to any value enters.
+
+    Parameters
+    ----------
+    cube : xarray.Dataset
+        A survey cube. Without `implied` only personas that are told the level are asked.
+
+    Returns
+    -------
+    list of Target
+        `value` is the attribute's position. The responses of a persona that is told a level are that level; of one that
+        is not, people's shares (`implied`). No edges.
+    """
+    lattice = lattice_of(cube)
+    shape = (cube.sizes["country"], len(lattice.personas), sum(len(a.levels) for a in lattice.attributes))
+    shares = cube["implied"].values if "implied" in cube else np.full(shape, np.nan)
+    return [_target(lattice, shares[c], c, j) for c in range(shape[0]) for j in range(len(lattice.attributes))]
+
+
+def _target(lattice: Lattice, shares: np.ndarray, country: int, attribute: int) -> Target:
+    sizes = [len(a.levels) for a in lattice.attributes]
+    start, size = sum(sizes[:attribute]), sizes[attribute]
+    right = shares[:, start : start + size].copy()
+    told = lattice.codes[:, attribute] >= 0
+    right[told] = np.eye(size)[lattice.codes[told, attribute]]
+    known = np.flatnonzero(np.isfinite(right).all(axis=1))
+    none = torch.zeros(0)
+    return Target(
+        country,
+        attribute,
+        personas=torch.from_numpy(known),
+        response=torch.from_numpy(right[known]).float(),
+        weight=torch.ones(len(known)),
+        low=none.long(),
+        high=none.long(),
+        transform=torch.eye(size),
+        shift=torch.zeros(0, size),
+        precision=none,
+    )
+
+
+def some(target: Target, rng: np.random.Generator) -> Target:
+    """Draw `AT_A_TIME` of a check question's personas, half of them told the level where there are as many."""
+    sure = (target.response.max(dim=1).values == 1.0).cpu().numpy()
+    told, others = rng.permutation(np.flatnonzero(sure)), rng.permutation(np.flatnonzero(~sure))
+    half = max(AT_A_TIME // 2, AT_A_TIME - len(others))
+    rows = np.sort(np.concatenate([told[:half], others[: AT_A_TIME - min(half, len(told))]]))
+    return only(target, rows.tolist())
+
+
+def only(target: Target, rows: Sequence[int]) -> Target:
+    """Keep some personas of a target without edges."""
+    at = torch.tensor(list(rows), device=target.response.device)
+    return replace(target, personas=target.personas[at], response=target.response[at], weight=target.weight[at])

@@ -29,9 +29,8 @@ def compare(
 
     HUMAN and MODEL are cubes. skill is 1 at the survey's own noise, 0 at the null (the country's marginal; no effect).
     """
+    from acecausal.comparison import agreement, heeding, holdout
     from acecausal.comparison import compare as comparison
-    from acecausal.comparison import holdout
-    from acecausal.comparison.agreement import warnings
     from acecausal.cube.files import open_cube
     from acecausal.errors import CubeError
 
@@ -57,7 +56,7 @@ def compare(
         print_comparison(f"{model} against {human}", result)
         for line in comparison.differences(people, answers):
             note(f"note: {line}")
-        for warning in warnings(answers):
+        for warning in (*agreement.warnings(answers), *heeding.warnings(answers)):
             note(f"warning: {warning}")
 
 

@@ -137,7 +137,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def print_comparison(title: str, result: Mapping[str, Any]) -> None:
-    """Print a comparison as two tables, levels and effects: all cells first, then its groups."""
+    """Print a comparison as tables: levels and effects, all cells first, then its groups; and what the model heeds."""
     groups = [{"by": "all cells", "key": "", **result}, *result["groups"]]
     for part, columns in (
         ("level", ["score", "distance", "null", "ceiling", "skill", "cells"]),
@@ -146,8 +146,13 @@ def print_comparison(title: str, result: Mapping[str, Any]) -> None:
         rows = [
             [f"{group['by']} {group['key']}".strip(), *(_shown(name, group[part][name]) for name in columns)]
             for group in groups
+            if group["by"] != "heed" or part == "effect"
         ]
         print_table(f"{title}: {part}s", ["", *columns], rows)
+    if result["checks"]:
+        parts = ("heed", "drift_error")
+        rows = [[check["attribute"], *(_shown(name, check[name]) for name in parts)] for check in result["checks"]]
+        print_table(f"{title}: is the persona heeded? (1 yes, 0 no)", ["", "heed", "drift error"], rows)
 
 
 def _shown(name: str, number: float | None) -> str:

@@ -119,4 +119,8 @@ def _rows(summary: dict[str, Any]) -> list[list[str]]:
             )
             label = {"trained": "trained countries", "held_out": f"held out: {HELD_OUT['country'][0]}"}[group["key"]]
             rows.append([label, name, *(f"{number:.4f}" for number in numbers)])
+    heeded = {check["attribute"]: check["heed"] for check in summary["before"]["checks"]}
+    for check in summary["after"]["checks"]:
+        numbers = (heeded[check["attribute"]], check["heed"], 0.0, 1.0)
+        rows.append([check["attribute"], "heed", *(f"{number:.4f}" for number in numbers)])
     return rows

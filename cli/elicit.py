@@ -58,6 +58,10 @@ if TYPE_CHECKING:
     help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects (SmolLM2-135M: "
     "by a third of a typical one and more).  [default: float32; of an adapter's base as it was trained]",
 )  # fmt: skip
+@click.option(
+    "--no-checks", is_flag=True,
+    help="Leave out the check questions, which ask the model for each attribute that it was told, or was not.",
+)  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
 @force_option
@@ -74,6 +78,7 @@ def elicit(
     marks: tuple[str, ...],
     template_args: tuple[str, ...],
     precision: str | None,
+    no_checks: bool,
     output: Path | None,
     show_prompt: bool,
     force: bool,
@@ -102,7 +107,7 @@ def elicit(
 
     quiet_libraries()
     from align.elicitation.elicit import elicit as run
-    from align.elicitation.elicit import sample_text
+    from align.elicitation.elicit import questions, sample_text
     from align.elicitation.endpoint import shown
     from align.models.adapters import adapter_record
     from align.models.tokenizer import load_tokenizer
@@ -129,8 +134,8 @@ def elicit(
         backend, attrs = _in_process(source, adapter, revision, precision, told, model_differs=model_differs == "ok")
     if fresh := [w.label for w in wordings if any(map(w.matches, recipe.get("kept_back", [])))]:
         attrs["never_trained_on"] = fresh
-    with progress_bar("elicit", cube.sizes["country"] * cube.sizes["value"]) as step:
-        asked = run(backend, cube, wordings=wordings, attrs=attrs, progress=step)
+    with progress_bar("elicit", questions(cube, checks=not no_checks)) as step:
+        asked = run(backend, cube, wordings=wordings, checks=not no_checks, attrs=attrs, progress=step)
     write_cube(asked, output, force=force)
     if kept:
         kept.unlink(missing_ok=True)
@@ -140,15 +145,19 @@ def elicit(
 
 def _warn(asked: xr.Dataset) -> None:
     """Say what of a cube is missing, put in, asked otherwise than usual, or does not hold in another wording."""
-    from acecausal.comparison.agreement import PARTS, warnings
+    from acecausal.comparison import agreement, heeding
 
-    agreed = {part: asked.attrs[f"{part}_agreement"] for part in PARTS if f"{part}_agreement" in asked.attrs}
+    agreed = {part: asked.attrs[f"{part}_agreement"] for part in agreement.PARTS if f"{part}_agreement" in asked.attrs}
     if agreed:
         note("effects agree between: " + ", ".join(f"{part}s {number:+.2f}" for part, number in agreed.items()))
-    for warning in warnings(asked):
+    if heed := heeding.summary(asked):
+        note(heed)
+    for warning in (*agreement.warnings(asked), *heeding.warnings(asked)):
         note(f"warning: {warning}")
     if float(asked["option_mass"].mean()) < 0.5:
         note("warning: the model puts most of its probability on something that is no option")
+    if float(asked.attrs.get("checks_option_mass", 1.0)) < 0.5:
+        note("warning: asked the check questions, the model puts most of its probability on what is no option")
     if "imputed_share" in asked and float(asked["imputed_share"].max()) > 0:
         some, share = float((asked["imputed_share"] > 0).mean()), asked["imputed_share"]
         note(
@@ -163,6 +172,8 @@ def _warn(asked: xr.Dataset) -> None:
         )
     if lost := asked.attrs.get("prompts_missing"):
         note(f"warning: the server listed no option of {lost} prompts: their personas and effects are missing")
+    if lost := asked.attrs.get("checks_missing"):
+        note(f"warning: the server listed no option of {lost} check questions' prompts: their heed is missing")
     if short := asked.attrs.get("short_lists"):
         note(
             f"warning: after {short} prompts the server listed fewer tokens than asked for and not all probability: of "

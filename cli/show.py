@@ -42,6 +42,7 @@ def show(
 
     Example: acecausal show human.zarr --country Norway --attribute gender
     """
+    from acecausal.comparison import heeding
     from acecausal.cube.doubts import doubts, reasons
     from acecausal.cube.files import open_cube
     from acecausal.errors import AceError
@@ -52,11 +53,16 @@ def show(
     if table.empty:
         why = ", ".join(f"{what} {count}" for what, count in reasons(part).items())
         raise AceError("nothing estimated there", param=str(cube), hint=why or "the variable status says why")
+    ignored = heeding.unheeded(part)
+    table["attribute"] = [f"{name}{f' {heeding.MARK}' if name in ignored else ''}" for name in table["attribute"]]
     kind = "shifts in probability" if options else "effects on the score, 0..1"
     print_table(f"{cube}, context {context}: {kind}", *_shown(table[:limit]))
     if context == "all":
         for doubt in doubts(part):
             note(f"doubt: {doubt}")
+    for line in (heeding.summary(part), *(f"warning: {warning}" for warning in heeding.warnings(part))):
+        if line:
+            note(line)
     if len(table) > limit:
         note(f"{len(table) - limit} rows more: choose with --country, --attribute, --value, or --limit {len(table)}")
 

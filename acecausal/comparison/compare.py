@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal.comparison import holdout
+from acecausal.comparison import heeding, holdout
 from acecausal.cube import schema
 from acecausal.cube.files import lattice_of, matched
 from acecausal.errors import CubeError
@@ -77,7 +77,9 @@ def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut |
     -------
     dict
         ``level`` {distance, score, null, ceiling, skill, cells}, ``effect`` {distance, null, ceiling, skill,
-        sign_agreement, slope, slope_interval, correlation, coverage, cells}, ``groups`` [{by, key, level, effect}].
+        sign_agreement, slope, slope_interval, correlation, coverage, cells}, ``groups`` [{by, key, level, effect}],
+        ``checks`` [{attribute, heed, drift_error}] (see `acecausal.comparison.heeding.checks`; empty without check
+        questions). Of the groups, heed: heeded and not_heeded are of effects only.
         Distances are means over cells, on 0..1; score is 100 (1 - distance); a number that the data cannot tell is
         None. null is the distance of the country's marginal (levels) or of no effect (effects); ceiling the distance
         that the survey's sampling error alone gives a perfect model; skill 1 - (distance - ceiling)/(null - ceiling).
@@ -99,9 +101,10 @@ def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut |
     result = _summary(levels, effects, levels["used"], effects["used"])
     result["groups"] = [
         {"by": by, "key": key, **_summary(levels, effects, levels["used"] & level, effects["used"] & effect)}
-        for by, key, level, effect in _groups(human, held_out)
+        for by, key, level, effect in [*_groups(human, held_out), *_heeded(model)]
         if (levels["used"] & level).any() or (effects["used"] & effect).any()
     ]
+    result["checks"] = heeding.checks(human, model)
     return result
 
 
@@ -326,6 +329,12 @@ def _groups(cube: xr.Dataset, held_out: holdout.HoldOut) -> Iterator[tuple[str, 
         level, effect = holdout.masks(held_out, cube)
         yield "held_out", "trained", ~level, ~effect
         yield "held_out", "held_out", level, effect
+
+
+def _heeded(model: xr.Dataset) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
+    """Yield, as `_groups`, the effects of what the model takes in, and of what it does not."""
+    for key, contrasts in heeding.split(model).items():
+        yield "heed", key, np.zeros((1, 1, 1), dtype=bool), contrasts[None, :, None, None]
 
 
 # --- summaries --------------------------------------------------------------------------------------------------------

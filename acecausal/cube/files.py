@@ -102,7 +102,8 @@ def build(
         pinned = [[*value.pinned, *[False] * (width - len(value.pinned))] for value in values]
         coords["option_pinned"] = (("value", "option"), np.array(pinned, dtype=np.int8))
     used = {dim for name in arrays for dim in dims[name]}
-    coords |= {dim: _strings(names) for dim, names in {**schema.LABELS, **labels}.items() if dim in used}
+    named = {**schema.LABELS, "checked": lattice.checked, **labels}
+    coords |= {dim: _strings(names) for dim, names in named.items() if dim in used}
     cube = xr.Dataset({name: (dims[name], array) for name, array in arrays.items()}, coords)
     cube.attrs = {
         "Conventions": "CF-1.11",

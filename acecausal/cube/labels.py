@@ -16,7 +16,8 @@ from acecausal.errors import AceError
 
 #: Coordinates that are texts; these may be empty.
 _TEXTS = ("country", "country_label", "region", "attribute", "treatment", "baseline", "treated", "value", "question",
-          "topic", "scale", "option_label", "persona", "modifier", "covariate", "wording", *schema.LABELS)  # fmt: skip
+          "topic", "scale", "option_label", "persona", "modifier", "covariate", "wording", "checked",
+          *schema.LABELS)  # fmt: skip
 _MAY_BE_EMPTY = ("region", "topic", "option_label")
 
 
@@ -95,6 +96,7 @@ def _lattice_problems(cube: xr.Dataset) -> Iterator[str]:
         expected = {
             "persona": lattice.personas,
             "attribute": lattice.contrast_labels,
+            **({"checked": lattice.checked} if "checked" in cube.dims else {}),
             "granularity": tuple(lattice.granularity.tolist()),
             "treatment": tuple(a.name for a, _ in levels),
             "baseline": tuple(a.level_names[c.baseline] for a, c in levels),
@@ -112,7 +114,7 @@ def _lattice_problems(cube: xr.Dataset) -> Iterator[str]:
     if not all(isinstance(text, str) for text in asked):
         yield "attrs['lattice']: holds check questions or answers that are no texts"
     for name, labels in expected.items():
-        if tuple(cube[name].values.tolist()) != labels:
+        if name not in cube.coords or tuple(cube[name].values.tolist()) != labels:
             what = "dimension" if name in cube.dims else "coordinate"
             yield f"{what} {name}: its labels are not those of attrs['lattice']"
 

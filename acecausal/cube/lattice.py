@@ -134,6 +134,11 @@ class Lattice:
         )
 
     @cached_property
+    def checked(self) -> tuple[str, ...]:
+        """Labels of every level of every attribute, ``gender=female``, attribute by attribute."""
+        return tuple(f"{attribute.name}={level}" for attribute in self.attributes for level in attribute.level_names)
+
+    @cached_property
     def edges(self) -> np.ndarray:
         """Edges of the lattice, shape (edges, 4): contrast, context, baseline persona, treated persona.
 

@@ -18,6 +18,8 @@ from acecausal.estimation.problem import Problem, Scores
 from acecausal.estimation.regression import regress
 from acecausal.estimation.sample import Sample
 
+#: A standard error below this is rounding (forests leave 1e-6), not what people differ by: that takes 1e9 of them.
+NO_SPREAD = 1e-5
 #: What needs all countries, and is computed at the end.
 GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
 
@@ -246,7 +248,7 @@ def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     most = 1 + 1e-9
     possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= most).all(axis=1)
     possible &= np.abs(shift @ score) <= most
-    return np.select([~possible, ~(effect_se >= 1e-12)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
+    return np.select([~possible, ~(effect_se >= NO_SPREAD)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
 
 
 def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:

@@ -12,6 +12,7 @@ import xarray as xr
 
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
+from acecausal.cube.check_questions import drift
 from acecausal.cube.doubts import count_reasons
 from acecausal.errors import AceError
 from acecausal.estimation.inference import false_discovery
@@ -78,6 +79,7 @@ def estimate(
         )
     arrays["q_value"] = _adjusted(arrays["p_value"], plan.family)
     fill_shrunk(arrays, plan.values, plan.lattice)
+    arrays["drift"] = drift(plan.lattice, arrays["implied"])
     labels: dict[str, Any] = {
         "modifier": [attribute.name for attribute in plan.lattice.attributes],
         "covariate": plan.covariates,

@@ -1,9 +1,10 @@
-"""Weighted shares of every option, for every persona of one country."""
+"""Weighted shares of every option, for every persona of one country, and who the people of a persona are."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from acecausal.cube.check_questions import people_implied
 from acecausal.estimation.inference import Design
 from acecausal.estimation.sample import Sample
 from acecausal.survey.raters import effective_size, intraclass
@@ -16,7 +17,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     -------
     dict of str to numpy.ndarray
         response, response_se, shape (values, personas, options), NaN where nobody answered, and response_se also where
-        all are of one PSU; n, n_eff, n_psu, shape (values, personas).
+        all are of one PSU; n, n_eff, n_psu, shape (values, personas); implied, shape (personas, checked).
     """
     plan, survey, design = sample.plan, sample.survey, sample.design
     width = max(len(value.options) for value in plan.values)
@@ -59,4 +60,13 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
             # of one PSU alone, deviations from its own mean add up to 0: that is no error of 0
             arrays["response_se"][at, p, :n_options] = np.where(psus[:, None] > 1, np.sqrt(variance), np.nan)
-    return arrays
+    return arrays | {"implied": _implied(sample)}
+
+
+def _implied(sample: Sample) -> np.ndarray:
+    """Shares of attribute levels among people; a rater is one of them, with the mean weight of their ratings."""
+    lattice = sample.plan.lattice
+    codes = np.stack([sample.survey.attributes[attribute.name] for attribute in lattice.attributes], axis=1)
+    _, first, person = np.unique(sample.person, return_index=True, return_inverse=True)
+    weight = np.bincount(person, sample.survey.weight) / np.bincount(person)
+    return people_implied(lattice, codes[first], weight)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal.comparison.agreement import warnings
+from acecausal.comparison import agreement, heeding
 from acecausal.report import cells, words
 from acecausal.report.drawing import Q
 
@@ -131,8 +131,13 @@ def verdicts(comparisons: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def wordings(models: Mapping[str, xr.Dataset]) -> list[str]:
-    """Say of which models the effects do not hold when the same is asked in another way."""
-    return [f"{words.clean(label)}: {warning}." for label, model in models.items() for warning in warnings(model)]
+    """Say of each model what it takes in of who it is told to be, and what does not hold when asked in another way."""
+    return [
+        f"{words.clean(label)}: {words.clean(said)}."
+        for label, model in models.items()
+        for said in (*agreement.warnings(model), heeding.summary(model), *heeding.warnings(model))
+        if said
+    ]
 
 
 def _follows(skill: float | None, slope: float | None, interval: list[float] | None) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from acecausal.comparison import heeding
 from acecausal.report import cells, facts, finding, forest, parts, tables, words
 from acecausal.report import drawing as d
 
@@ -64,6 +65,11 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
 def renamed(models: d.Models) -> dict[str, str]:
     """Name the models' columns of `table`."""
     return forest.renamed(models) | {f"r{i}": f"size of its effects: {label}" for i, label in enumerate(models)}
+
+
+def _unheeded(model: xr.Dataset) -> set[str]:
+    """Name the attributes with a contrast that the model does not take in."""
+    return {contrast.partition(":")[0] for contrast in heeding.unheeded(model)}
 
 
 @cache
@@ -157,6 +163,8 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     names = words.Names(cube)
     label = dict(zip(cube["country"].values.astype(str), names.countries, strict=True))
     countries = [str(cube["country"].values[c]) for c in cells.top(cube, "country", COUNTRIES)]
+    ignored = {label: _unheeded(model) for label, model in models.items() if _unheeded(model)}
+    marked = dict.fromkeys(set().union(*ignored.values()), f" {heeding.MARK}")
     sizes = finding.typical_effects(cube)
     attributes = sorted(sizes, key=lambda name: -sizes[name])
     marks = frame[[f"{letter}{i}" for letter in "mr" for i in range(len(models))]].to_numpy(dtype=float)
@@ -178,7 +186,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
                     "x": x,
                     "y": y,
                     "label": label[country],
-                    "name": words.wrap(names.attributes[row["attribute"]], em, 2),
+                    "name": words.wrap(names.attributes[row["attribute"]] + marked.get(row["attribute"], ""), em, 2),
                 }
                 made.append({**row, **extra, "first": 0 < largest == row["people"] and row["sure"] > 0, "last": i == 0})
         seen: set[int] = set()
@@ -219,6 +227,9 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
             "out than the axis stand at its ends."
         )
         legend += parts.model_legend(models)
+    if ignored:
+        told = words.join(words.clean(label) for label in ignored)
+        caption += f" {heeding.MARK} not taken in by {told}: told so, a model hardly says so when asked."
     left_out = len(set(frame["country"])) - len(countries)
     if left_out > 0:
         caption += f" {words.count(left_out, 'country', 'countries')} more are in the table."

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from scipy.special import log_softmax, logsumexp
 from acecausal.comparison.agreement import agreements
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
+from acecausal.cube.check_questions import check_values, drift, heed
+from acecausal.cube.files import Country, Value
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, ModelError
 from align.elicitation.backends import Backend
@@ -23,11 +26,61 @@ from align.prompting.templates import Text
 from align.prompting.wordings import Wording
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One question, asked of all personas of one country in all wordings.
+
+    Attributes
+    ----------
+    response : numpy.ndarray, shape (wordings, personas, options)
+        Normalised over the options; missing in all wordings where a server listed no option in one.
+    mass, unlisted, imputed : numpy.ndarray, shape (personas,)
+        Means over the wordings; the last two are missing for a model that was asked for the options themselves.
+    lost : int
+        Prompts of which no option was listed.
+    """
+
+    response: np.ndarray
+    mass: np.ndarray
+    unlisted: np.ndarray
+    imputed: np.ndarray
+    lost: int
+
+
+def _ask(
+    backend: Backend, country: Country, value: Value, lattice: Lattice, wordings: Sequence[Wording], digest: Any
+) -> _Asked:
+    """Ask it, and add every prompt as the model got it to the digest."""
+    texts = [lattice_texts(country, value, lattice, wording) for wording in wordings]
+    asked = [backend.ask(of_wording) for of_wording in texts]
+    for text in itertools.chain.from_iterable(texts):
+        digest.update(json.dumps([backend.rendered(text), text.options]).encode())
+    log_probs = np.stack([answers.log_probs for answers in asked])
+    listed = any(answers.unlisted is not None for answers in asked)
+    # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
+    missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
+    if not np.isfinite(log_probs[~missing]).all():
+        raise ModelError("gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}")
+    # of all wordings or none: personas that were asked differently are not compared
+    log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
+    nothing = np.full(len(lattice.personas), np.nan)
+    hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
+    shares = [answers.imputed for answers in asked if answers.imputed is not None]
+    return _Asked(
+        response=np.exp(log_softmax(log_probs, axis=-1)),
+        mass=np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0),
+        unlisted=np.mean(hidden, axis=0) if hidden else nothing,
+        imputed=np.mean(shares, axis=0) if shares else nothing,
+        lost=int(missing.sum()),
+    )
+
+
 def elicit(
     backend: Backend,
     like: xr.Dataset,
     *,
     wordings: Sequence[Wording] = (Wording(),),
+    checks: bool = True,
     attrs: Mapping[str, Any] | None = None,
     progress: Callable[[], None] | None = None,
 ) -> xr.Dataset:
@@ -43,10 +96,13 @@ def elicit(
         Ways of asking. The cube holds the mean of the normalised responses over them, and, if there are several, the
         response in each, the standard error of the mean, and how far effects agree between orders, marks and templates
         (attrs ``order_agreement`` and the like; see `acecausal.comparison.agreement`).
+    checks : bool
+        Whether the check questions are asked as well, of the same personas in the same wordings: the attributes of the
+        lattice as questions (see `acecausal.cube.check_questions`), from which ``heed``, ``implied`` and ``drift``.
     attrs : mapping, optional
         More provenance for the cube: which model, which adapter, what was held out.
     progress : callable, optional
-        Called without arguments after each country and value.
+        Called without arguments after each question in each country; `questions` says how many that are.
 
     Returns
     -------
@@ -67,32 +123,19 @@ def elicit(
     response = np.full((len(wordings), *shape, width), np.nan)
     mass, unlisted, imputed = (np.full(shape, np.nan) for _ in range(3))
     lost = 0
-    prompts, example = hashlib.sha256(), ""
+    prompts, check_prompts = hashlib.sha256(), hashlib.sha256()
+    checked: list[list[_Asked]] = []
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
-            texts = [lattice_texts(country, value, lattice, wording) for wording in wordings]
-            asked = [backend.ask(of_wording) for of_wording in texts]
-            for text in itertools.chain(*texts):
-                prompt = backend.rendered(text)
-                prompts.update(json.dumps([prompt, text.options]).encode())
-            example = example or backend.rendered(texts[0][-1])
-            log_probs = np.stack([answers.log_probs for answers in asked])
-            listed = any(answers.unlisted is not None for answers in asked)
-            # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
-            missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
-            if not np.isfinite(log_probs[~missing]).all():
-                raise ModelError(
-                    "gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}"
-                )
-            lost += int(missing.sum())
-            # of all wordings or none: personas that were asked differently are not compared
-            log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
-            response[:, c, v, :, : len(value.options)] = np.exp(log_softmax(log_probs, axis=-1))
-            mass[c, v] = np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0)
-            hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
-            unlisted[c, v] = np.mean(hidden, axis=0) if hidden else np.nan
-            shares = [answers.imputed for answers in asked if answers.imputed is not None]
-            imputed[c, v] = np.mean(shares, axis=0) if shares else np.nan
+            asked = _ask(backend, country, value, lattice, wordings, prompts)
+            response[:, c, v, :, : len(value.options)] = asked.response
+            mass[c, v], unlisted[c, v], imputed[c, v] = asked.mass, asked.unlisted, asked.imputed
+            lost += asked.lost
+            if progress:
+                progress()
+        checked.append([])
+        for value in check_values(lattice) if checks else ():
+            checked[c].append(_ask(backend, country, value, lattice, wordings, check_prompts))
             if progress:
                 progress()
     answered = np.isfinite(mass)
@@ -102,11 +145,13 @@ def elicit(
             got=f"{lost} prompts without one", hint="ask in another template or order",
         )  # fmt: skip
     scales = [(len(value.options), value.scale) for value in values]
+    check_arrays, check_attrs = _checked(lattice, checked) if checks else ({}, {})
     arrays = {
         "response": response.mean(axis=0),
         "n": np.where(answered, len(wordings), 0),
         "option_mass": mass,
         **effects_of(response.mean(axis=0), lattice, scales),
+        **check_arrays,
     }
     labels: dict[str, list[str]] = {}
     agreed: dict[str, float] = {}
@@ -127,14 +172,37 @@ def elicit(
         "templates": list(dict.fromkeys(wording.template for wording in wordings)),
         "orders": list(dict.fromkeys(wording.order for wording in wordings)),
         "marks": list(dict.fromkeys(wording.marks for wording in wordings)),
-        "prompt_example": example,  # whole, of the fullest persona of the first country and value
+        # whole, of the fullest persona of the first country and value
+        "prompt_example": backend.rendered(sample_text(like, wordings[0])),
         "prompts_sha256": prompts.hexdigest(),  # of all, in the order of country, value, wording and persona
         **agreed,
+        **({"checks_sha256": check_prompts.hexdigest()} if checks else {}),
+        **check_attrs,
         **backend.provenance(),
         **({"prompts_missing": lost} if lost else {}),
         **(attrs or {}),
     }
     return cubes.build("model", countries, values, lattice, arrays, provenance, labels)
+
+
+def questions(like: xr.Dataset, *, checks: bool = True) -> int:
+    """Count what `elicit` asks of all personas: the values, and the check questions, in every country."""
+    asked = like.sizes["value"] + (len(cubes.lattice_of(like).attributes) if checks else 0)
+    return like.sizes["country"] * asked
+
+
+def _checked(lattice: Lattice, asked: Sequence[Sequence[_Asked]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Make variables and attrs of what was said to the check questions, country by country, in the lattice's order."""
+    # (wordings, countries, personas, checked)
+    said = np.stack([np.concatenate([a.response for a in of_country], axis=-1) for of_country in asked], axis=1)
+    implied, each = said.mean(axis=0), heed(lattice, said)
+    arrays = {"implied": implied, "drift": drift(lattice, implied), "heed": each.mean(axis=0)}
+    if len(each) > 1:
+        arrays["heed_se"] = _standard_error(each)
+    mass = np.array([[a.mass for a in of_country] for of_country in asked])
+    lost = sum(a.lost for of_country in asked for a in of_country)
+    attrs = {"checks_option_mass": float(mass[np.isfinite(mass)].mean())} if np.isfinite(mass).any() else {}
+    return arrays, attrs | ({"checks_missing": lost} if lost else {})
 
 
 def _standard_error(each: np.ndarray) -> np.ndarray:

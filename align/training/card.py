@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from acecausal.comparison import holdout
+from acecausal.comparison.heeding import HEEDED, MARK
 
 
 def model_card(
@@ -61,7 +62,7 @@ what sampling error alone would give a perfect model; skill is 1 for a perfect m
 
 {(chr(10) * 2).join(_table(wordings, *pair) for wordings, pair in errors.items())}
 
-## What else changed
+{_heeds(before, after)}## What else changed
 
 | | before | after |
 |---|---|---|
@@ -78,6 +79,31 @@ person. The adapter was fitted to the questions above; on other questions, count
 def reasons(counts: Mapping[str, int]) -> str:
     """Word how many cells were left out, by reason."""
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count) or "none"
+
+
+def _heeds(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """Write what the model takes in of who it is told to be, before and after; '' without check questions."""
+    earlier = {check["attribute"]: check for check in before["checks"]}
+    lines = []
+    for check in after["checks"]:
+        old, name = earlier.get(check["attribute"], {}), check["attribute"]
+        numbers = [old.get("heed"), check["heed"], old.get("drift_error"), check["drift_error"]]
+        shown = " | ".join("-" if number is None else f"{number:.2f}" for number in numbers)
+        low = check["heed"] is not None and check["heed"] < HEEDED
+        lines.append(f"| {name}{f' {MARK}' if low else ''} | {shown} |")
+    if not lines:
+        return ""
+    marked = f"\n{MARK} the model does not take in being so: these effects are not effects of being somebody.\n"
+    return f"""## Is the persona heeded?
+
+Heed: how far the told level becomes likelier when the model is asked for it (1 taken in, 0 not). Drift error: how far
+what the model says of attributes that it was not told moves otherwise than among people.
+
+| told | heed before | after | drift error before | after |
+|---|---|---|---|---|
+{chr(10).join(lines)}
+{marked if any(MARK in line for line in lines) else ""}
+"""
 
 
 def _weights(objectives: Mapping[str, float]) -> str:

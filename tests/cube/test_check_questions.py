@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 
-from acecausal.cube.check_questions import DRAFTED, check_values, checked_labels, implied_shares
+from acecausal.cube.check_questions import DRAFTED, check_values, people_implied
 from acecausal.cube.lattice import Attribute, Lattice, Level
 
 GENDER = Attribute(
@@ -37,12 +37,12 @@ def test_json__keeps_the_questions_and_older_ones_are_drafted():
     assert older[0].options == ("a man", "a woman")
 
 
-def test_implied_shares__by_hand():
+def test_people_implied__by_hand():
     """Five people, weights 1, 2, 3, 4 and 10, the last of unknown age: he counts nowhere."""
     codes = np.array([[0, 0], [0, 2], [1, 2], [1, 2], [0, -1]])
     lattice = Lattice.over([GENDER, AGE])
-    assert checked_labels(lattice) == ("gender=m", "gender=w", "age=young", "age=middle", "age=old")
-    found = dict(zip(lattice.personas, implied_shares(lattice, codes, np.array([1.0, 2, 3, 4, 10])), strict=True))
+    assert lattice.checked == ("gender=m", "gender=w", "age=young", "age=middle", "age=old")
+    found = dict(zip(lattice.personas, people_implied(lattice, codes, np.array([1.0, 2, 3, 4, 10])), strict=True))
     np.testing.assert_allclose(found["all"], [0.3, 0.7, 0.1, 0, 0.9])
     np.testing.assert_allclose(found["gender=m"], [1, 0, 1 / 3, 0, 2 / 3])
     np.testing.assert_allclose(found["age=old"], [2 / 9, 7 / 9, 0, 0, 1])
@@ -50,8 +50,8 @@ def test_implied_shares__by_hand():
     assert np.isnan(found["gender=w,age=young"]).all()
 
 
-def test_implied_shares__of_what_was_never_asked_there():
+def test_people_implied__of_what_was_never_asked_there():
     lattice = Lattice.over([GENDER, AGE])
-    found = implied_shares(lattice, np.array([[0, -1], [1, -1], [1, -1]]), np.ones(3))
+    found = people_implied(lattice, np.array([[0, -1], [1, -1], [1, -1]]), np.ones(3))
     np.testing.assert_allclose(found[0, :2], [1 / 3, 2 / 3])
     assert np.isnan(found[:, 2:]).all()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
+import pandas as pd
 import pytest
 import statsmodels.api as sm
+from minimal_codebook import MINIMAL
 
 from acecausal.cube import schema
 from acecausal.estimation import sensitivity
+from acecausal.estimation.estimate import estimate
 from acecausal.estimation.problem import Problem
 from acecausal.estimation.regression import regress
+from acecausal.survey.codebook import Codebook
+from acecausal.survey.data import from_table
 
 
 def test_e_value__published_example():
@@ -95,6 +102,41 @@ def test_no_infinite_number__where_all_is_determined():
     assert np.isnan(sensitivity.robustness_value(np.array([np.inf, np.nan]))).all()
     assert sensitivity.robustness_value(np.array([0.0, 1e12]))[0] == 0
     assert 0.999 < sensitivity.robustness_value(np.array([1e12]))[0] <= 1
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {"refute": 2},
+        {"attributes": ["sex"], "refute": 2},
+        {"estimand": "association"},
+        {"estimator": "forest-dml", "depth": 1},
+    ],
+    ids=str,
+)
+def test_a_column_that_is_attribute_and_value__has_a_status_and_no_infinite_number(choices):
+    """Known: an answer that the contrast determines has no spread, so no honest interval. `almost` differs from it in
+    one row of 600, and stays an ordinary value of finite numbers."""
+    book = copy.deepcopy(MINIMAL)
+    sex, trust = book["attributes"]["sex"], book["values"]["trust"]
+    book["attributes"]["home"] = sex | {"column": "h", "label": "home"}
+    book["values"] |= {"sex_again": trust | {"column": "s"}, "home_again": trust | {"column": "h"}}
+    book["values"]["almost"] = trust | {"column": "almost"}
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"c": 1, "s": rng.integers(1, 3, 600), "h": rng.integers(1, 3, 600), "t": rng.integers(1, 3, 600)}
+    )
+    table["almost"] = np.where(np.arange(600) == 5, 3 - table.s, table.s)
+    cube = estimate(from_table(table, Codebook.model_validate(book)), **choices)
+    for name in cube.data_vars:
+        assert not np.isinf(cube[name]).any(), name
+    cell = cube.sel(country="A", attribute="sex:f", persona="all")
+    assert int(cell.status.sel(value="sex_again")) == schema.FAILED
+    assert int(cell.reason.sel(value="sex_again")) == schema.CONSTANT_ANSWERS
+    assert int(cell.status.sel(value="trust")) == int(cell.status.sel(value="almost")) == schema.OK
+    assert float(cell.effect.sel(value="almost")) == pytest.approx(1, abs=0.02)
+    if choices.get("estimand") != "association":
+        assert int(cell.reason.sel(value="home_again")) == schema.CONSTANT_ANSWERS
 
 
 def test_strongest_observed__correlations_by_hand():

@@ -117,6 +117,13 @@ def model_cube(human: xr.Dataset, mix: float) -> xr.Dataset:
     return cubes.build("model", cubes.countries_of(human), values, over, model_arrays(response, values, over), {})
 
 
+def with_heed(model: xr.Dataset, heed: dict[str, float]) -> xr.Dataset:
+    """The model's cube with this heed of every contrast, in every country and context."""
+    shape = (model.sizes["country"], model.sizes["persona"], model.sizes["attribute"])
+    rows = np.broadcast_to([heed[str(name)] for name in model["attribute"].values], shape)
+    return model.assign(heed=(("country", "attribute", "persona"), np.moveaxis(rows, -1, 1).copy()))
+
+
 def drawn_texts(spec: dict) -> list[tuple[str, str]]:
     """Texts of a chart with their fill, as vl-convert draws them."""
     return re.findall(r'<text[^>]*fill="([^"]*)"[^>]*>([^<]*)</text>', svg.render(spec, "x" * 30))

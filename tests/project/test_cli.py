@@ -155,7 +155,7 @@ def test_compare__table_and_json(road):
     result = json.loads(
         run("compare", road / "human.zarr", road / "model.nc", "--json", "--hold-out", "country=USA").stdout
     )
-    assert set(result) == {"level", "effect", "groups"}
+    assert set(result) == {"level", "effect", "groups", "checks"}
     assert set(result["level"]) == {"distance", "score", "null", "ceiling", "skill", "cells"}
     assert set(result["effect"]) == {
         *("distance", "null", "ceiling", "skill", "sign_agreement", "slope"),
@@ -178,6 +178,19 @@ def test_align_then_elicit__the_adapter_gives_the_same_cube(road, tiny_model, tm
     assert f"{distance:.4f}" in card
     assert "--force" in run(*align, code=1).stderr
     run(*align, "--resume", "--force", code=2)
+
+
+def test_heed__is_said_where_effects_are(road):
+    """A random model takes in nothing, so that every effect is marked."""
+    shown = run("show", road / "model.nc")
+    assert "gender:female †  poverty" in shown.stdout
+    assert "heed: gender:female " in shown.stderr
+    assert 'warning: the model does not take in being "a woman" (heed ' in shown.stderr
+    compared = run("compare", road / "human.zarr", road / "model.nc")
+    assert "is the persona heeded? (1 yes, 0 no)" in " ".join(compared.stdout.split())
+    assert "heed not_heeded" in compared.stdout
+    assert "warning: the model does not take in being" in compared.stderr
+    assert "†" not in run("show", road / "human.zarr").stdout
 
 
 def test_report__one_file(road, tmp_path):

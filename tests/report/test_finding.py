@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from report_cubes import survey_cube
+from report_cubes import model_cube, survey_cube, with_heed
 
 from acecausal.report import finding, words
 
@@ -44,6 +44,16 @@ def test_verdicts__agree_with_their_numbers(skill, slope, interval, said):
     result = {"effect": {"skill": skill, "slope": slope, "slope_interval": interval}, "level": {"skill": 0.1}}
     (sentence,) = finding.verdicts({"name": result})
     assert sentence.startswith(f"Model “name” {said}")
+
+
+def test_wordings__name_what_is_heeded_and_what_is_not():
+    human = survey_cube(2)
+    heeding = with_heed(model_cube(human, 0.5), {"gender:female": 0.03, "school:middle": 0.9, "school:high": 0.8})
+    assert finding.wordings({"plain": model_cube(human, 0.5)}) == []
+    line, warning = finding.wordings({"m": heeding})
+    assert line == "m: heed: gender:female +0.03, school:middle +0.90, school:high +0.80."
+    assert 'm: the model does not take in being "a woman" (heed +0.03): told so' in warning
+    assert "school" not in warning
 
 
 def test_typical_effects__takes_the_noise_off():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from report_cubes import model_cube, survey_cube
+from report_cubes import model_cube, survey_cube, with_heed
 
 from acecausal.report import overview
 
@@ -37,6 +37,18 @@ def test_overview__sizes_and_slopes_by_hand():
             else:
                 assert np.isnan(row["m0"])
             assert row["r0"] == pytest.approx(np.sqrt((m[there] ** 2).mean()), rel=1e-12)
+
+
+def test_overview__what_a_model_does_not_take_in_is_marked():
+    """Known: the model heeds gender, and one of the two contrasts of school too little."""
+    human = survey_cube(2)
+    heeding = with_heed(model_cube(human, 0.5), {"gender:female": 0.5, "school:middle": 0.9, "school:high": 0.49})
+    figure = overview.figure(human, {"a": model_cube(human, 0.5), "after": heeding})
+    heads = {row["attribute"]: "".join(row["name"]) for row in figure.panels[0].wide["datasets"]["rows"]}
+    assert "†" in heads["school"]
+    assert "†" not in heads["gender"]
+    assert "† not taken in by after:" in figure.caption
+    assert "†" not in overview.figure(human, {"a": model_cube(human, 0.5)}).caption
 
 
 def test_overview__a_pale_mark_where_people_give_nothing_to_follow():

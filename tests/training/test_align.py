@@ -114,6 +114,8 @@ def test_card__names_base_data_and_errors_and_no_path(done):
     ):
         assert part in card
     assert f"{result.comparison_after['level']['distance']:.4f}" in card
+    before, after = (c["checks"][0] for c in (result.comparison_before, result.comparison_after))
+    assert f"| gender:female † | {before['heed']:.2f} | {after['heed']:.2f} | {before['drift_error']:.2f} |" in card
     for name in ("README.md", "adapter_config.json", "acecausal.json", "run.json"):
         assert str(folder.parent) not in (folder / name).read_text()
         assert "/models" not in (folder / name).read_text()

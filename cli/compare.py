@@ -32,6 +32,7 @@ def compare(
     from acecausal.comparison import compare as comparison
     from acecausal.comparison import holdout
     from acecausal.comparison.agreement import warnings
+    from acecausal.comparison.coherence import coherence_lines
     from acecausal.cube.files import open_cube
     from acecausal.errors import CubeError
 
@@ -56,6 +57,8 @@ def compare(
     else:
         print_comparison(f"{model} against {human}", result)
         for line in comparison.differences(people, answers):
+            note(f"note: {line}")
+        for line in coherence_lines(*comparison.shared(people, answers)):
             note(f"note: {line}")
         for warning in warnings(answers):
             note(f"warning: {warning}")

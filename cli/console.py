@@ -138,6 +138,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def print_comparison(title: str, result: Mapping[str, Any]) -> None:
     """Print a comparison as two tables, levels and effects: all cells first, then its groups."""
+    from acecausal.comparison.compare import beyond
+
     groups = [{"by": "all cells", "key": "", **result}, *result["groups"]]
     for part, columns in (
         ("level", ["score", "distance", "null", "ceiling", "skill", "cells"]),
@@ -148,6 +150,8 @@ def print_comparison(title: str, result: Mapping[str, Any]) -> None:
             for group in groups
         ]
         print_table(f"{title}: {part}s", ["", *columns], rows)
+    for line in beyond(result):
+        note(f"warning: {line}")
 
 
 def _shown(name: str, number: float | None) -> str:

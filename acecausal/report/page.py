@@ -74,7 +74,11 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             title=words.clean(human.attrs.get("title") or "Effects on survey answers"),
             attrs={name: words.clean(value) for name, value in human.attrs.items()},
             lead=finding.sentences(human),
-            verdicts=[*finding.verdicts(comparisons), *finding.wordings(models)],
+            verdicts=[
+                *finding.verdicts(comparisons),
+                *finding.remarks(human, models, comparisons),
+                *finding.wordings(models),
+            ],
             first=overview.figure(human, models),
             explore=explore,
             pictures=explorer.pictures(human, models),

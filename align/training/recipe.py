@@ -134,6 +134,11 @@ class Recipe(_Part):
         """The ways of asking that the recipe trains on."""
         return tuple(Wording(self.template, order, self.marks) for order in self.orders)
 
+    @property
+    def coherence(self) -> bool:
+        """Whether the objective of that name, which needs more personas than the others, is used."""
+        return any(stage.objectives.get("coherence") for stage in self.stages)
+
     def objectives_at(self, progress: float) -> dict[str, float]:
         """Weights of the objectives at a share of the steps done, 0..1."""
         end = 0.0

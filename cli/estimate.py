@@ -83,6 +83,12 @@ def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) 
 )
 @click.option("--graph", type=click.Path(path_type=Path), help="Causal graph, DOT or GML.  [default: the codebook's]")
 @click.option("--min-arm", default=30, show_default=True, help="Fewest respondents per arm for an estimate.")
+@click.option(
+    "--min-share",
+    default=0.0,
+    show_default=True,
+    help="Leave out shares of personas below this one (for licences that forbid to publish small cells).",
+)
 @click.option("--confidence", default=0.95, show_default=True, help="Of intervals and bands.")
 @click.option(
     "--q-family",

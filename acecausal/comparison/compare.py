@@ -2,63 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from acecausal.comparison import heeding, holdout
+from acecausal.comparison.distance import distribution_distance, expected_distance
 from acecausal.cube import schema
 from acecausal.cube.files import lattice_of, matched
+from acecausal.cube.functional import effect_functional, effects_of, held_fixed, not_stated, standard_error
 from acecausal.errors import CubeError
 
 #: Fewest respondents behind a response that is compared.
 MIN_RESPONDENTS = 10
-#: Mean of |x| for a standard normal x.
-ABS_NORMAL = np.sqrt(2 / np.pi)
 
+#: Groups of what training saw, in words.
+_SIDES = {"trained": "in training", "held_out": "held out"}
 #: Largest share of the null's distance that may be noise, for a skill to mean anything.
 _NO_ROOM = 0.02
-
-
-def distribution_distance(p: np.ndarray, q: np.ndarray, n_options: int, scale: str) -> np.ndarray:
-    """Distance of two distributions, or of two shifts, over the options.
-
-    Parameters
-    ----------
-    p, q : numpy.ndarray, shape (..., options)
-        Only the first `n_options` columns count.
-    scale : {'ordinal', 'binary', 'nominal'}
-
-    Returns
-    -------
-    numpy.ndarray, shape (...)
-        Earth mover's distance over the scale's length (ordinal, binary), or total variation (nominal); 0..1 for
-        distributions.
-    """
-    gap = (p - q)[..., :n_options]
-    if scale == "nominal":
-        return np.abs(gap).sum(axis=-1) / 2
-    return np.abs(gap.cumsum(axis=-1)[..., :-1]).sum(axis=-1) / (n_options - 1)
-
-
-def expected_distance(option_se: np.ndarray, cumulative_se: np.ndarray, n_options: int, scale: str) -> np.ndarray:
-    """Distance that sampling error alone leads one to expect: the ceiling's distance.
-
-    Parameters
-    ----------
-    option_se, cumulative_se : numpy.ndarray, shape (..., options)
-        Standard errors per option, and of the sums over options 1..k.
-
-    Returns
-    -------
-    numpy.ndarray, shape (...)
-        From E|x| = sqrt(2/pi) se for a normal error x, option by option; no independence is needed.
-    """
-    if scale == "nominal":
-        return ABS_NORMAL * option_se[..., :n_options].sum(axis=-1) / 2
-    return ABS_NORMAL * cumulative_se[..., : n_options - 1].sum(axis=-1) / (n_options - 1)
 
 
 def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut | None = None) -> dict[str, Any]:
@@ -147,7 +110,8 @@ def effect_statistics(
 def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """Cut both cubes to the countries, contrasts, values and personas they share.
 
-    The model's options are brought into the order of the survey's, by their words.
+    The model's options are brought into the order of the survey's, by their words. Its shifts and effects are reckoned
+    anew from its responses, under the survey's functional (see `acecausal.cube.functional`), whatever it holds.
 
     Raises
     ------
@@ -188,7 +152,7 @@ def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset
         orders.append(order)
     width = int(human["n_options"].max())
     human, model = human.isel(option=slice(width)), model.isel(option=slice(width))
-    return human, _reordered(model, orders)
+    return human, _under(human, _reordered(model, orders))
 
 
 def differences(human: xr.Dataset, model: xr.Dataset) -> list[str]:
@@ -216,11 +180,66 @@ def differences(human: xr.Dataset, model: xr.Dataset) -> list[str]:
     ]
     if other := [f"{a}={x}" for (a, x), text in phrases[0].items() if phrases[1].get((a, x), text) != text]:
         said.append(f"told in other words: {', '.join(other[:4])}{' ...' if len(other) > 4 else ''}")
+    return [*said, *unlike(shared(human, model)[0])]
+
+
+def unlike(human: xr.Dataset) -> list[str]:
+    """Say in a line where the model's effects are not under the survey's estimand, people's cube cut as by `shared`."""
+    if held_fixed(human) is None:
+        return [
+            "the model's effects are plain differences of two personas: people's cube has no shares to weigh by "
+            "(acecausal estimate writes them)"
+        ]
+    treatments: dict[str, list[str]] = {}
+    for treatment, (unknown, most, wanted) in not_stated(human).items():
+        parts = [", ".join(unknown)] if unknown else []
+        if most < wanted:
+            parts.append(f"more than {most} of {wanted} attributes at a time")
+        treatments.setdefault(" and ".join(parts), []).append(treatment)
+    if not treatments:
+        return []
+    each = [f"{what} ({', '.join(names)})" for what, names in treatments.items()]
+    return [f"not held fixed in the model, since no persona states it: {'; '.join(each)}"]
+
+
+def beyond(result: Mapping[str, Any]) -> list[str]:
+    """Say where a model is nearer to the sample than one that is exactly right would be.
+
+    Parameters
+    ----------
+    result : dict
+        From `compare`.
+
+    Returns
+    -------
+    list of str
+        A sentence each for levels and effects of all cells, and of those that were trained on or held out.
+
+    Notes
+    -----
+    The distance of a model that is exactly right is a mean of absolute errors. If G errors are independent and normal
+    its standard deviation is .76/sqrt(G) of the ceiling: sqrt(pi/2 - 1). Contexts of one country and value overlap, so
+    that no more than the cells of the persona `all` are taken for independent; two such deviations are allowed for.
+    """
+    everybody = [g for g in result["groups"] if (g["by"], g["key"]) == ("granularity", "0")]
+    groups = [("", result), *((f" ({_SIDES[g['key']]})", g) for g in result["groups"] if g["by"] == "held_out")]
+    said = []
+    for name, group in groups:
+        for part in ("level", "effect"):
+            found, whole = group[part], result[part]["cells"]
+            if not found["cells"] or found["skill"] is None:
+                continue
+            apart = sum(g[part]["cells"] for g in everybody) * found["cells"] / whole
+            if found["distance"] < found["ceiling"] * (1 - 2 * np.sqrt((np.pi / 2 - 1) / max(apart, 1))):
+                said.append(
+                    f"{part}s{name}: better than the ceiling (distance {found['distance']:.4f}, ceiling "
+                    f"{found['ceiling']:.4f}): it may have copied the sample, noise and all"
+                )
     return said
 
 
 def _reordered(model: xr.Dataset, orders: list[list[int]]) -> xr.Dataset:
-    """Bring every value's options into the order given, and the effects with them.
+    """Bring every value's options into the order given.
 
     Parameters
     ----------
@@ -234,13 +253,21 @@ def _reordered(model: xr.Dataset, orders: list[list[int]]) -> xr.Dataset:
         array = model[name].transpose("value", "option", ...).values  # a view: what is set here is set in the cube
         for v, order in enumerate(orders):
             array[v, : len(order)] = array[v, order]
-    for v, order in enumerate(orders):
-        if order != sorted(order) and model["scale"].values[v] != "nominal":
-            score = schema.scores(len(order))
-            model["effect"].values[:, :, v] = model["shift"].values[:, :, v, :, : len(order)] @ score
-            if "effect_se" in model and order != sorted(order, reverse=True):
-                model["effect_se"].values[:, :, v] = np.nan  # it does not follow from those of the shifts
     return model
+
+
+def _under(human: xr.Dataset, model: xr.Dataset) -> xr.Dataset:
+    """Reckon a model's shifts, effects and their errors from its responses, under the survey's functional."""
+    functional = effect_functional(human)
+    model = model.drop_vars([name for name in ("shift_se", "effect_se") if name in model])
+    arrays = effects_of(model["response"].values, functional, human)
+    if "wording_response" in model:
+        each = [effects_of(one, functional, human) for one in model["wording_response"].values]
+        for name in ("shift", "effect"):
+            arrays[f"{name}_se"] = standard_error(np.stack([one[name] for one in each]))
+    dims = {spec.name: spec.dims for spec in schema.VARIABLES}
+    model = model.assign({name: (dims[name], array) for name, array in arrays.items()})
+    return model.assign_attrs(model_effect=functional.name)
 
 
 def _options(cube: xr.Dataset) -> list[list[str]]:

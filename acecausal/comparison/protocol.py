@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal.comparison.compare import MIN_RESPONDENTS, distribution_distance, shared
+from acecausal.comparison.compare import MIN_RESPONDENTS, shared
+from acecausal.comparison.distance import distribution_distance
 from acecausal.cube.files import lattice_of
 from acecausal.errors import CubeError
 

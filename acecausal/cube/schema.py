@@ -96,6 +96,10 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("n_psu", RESPONSE, "i", "1", (0, _INF),
              "Primary sampling units (or raters, or respondents, where there are none) that the respondents are of.",
              _SURVEY, optional=_SURVEY),
+    Variable("share", RESPONSE, "f", "1", (0, 1),
+             "Weighted share of the persona's people among those who answered the value, all attributes and "
+             "covariates that are held fixed known; missing where nobody did, or where the share is below attrs "
+             "min_share.", _SURVEY, optional=_SURVEY),
     Variable("option_mass", RESPONSE, "f", "1", (0, 1),
              "Probability the model puts on the options together, before normalising.", _MODEL),
     Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),
@@ -104,6 +108,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("imputed_share", RESPONSE, "f", "1", (0, 1),
              "Share of option_mass that the server did not list, but that was put in as the most it can be.",
              _MODEL, optional=_MODEL),
+    Variable("coherence", RESPONSE, "f", "1", (0, 1),
+             "Distance between the answer to the persona and the share-weighted mixture of the answers to the finest "
+             "ones that it consists of; 0 is coherent, missing for the finest.", _MODEL, optional=_MODEL),
     Variable("shift", (*EDGE, "option"), "f", "1", (-1, 1),
              "Change of the option's probability when the contrast is applied within the context (the persona).",
              present="shift"),

@@ -17,6 +17,7 @@ from acecausal.cube.doubts import count_reasons
 from acecausal.errors import AceError
 from acecausal.estimation.inference import false_discovery
 from acecausal.estimation.plan import FAMILY_DIMS, Plan, make_plan
+from acecausal.estimation.problem import MIN_CELL_ARM
 from acecausal.estimation.running import Unit, run
 from acecausal.estimation.sample import Sample
 from acecausal.estimation.shrinkage import fill_shrunk
@@ -152,6 +153,8 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         },
         "confidence": plan.confidence,
         "min_arm": plan.min_arm,
+        "min_cell": MIN_CELL_ARM,
+        "min_share": plan.min_share,
         "q_family": "all estimated effects"
         + (f" within each {' and '.join(plan.family)}" if plan.family else " together"),
         "refute_draws": plan.refute,

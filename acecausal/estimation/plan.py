@@ -61,6 +61,8 @@ class Plan:
         Labels of everything that some fit adjusts for.
     min_arm : int
         Fewest respondents per arm for an estimate.
+    min_share : float
+        Shares of personas below it are not written.
     confidence : float
         Of the intervals, in (0, 1).
     family : tuple of str
@@ -84,6 +86,7 @@ class Plan:
     graph: str
     fits: tuple[Fit, ...]
     min_arm: int
+    min_share: float
     confidence: float
     family: tuple[str, ...]
     refute: int
@@ -142,6 +145,7 @@ def make_plan(
     estimand: str = "direct",
     estimator: str = "linear-dml",
     min_arm: int = 30,
+    min_share: float = 0.0,
     confidence: float = 0.95,
     family: Sequence[str] = ("country",),
     refute: int = 0,
@@ -164,6 +168,8 @@ def make_plan(
         Of `ESTIMATORS`; the estimand association has its own.
     min_arm : int
         At least 2.
+    min_share : float
+        In [0, 1): shares of personas below it are left out of the cube.
     confidence : float
         In (0, 1).
     family : sequence of str
@@ -193,6 +199,8 @@ def make_plan(
         )
     if min_arm < 2:
         raise AceError("out of range", param="min_arm", expected="2 or more", got=min_arm)
+    if not 0 <= min_share < 1:
+        raise AceError("out of range", param="min_share", expected="0 or more, below 1", got=min_share)
     if not 0 < confidence < 1:
         raise AceError("out of range", param="confidence", expected="between 0 and 1", got=confidence)
     if refute < 0:
@@ -233,6 +241,7 @@ def make_plan(
         graph=identify.graph_json(declared),
         fits=tuple(_fits(survey, lattice, country_names, plan_values, adjustment, modifiers)),
         min_arm=min_arm,
+        min_share=min_share,
         confidence=confidence,
         family=tuple(family),
         refute=refute,

@@ -17,7 +17,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     -------
     dict of str to numpy.ndarray
         response, response_se, shape (values, personas, options), NaN where nobody answered, and response_se also where
-        all are of one PSU; n, n_eff, n_psu, shape (values, personas); implied, shape (personas, checked).
+        all are of one PSU; n, n_eff, n_psu, share, shape (values, personas); implied, shape (personas, checked).
     """
     plan, survey, design = sample.plan, sample.survey, sample.design
     width = max(len(value.options) for value in plan.values)
@@ -28,6 +28,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
         units = [design.psu]  # neighbours are alike: Kish's size alone takes them for independent
     arrays |= {"n": np.zeros(shape, dtype=np.int64), "n_psu": np.zeros(shape, dtype=np.int64)}
     arrays["n_eff"] = np.zeros(shape)
+    arrays["share"] = shares(sample)
     for batch in plan.batches(sample.name):
         values = np.array(batch)
         answer = np.stack([survey.values[plan.values[v].name] for v in batch], axis=1)
@@ -70,3 +71,21 @@ def _implied(sample: Sample) -> np.ndarray:
     _, first, person = np.unique(sample.person, return_index=True, return_inverse=True)
     weight = np.bincount(person, sample.survey.weight) / np.bincount(person)
     return people_implied(lattice, codes[first], weight)
+
+
+def shares(sample: Sample) -> np.ndarray:
+    """Compute how many of the population each persona is, by weight, for each value.
+
+    Returns
+    -------
+    numpy.ndarray, shape (values, personas)
+        Among those who answered the value and of whom everything is known that some contrast compares or holds fixed:
+        the people that estimates speak for. NaN where nobody did, and where the share is below the plan's `min_share`.
+    """
+    plan, survey = sample.plan, sample.survey
+    answered = np.stack([survey.values[value.name] >= 0 for value in plan.values], axis=1)
+    people = survey.weight[:, None] * (answered & sample.known[:, None])
+    total = people.sum(axis=0)
+    share = (sample.matched @ people).T
+    share = np.divide(share, total[:, None], out=np.full(share.shape, np.nan), where=total[:, None] > 0)
+    return np.where(share >= plan.min_share, np.clip(share, 0.0, 1.0), np.nan)

@@ -63,6 +63,14 @@ class Sample:
         held = filter(self._asked, self.plan.held(treatment))
         return np.all([self._known(name) for name in (treatment, *held)], axis=0)
 
+    @cached_property
+    def known(self) -> np.ndarray:
+        """Say of whom all is known that any contrast compares or holds fixed, of what was asked, shape (n,), bool."""
+        treatments = [attribute.name for attribute in self.plan.lattice.attributes]
+        everything = {*treatments, *(name for treatment in treatments for name in self.plan.held(treatment))}
+        known = [self._known(name) for name in sorted(everything) if self._asked(name)]
+        return np.all([np.ones(len(self.survey), dtype=bool), *known], axis=0)
+
     def rows(self, fit: Fit) -> np.ndarray:
         """Find the positions of those with complete attributes who answered at least one of the fit's values."""
         answered = np.zeros(len(self.survey), dtype=bool)

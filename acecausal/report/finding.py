@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from acecausal.comparison import agreement, heeding
+from acecausal.comparison.compare import beyond, shared, unlike
 from acecausal.report import cells, words
 from acecausal.report.drawing import Q
 
@@ -128,6 +129,17 @@ def verdicts(comparisons: Mapping[str, Mapping[str, Any]]) -> list[str]:
         parts.append(f"skill on effects {words.plain(skill)}, on levels {words.plain(level['skill'])}")
         said.append(f"Model “{words.clean(label)}” {_follows(skill, slope, interval)}: {'; '.join(parts)}.")
     return said
+
+
+def remarks(
+    human: xr.Dataset, models: Mapping[str, xr.Dataset], comparisons: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Say of which models the effects are not quite like for like, or nearer to the sample than the truth would be."""
+    return [
+        f"{words.clean(label)}: {line}."
+        for label, model in models.items()
+        for line in (*unlike(shared(human, model)[0]), *beyond(comparisons[label]))
+    ]
 
 
 def wordings(models: Mapping[str, xr.Dataset]) -> list[str]:

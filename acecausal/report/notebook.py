@@ -6,7 +6,7 @@ import altair as alt
 import numpy as np
 import xarray as xr
 
-from acecausal.comparison.compare import compare
+from acecausal.comparison.compare import compare, shared
 from acecausal.comparison.pooling import pooled
 from acecausal.report import drawing as d
 from acecausal.report import facts, lattice_picture, words
@@ -59,7 +59,7 @@ def lattice(part: xr.Dataset, width: int) -> alt.LayerChart:
 def versus(human: xr.Dataset, model: xr.Dataset, width: int) -> alt.LayerChart:
     """Draw model against human effects."""
     effect = compare(human, model)["effect"]
-    frame = scatter.pairs(human, model)[: scatter.POINTS]
+    frame = scatter.pairs(*shared(human, model))[: scatter.POINTS]
     reach = scatter.reach_of([frame])
     spec = scatter.chart(width, reach, dense=len(frame) > 400)
     rows = words.Names(human).labelled(frame).to_dict("records")

@@ -8,6 +8,7 @@ from typing import get_args
 
 import xarray as xr
 
+from acecausal.comparison.compare import shared
 from acecausal.cube.outputs import check_ours, whole
 from acecausal.errors import AceError, unknown
 from acecausal.report import page, paper
@@ -51,6 +52,7 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
         raise AceError(f"is {got}", param=str(path), expected=f"the name of {wanted}")
     check_ours(path)
     page.check(human, models)
+    models = {label: shared(human, model)[1] for label, model in models.items()}  # effects like for like
     with whole(path, folder=drawn) as beside:
         if drawn:
             paper.write_pictures(human, models, beside, kind)

@@ -13,6 +13,7 @@ import xarray as xr
 from markupsafe import Markup
 
 from acecausal.comparison import compare as comparison
+from acecausal.comparison.coherence import by_granularity
 from acecausal.errors import CubeError
 from acecausal.report import (
     cells,
@@ -74,7 +75,11 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             title=words.clean(human.attrs.get("title") or "Effects on survey answers"),
             attrs={name: words.clean(value) for name, value in human.attrs.items()},
             lead=finding.sentences(human),
-            verdicts=[*finding.verdicts(comparisons), *finding.wordings(models)],
+            verdicts=[
+                *finding.verdicts(comparisons),
+                *finding.remarks(human, models, comparisons),
+                *finding.wordings(models),
+            ],
             first=overview.figure(human, models),
             explore=explore,
             pictures=explorer.pictures(human, models),
@@ -111,6 +116,9 @@ def sections(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mapp
     if models:
         figures = [versus.figure(human, models, comparisons), skills.figure(human, comparisons)]
         listed = [("Levels and effects compared", comparison_table(comparisons))]
+        coherent = coherence_table(human, models)
+        if coherent is not None:
+            listed.append(("Coherence: distance of coarse personas' answers from the mixture of the finest", coherent))
         fair = skills.equity(human, models, comparisons)
         if fair is not None:
             listed.append(("Equity: how far groups are apart, on values asked in every country", fair))
@@ -186,6 +194,21 @@ def comparison_table(comparisons: Mapping[str, Mapping[str, Any]]) -> tables.Tab
         for part, name, text, digits in _MEASURES
     ]
     return tables.Table(("measure", *(words.clean(label) for label in comparisons)), rows, 1)
+
+
+def coherence_table(human: xr.Dataset, models: d.Models) -> tables.Table | None:
+    """Set the models' coherence side by side, a row per granularity; None if people's cube has no shares."""
+    found = {
+        words.clean(label): {
+            row["granularity"]: row["distance"] for row in by_granularity(*comparison.shared(human, m))
+        }
+        for label, m in models.items()
+    }
+    numbers = sorted({number for distances in found.values() for number in distances})
+    if not numbers:
+        return None
+    rows = [[str(number), *(_shown(distances.get(number), 4) for distances in found.values())] for number in numbers]
+    return tables.Table(("attributes of the persona", *found), rows, 1)
 
 
 def _shown(number: Any, digits: int) -> str:

@@ -14,10 +14,11 @@ import xarray as xr
 from scipy.special import log_softmax, logsumexp
 
 from acecausal.comparison.agreement import agreements
+from acecausal.comparison.coherence import coherence
 from acecausal.cube import files as cubes
-from acecausal.cube import schema
 from acecausal.cube.check_questions import check_values, drift, heed
 from acecausal.cube.files import Country, Value
+from acecausal.cube.functional import effect_functional, effects_of, standard_error
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, ModelError
 from align.elicitation.backends import Backend
@@ -107,7 +108,8 @@ def elicit(
     Returns
     -------
     xarray.Dataset
-        A model cube. Shifts are differences of responses along the lattice's edges.
+        A model cube. If `like` has shares, its shifts are those of the survey's estimand (attrs ``model_effect``, like
+        for like; see `acecausal.cube.functional`), otherwise plain differences of two responses.
 
     Raises
     ------
@@ -144,28 +146,29 @@ def elicit(
             "lists no option of any persona, in one wording at least", param="--model",
             got=f"{lost} prompts without one", hint="ask in another template or order",
         )  # fmt: skip
-    scales = [(len(value.options), value.scale) for value in values]
+    functional = effect_functional(like)
     check_arrays, check_attrs = _checked(lattice, checked) if checks else ({}, {})
     arrays = {
         "response": response.mean(axis=0),
         "n": np.where(answered, len(wordings), 0),
         "option_mass": mass,
-        **effects_of(response.mean(axis=0), lattice, scales),
+        **effects_of(response.mean(axis=0), functional, like),
+        **({"coherence": coherence(response.mean(axis=0), like)} if functional.like_for_like else {}),
         **check_arrays,
     }
     labels: dict[str, list[str]] = {}
     agreed: dict[str, float] = {}
     if len(wordings) > 1:
-        each = [effects_of(one, lattice, scales) for one in response]
+        each = [effects_of(one, functional, like) for one in response]
         asked_as = [(wording.template, wording.order, wording.marks) for wording in wordings]
         labels["wording"] = [" ".join(parts) for parts in asked_as]
         arrays["wording_response"] = response
-        scored = any(scale != "nominal" for _, scale in scales)
+        scored = any(value.scale != "nominal" for value in values)
         effects = np.stack([one["effect" if scored else "shift"] for one in each])
         agreed = {f"{part}_agreement": found for part, found in agreements(effects, asked_as).items()}
-        arrays["response_se"] = _standard_error(response)
+        arrays["response_se"] = standard_error(response)
         for name in ("shift", "effect"):
-            arrays[f"{name}_se"] = _standard_error(np.stack([one[name] for one in each]))
+            arrays[f"{name}_se"] = standard_error(np.stack([one[name] for one in each]))
     if np.isfinite(unlisted).any():
         arrays |= {"unlisted_mass": unlisted, "imputed_share": imputed}
     provenance = {
@@ -175,6 +178,7 @@ def elicit(
         # whole, of the fullest persona of the first country and value
         "prompt_example": backend.rendered(sample_text(like, wordings[0])),
         "prompts_sha256": prompts.hexdigest(),  # of all, in the order of country, value, wording and persona
+        "model_effect": functional.name,
         **agreed,
         **({"checks_sha256": check_prompts.hexdigest()} if checks else {}),
         **check_attrs,
@@ -198,47 +202,11 @@ def _checked(lattice: Lattice, asked: Sequence[Sequence[_Asked]]) -> tuple[dict[
     implied, each = said.mean(axis=0), heed(lattice, said)
     arrays = {"implied": implied, "drift": drift(lattice, implied), "heed": each.mean(axis=0)}
     if len(each) > 1:
-        arrays["heed_se"] = _standard_error(each)
+        arrays["heed_se"] = standard_error(each)
     mass = np.array([[a.mass for a in of_country] for of_country in asked])
     lost = sum(a.lost for of_country in asked for a in of_country)
     attrs = {"checks_option_mass": float(mass[np.isfinite(mass)].mean())} if np.isfinite(mass).any() else {}
     return arrays, attrs | ({"checks_missing": lost} if lost else {})
-
-
-def _standard_error(each: np.ndarray) -> np.ndarray:
-    """Standard error of the mean over the first axis."""
-    return each.std(axis=0, ddof=1) / np.sqrt(len(each))
-
-
-def effects_of(response: np.ndarray, lattice: Lattice, scales: list[tuple[int, str]]) -> dict[str, np.ndarray]:
-    """Derive shifts and effects from responses along the lattice's edges.
-
-    Parameters
-    ----------
-    response : numpy.ndarray, shape (country, value, persona, option)
-        Missing where a persona has none.
-    lattice : Lattice
-    scales : list of (int, str)
-        Number of options and scale of each value.
-
-    Returns
-    -------
-    dict
-        ``shift`` (country, attribute, value, persona, option), ``effect`` and ``status`` without the last dimension.
-    """
-    n_country, n_value, n_persona, width = response.shape
-    shape = (n_country, len(lattice.contrasts), n_value, n_persona)
-    shift, effect = np.full((*shape, width), np.nan), np.full(shape, np.nan)
-    status = np.full(shape, schema.NOT_APPLICABLE, dtype=np.int8)
-    contrast, context, low, high = lattice.edges.T
-    # the two index arrays stand apart, so numpy puts the edges first
-    shift[:, contrast, :, context] = np.moveaxis(response[:, :, high] - response[:, :, low], 2, 0)
-    known = np.isfinite(shift[:, contrast, :, context][..., 0])
-    status[:, contrast, :, context] = np.where(known, schema.OK, schema.FAILED)
-    for v, (n_options, scale) in enumerate(scales):
-        if scale != "nominal":
-            effect[:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)
-    return {"shift": shift, "effect": effect, "status": status}
 
 
 def sample_text(like: xr.Dataset, wording: Wording) -> Text:

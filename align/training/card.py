@@ -62,7 +62,7 @@ what sampling error alone would give a perfect model; skill is 1 for a perfect m
 
 {(chr(10) * 2).join(_table(wordings, *pair) for wordings, pair in errors.items())}
 
-{_heeds(before, after)}## What else changed
+{_heeds(*errors["trained on"])}## What else changed
 
 | | before | after |
 |---|---|---|

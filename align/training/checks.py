@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-
 import numpy as np
 import torch
 import xarray as xr
@@ -12,9 +9,6 @@ import xarray as xr
 from acecausal.cube.files import lattice_of
 from acecausal.cube.lattice import Lattice
 from align.training.targets import Target
-
-#: Personas that a check question is asked of at a time: enough of those that are told the level and that are not.
-AT_A_TIME = 24
 
 
 def make_checks(cube: xr.Dataset) -> list[Target]:
@@ -44,31 +38,15 @@ def _target(lattice: Lattice, shares: np.ndarray, country: int, attribute: int) 
     told = lattice.codes[:, attribute] >= 0
     right[told] = np.eye(size)[lattice.codes[told, attribute]]
     known = np.flatnonzero(np.isfinite(right).all(axis=1))
-    none = torch.zeros(0)
     return Target(
         country,
         attribute,
         personas=torch.from_numpy(known),
         response=torch.from_numpy(right[known]).float(),
         weight=torch.ones(len(known)),
-        low=none.long(),
-        high=none.long(),
+        functional=torch.zeros(0, len(known)),
         transform=torch.eye(size),
         shift=torch.zeros(0, size),
-        precision=none,
+        precision=torch.zeros(0),
+        apart=torch.zeros(0, len(known)),
     )
-
-
-def some(target: Target, rng: np.random.Generator) -> Target:
-    """Draw `AT_A_TIME` of a check question's personas, half of them told the level where there are as many."""
-    sure = (target.response.max(dim=1).values == 1.0).cpu().numpy()
-    told, others = rng.permutation(np.flatnonzero(sure)), rng.permutation(np.flatnonzero(~sure))
-    half = max(AT_A_TIME // 2, AT_A_TIME - len(others))
-    rows = np.sort(np.concatenate([told[:half], others[: AT_A_TIME - min(half, len(told))]]))
-    return only(target, rows.tolist())
-
-
-def only(target: Target, rows: Sequence[int]) -> Target:
-    """Keep some personas of a target without edges."""
-    at = torch.tensor(list(rows), device=target.response.device)
-    return replace(target, personas=target.personas[at], response=target.response[at], weight=target.weight[at])

@@ -42,8 +42,7 @@ def level_emd(log_probs: Tensor, target: Target) -> Weighed:
 
 def _gaps(log_probs: Tensor, target: Target) -> Tensor:
     """Model's less people's shifts, shape (edges, d)."""
-    probs = log_probs.exp()
-    return (probs[target.high] - probs[target.low]) @ target.transform - target.shift
+    return target.functional @ log_probs.exp() @ target.transform - target.shift
 
 
 def shift(log_probs: Tensor, target: Target) -> Weighed:
@@ -69,6 +68,16 @@ def identity(log_probs: Tensor, target: Target) -> Weighed:
     return level(log_probs, target)
 
 
+def coherence(log_probs: Tensor, target: Target) -> Weighed:
+    """Mean squared distance of coarse personas from the share-weighted mixtures of the finest, all alike.
+
+    In the same form as `shift`. It needs shares, but nobody's answers: it says nothing of what is right, only that what
+    is said of coarse personas and of fine ones agrees.
+    """
+    squared = ((target.apart @ log_probs.exp() @ target.transform) ** 2).mean(dim=1)
+    return squared.sum(), torch.full_like(log_probs[0, 0], len(target.apart))
+
+
 def mass(log_probs: Tensor, target: Target) -> Weighed:
     """Cross-entropy, in nats, on answering with any option at all, all personas alike.
 
@@ -84,6 +93,7 @@ OBJECTIVES: dict[str, Callable[[Tensor, Target], Weighed]] = {
     "level-emd": level_emd,
     "shift": shift,
     "shift-emd": shift_emd,
+    "coherence": coherence,
     "mass": mass,
     "identity": identity,
 }

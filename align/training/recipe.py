@@ -99,6 +99,9 @@ class Recipe(_Part):
     lora: Lora
     optimiser: Optimiser
     passes: int = Field(ge=1, le=10**5)
+    personas: int = Field(
+        0, ge=0, le=10**5, description="most personas that a lattice asks in a step, drawn anew each time; 0: all"
+    )
     accumulate: int = Field(1, ge=1, le=10**4, description="lattices per step")
     recompute: int = Field(
         0, ge=0, le=10**4, description="every n-th layer's activations are computed twice, not kept; 0: none"
@@ -181,6 +184,11 @@ class Recipe(_Part):
     def has(self, objective: str) -> bool:
         """Whether an objective weighs anything in any stage."""
         return any(stage.objectives.get(objective) for stage in self.stages)
+
+    @property
+    def coherence(self) -> bool:
+        """Whether the objective of that name, which needs more personas than the others, is used."""
+        return any(stage.objectives.get("coherence") for stage in self.stages)
 
     def objectives_at(self, progress: float) -> dict[str, float]:
         """Weights of the objectives at a share of the steps done, 0..1."""

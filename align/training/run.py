@@ -96,7 +96,8 @@ def align(
     if not resume and group.is_main_process:
         check_free(folder)
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
-    make_targets(cube, holdout.merged(held_out, validation), recipe.targets)  # an error comes before a model is loaded
+    # an error comes before a model is loaded
+    make_targets(cube, holdout.merged(held_out, validation), recipe.targets, coherence=recipe.coherence)
     clock = [time.perf_counter()]
     weights = None if recipe.precision in ("auto", "mixed") else recipe.precision
     base = fingerprint(source, revision)

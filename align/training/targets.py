@@ -12,6 +12,7 @@ from acecausal.comparison import holdout
 from acecausal.comparison.compare import MIN_RESPONDENTS
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
+from acecausal.cube.functional import Functional, effect_functional, effects_of, mixture_functional
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import CubeError, unknown
 from acecausal.estimation.shrinkage import shrink_responses, shrink_shifts
@@ -41,14 +42,16 @@ class Target:
     weight : torch.Tensor, shape (asked,)
         Effective sample size (that the shrunk version's error amounts to, or 1 for associations); 0 where too few
         answered.
-    low, high : torch.Tensor, shape (edges,), int64
-        Baseline and treated persona of each estimated edge, as positions among `personas`.
+    functional : torch.Tensor, shape (edges, asked)
+        Takes responses to the shifts of the estimated edges (see `acecausal.cube.functional`).
     transform : torch.Tensor, shape (options, d)
         Takes options to what distributions and shifts are compared on: cumulative probabilities (ordinal, binary), or
         the options themselves (nominal).
     shift : torch.Tensor, shape (edges, d)
     precision : torch.Tensor, shape (edges,)
         One over the mean squared standard error of the shift; 1 for associations.
+    apart : torch.Tensor, shape (coarse, asked)
+        Takes responses to what those to coarse personas are off the mixtures of the finest; no rows unless wanted.
     """
 
     country: int
@@ -56,16 +59,56 @@ class Target:
     personas: torch.Tensor
     response: torch.Tensor
     weight: torch.Tensor
-    low: torch.Tensor
-    high: torch.Tensor
+    functional: torch.Tensor
     transform: torch.Tensor
     shift: torch.Tensor
     precision: torch.Tensor
+    apart: torch.Tensor
 
     def to(self, device: torch.device) -> Target:
         """Copy the tensors to a device."""
         tensors = {f.name: part for f in fields(self) if isinstance(part := getattr(self, f.name), torch.Tensor)}
         return replace(self, **{name: part.to(device) for name, part in tensors.items()})
+
+
+def some(target: Target, most: int, rng: np.random.Generator) -> Target:
+    """Draw some of a target's personas: edge by edge those that whole shifts need, then others for their levels.
+
+    Parameters
+    ----------
+    target : Target
+    most : int
+        Most personas; a target of no more is given back as it is.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    Target
+        Of `most` personas, with the edges, and the distances of coarse personas from mixtures, that these suffice for.
+    """
+    n = len(target.personas)
+    if n <= most:
+        return target
+    rows = torch.cat([target.functional, target.apart]).cpu().numpy() != 0
+    chosen = np.zeros(n, dtype=bool)
+    for row in rng.permutation(len(rows)):
+        if (chosen | rows[row]).sum() <= most:
+            chosen |= rows[row]
+    others = rng.permutation(np.flatnonzero(~chosen))
+    chosen[others[: most - chosen.sum()]] = True
+    whole = torch.from_numpy((rows <= chosen).all(axis=1)).to(target.personas.device)
+    at = torch.from_numpy(np.flatnonzero(chosen)).to(target.personas.device)
+    edges, coarse = whole[: len(target.functional)], whole[len(target.functional) :]
+    return replace(
+        target,
+        personas=target.personas[at],
+        response=target.response[at],
+        weight=target.weight[at],
+        functional=target.functional[edges][:, at],
+        shift=target.shift[edges],
+        precision=target.precision[edges],
+        apart=target.apart[coarse][:, at],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +124,9 @@ class _Numbers:
     precision: np.ndarray
 
 
-def make_targets(cube: xr.Dataset, held_out: holdout.HoldOut | None = None, source: str = "raw") -> list[Target]:
+def make_targets(
+    cube: xr.Dataset, held_out: holdout.HoldOut | None = None, source: str = "raw", *, coherence: bool = False
+) -> list[Target]:
     """Cut a survey cube into lattices, without what is held out.
 
     Parameters
@@ -91,7 +136,11 @@ def make_targets(cube: xr.Dataset, held_out: holdout.HoldOut | None = None, sour
     held_out : dict, optional
         No number of a held-out cell enters: the empirical-Bayes versions are computed anew without them.
     source : {'raw', 'shrunk', 'association'}
-        See `SOURCES`.
+        See `SOURCES`. Associations are differences of two personas, as published; the shifts of the others are under
+        the cube's estimand, from personas that are not held out (of those that specify the same attributes).
+    coherence : bool
+        Ask for what the objective `coherence` needs too: all personas with a share, also those of held-out lattices,
+        since nobody's answers enter.
 
     Raises
     ------
@@ -100,13 +149,15 @@ def make_targets(cube: xr.Dataset, held_out: holdout.HoldOut | None = None, sour
     """
     if cube.attrs["kind"] != "survey":
         raise CubeError("is a model's cube", param="--cube", expected="a survey cube")
-    lattice = cubes.lattice_of(cube)
-    numbers = _numbers(cube, holdout.masks(held_out or {}, cube), source, lattice)
+    held_out = held_out or {}
+    numbers = _numbers(cube, holdout.masks(held_out, cube), source, cubes.lattice_of(cube))
+    functional = _functional(cube, held_out, source)
+    mixture = mixture_functional(cube) if coherence else None
     targets = [
         target
         for c in range(cube.sizes["country"])
         for v in range(cube.sizes["value"])
-        if (target := _target(cube, numbers, c, v, lattice.edges)) is not None
+        if (target := _target(cube, numbers, c, v, functional, mixture)) is not None
     ]
     if not targets:
         raise CubeError("nothing to train on", param="--cube", hint="hold out less, or estimate with a smaller min_arm")
@@ -119,9 +170,12 @@ def left_out(cube: xr.Dataset, held_out: holdout.HoldOut, source: str = "raw") -
     contrast, context, low, high = cubes.lattice_of(cube).edges.T
     status = cube["status"].values[:, contrast, :, context]
     held = effect[:, contrast, :, context]
+    weighed = effects_of(np.zeros(cube["response"].shape), _functional(cube, held_out, source), cube)["status"]
     few = cube["n"].values < MIN_RESPONDENTS
     if source == "association":  # needs no estimate, but people at both ends
         status = np.moveaxis(np.where(few[:, :, low] | few[:, :, high], schema.TOO_FEW, schema.OK), 2, 0)
+    told = (weighed == schema.OK)[:, contrast, :, context]
+    unweighed = int(((status == schema.OK) & ~told & ~held).sum())
     return {
         "responses": {"held_out": int(response.sum()), "too_few": int((few & ~response).sum())},
         "edges": {
@@ -131,8 +185,18 @@ def left_out(cube: xr.Dataset, held_out: holdout.HoldOut, source: str = "raw") -
                 for code, name in enumerate(schema.STATUS)
                 if code != schema.OK and ((status == code) & ~held).any()
             },
+            **({"no_shares": unweighed} if unweighed else {}),
         },
     }
+
+
+def _functional(cube: xr.Dataset, held_out: holdout.HoldOut, source: str) -> Functional:
+    """Give the functional of the shifts, without personas that are held out in every country."""
+    if source == "association":
+        return effect_functional(cube.drop_vars("share", errors="ignore"))
+    of_personas = {dim: labels for dim, labels in held_out.items() if dim in ("granularity", "attributes")}
+    seen = cube.assign(n=cube["n"].where(~holdout.masks(held_out, cube)[0], 0))  # who answered what is held out
+    return effect_functional(seen, ~holdout.masks(of_personas, cube)[0][0, 0])
 
 
 def _numbers(cube: xr.Dataset, held: tuple[np.ndarray, np.ndarray], source: str, lattice: Lattice) -> _Numbers:
@@ -176,13 +240,20 @@ def _ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
     return np.clip(np.divide(new, old, out=np.ones_like(old), where=old > 0), 1 / MOST_GAIN, 1.0)
 
 
-def _target(cube: xr.Dataset, numbers: _Numbers, country: int, value: int, edges: np.ndarray) -> Target | None:
+def _target(
+    cube: xr.Dataset, numbers: _Numbers, country: int, value: int, functional: Functional, mixture: Functional | None
+) -> Target | None:
     n_options, scale = int(cube["n_options"][value]), str(cube["scale"].values[value])
-    contrast, context, low, high = edges.T
+    contrast, context = functional.rows[:, :2].T
     weight = numbers.weight[country, value]
     precision = numbers.precision[country, contrast, value, context]
-    known = precision > 0
-    asked = np.unique(np.concatenate([np.flatnonzero(weight), low[known], high[known]]))
+    weights = functional.matrix(country, value).toarray()
+    known = (precision > 0) & (weights != 0).any(axis=1)
+    apart = np.empty((0, len(weight)))
+    if mixture is not None:
+        mixed = mixture.matrix(country, value).toarray()
+        apart = (np.eye(len(weight)) - mixed)[(mixed != 0).any(axis=1)]
+    asked = np.flatnonzero((weight > 0) | (weights[known] != 0).any(axis=0) | (apart != 0).any(axis=0))
     if not asked.size:
         return None
     transform = np.eye(n_options) if scale == "nominal" else np.triu(np.ones((n_options, n_options)))[:, :-1]
@@ -195,9 +266,9 @@ def _target(cube: xr.Dataset, numbers: _Numbers, country: int, value: int, edges
         personas=tensor(asked),
         response=tensor(np.where(weight[asked, None] > 0, response, 0.0)).float(),
         weight=tensor(weight[asked]).float(),
-        low=tensor(np.searchsorted(asked, low[known])),
-        high=tensor(np.searchsorted(asked, high[known])),
+        functional=tensor(weights[known][:, asked]).float(),
         transform=tensor(transform).float(),
         shift=tensor(shift @ transform).float(),
         precision=tensor(precision[known]).float(),
+        apart=tensor(apart[:, asked]).float(),
     )

@@ -101,9 +101,9 @@ def train(
     if tensorboard and find_spec("tensorboard") is None:
         raise AceError("is not installed", param="tensorboard", hint="pip install 'acecausal[tensorboard]'")
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
-    items = make_items(
-        tokenizer, cube, recipe, make_targets(cube, holdout.merged(held_out, validation), recipe.targets)
-    )
+    out = holdout.merged(held_out, validation)
+    targets = make_targets(cube, out, recipe.targets, coherence=recipe.coherence)
+    items = make_items(tokenizer, cube, recipe, targets)
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     adapted = _with_lora(model, recipe)
     validate, baseline = None, {}
@@ -252,7 +252,7 @@ def _record(
             "lattices": len(targets),
             "check_questions": sum(item.check for item in items),
             "responses": sum(int((t.weight > 0).sum()) for t in targets),
-            "edges": sum(len(t.low) for t in targets),
+            "edges": sum(len(t.shift) for t in targets),
         },
         "processes": processes().num_processes,
         "left_out": left_out(cube, holdout.merged(held_out, validation), recipe.targets),

@@ -18,10 +18,9 @@ from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
-from align.training.checks import some
 from align.training.objectives import CHECKS, OBJECTIVES, OVER_VOCABULARY, VALUES, counts
 from align.training.recipe import Recipe
-from align.training.targets import Target
+from align.training.targets import Target, some
 
 #: What fills up the last step of a pass: a lattice that weighs nothing.
 FILLER = -1
@@ -106,10 +105,11 @@ class LatticeTrainer(Trainer):
         return found
 
     def target(self, number: int, visit: int) -> Target:
-        """What a visited item is held against: a check question is asked of some personas at a time."""
-        if not self.items[number].check:
+        """Draw whom a visited item asks, and what it is held against."""
+        if not self.recipe.personas:
             return self.targets[number]
-        return some(self.targets[number], np.random.default_rng([self.recipe.seed, number, visit, 2]))
+        rng = np.random.default_rng([self.recipe.seed, number, visit, 2])
+        return some(self.targets[number], self.recipe.personas, rng)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

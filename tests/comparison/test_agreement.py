@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from acecausal.comparison.agreement import agreement, agreements, warnings
+from acecausal.comparison.compare import compare
 from acecausal.cube.files import countries_of, lattice_of, values_of
 from align.elicitation.backends import Answers
 from align.elicitation.elicit import elicit
@@ -70,16 +71,23 @@ def test_elicit__content_and_place(human):
     asked = elicit(Answering(by_meaning), like, wordings=both, checks=False)
     assert asked.attrs["order_agreement"] == pytest.approx(1)
     assert warnings(asked) == []
-    turn = iter(range(10**6))
+    words = values_of(like)[0].options
 
-    def by_place(_text, number):  # answers are in the order of meaning, so the place is turned round every second time
-        reverse = (next(turn) // personas) % 2
-        return by_meaning(None, number)[:: -1 if reverse else 1]
+    def by_place(text, number):
+        """Lean to the first, second, third option as it is listed in the prompt, whatever it says."""
+        listed = [line.split(". ", 1)[1] for line in text.user.splitlines() if line[:2] in ("1.", "2.", "3.")]
+        assert sorted(listed) == sorted(words)
+        return by_meaning(None, number)[[listed.index(word) for word in words]]
 
+    alone = compare(like, elicit(Answering(by_place), like, wordings=both[:1], checks=False))["effect"]
+    assert alone["distance"] > 1.5 * alone["null"]  # in one order its effects look like effects
     placed = elicit(Answering(by_place), like, wordings=both, checks=False)
     assert placed.attrs["order_agreement"] == pytest.approx(-1)
     assert "by place, not by meaning" in warnings(placed)[0]
     np.testing.assert_allclose(placed["effect"].values[np.isfinite(placed["effect"].values)], 0, atol=1e-12)
+    averaged = compare(like, placed)["effect"]
+    assert averaged["slope"] == pytest.approx(0, abs=1e-9)
+    assert averaged["skill"] < 0.05
     assert placed["wording_response"].dims[0] == "wording"
     np.testing.assert_allclose(placed["wording_response"].mean("wording"), placed["response"])
     assert placed["wording"].values.tolist() == ["persona-last forward digits", "persona-last reversed digits"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from acecausal.cube.files import Value, build, countries_of, lattice_of, open_cu
 from acecausal.errors import AceError, ModelError
 from acecausal.survey.codebook import Codebook, load_codebook
 from align.elicitation.backends import Answers, InProcess
-from align.elicitation.elicit import effects_of, elicit, sample_text
+from align.elicitation.elicit import elicit, sample_text
 from align.models.adapters import adapter_record
 from align.models.gguf import convert_gguf
 from align.models.identity import fingerprint
@@ -99,16 +100,29 @@ def test_elicit__equals_scoring_by_hand(loaded, asked, human):
 
 
 def test_elicit__cube_is_complete(asked, human):
+    """Oracle of one shift: religion and age held fixed by a loop over labels, weighted by shares. atol 1e-12."""
     validate(asked)
     assert asked.attrs["kind"] == "model"
     assert asked.attrs["method"] == "trie"
-    assert int((asked.status == schema.OK).sum()) == 4 * 108
+    assert asked.attrs["model_effect"] == "like for like"
+    assert int(np.isin(asked.status, [schema.OK, schema.TOO_FEW]).sum()) == 4 * 108
+    assert (asked.status.values[human.status.values == schema.OK] == schema.OK).all()
     assert asked.persona.values.tolist() == human.persona.values.tolist()
     at = {"country": "Norway", "attribute": "degree:degree", "value": "poverty", "persona": "gender=female"}
-    response = asked.response.sel(country="Norway", value="poverty")
-    shift = response.sel(persona="gender=female,degree=degree") - response.sel(persona="gender=female,degree=no_degree")
-    np.testing.assert_allclose(asked["shift"].sel(at), shift, atol=1e-12)
-    assert float(asked.effect.sel(at)) == pytest.approx(float(shift[1]) / 2 + float(shift[2]), abs=1e-12)
+    cells = {"country": "Norway", "value": "poverty"}
+    response, share, n = asked.response.sel(cells), human["share"].sel(cells), human["n"].sel(cells)
+    shift, total = 0.0, 0.0
+    for religion, age in itertools.product(("none", "religious"), ("under_45", "45_plus")):
+        rest = f"religion={religion},age={age}"
+        ends = [f"gender=female,degree={degree},{rest}" for degree in ("no_degree", "degree")]
+        if min(int(n.sel(persona=end)) for end in ends) >= 5:
+            weight = float(share.sel(persona=f"gender=female,{rest}"))
+            shift = shift + weight * (response.sel(persona=ends[1]).values - response.sel(persona=ends[0]).values)
+            total += weight
+    np.testing.assert_allclose(asked["shift"].sel(at), shift / total, atol=1e-12)
+    assert float(asked.effect.sel(at)) == pytest.approx(float((shift / total) @ [0, 0.5, 1]), abs=1e-12)
+    plain = [response.sel(persona=f"gender=female,degree={degree}").values for degree in ("no_degree", "degree")]
+    assert np.abs(plain[1] - plain[0] - shift / total).max() > 1e-4
 
 
 def test_elicit__records_the_prompts_as_rendered(loaded, human):
@@ -136,13 +150,6 @@ def test_elicit__records_the_prompts_as_rendered(loaded, human):
     assert cube.attrs["prompt_example"].startswith("<|im_start|>system")
     asked_otherwise = two.assign_coords(question=("value", ["How do you feel?"]))
     assert elicit(InProcess(*loaded), asked_otherwise, wordings=ways).attrs["prompts_sha256"] != digest.hexdigest()
-
-
-def test_effects_of__nominal_has_shift_and_no_effect(human):
-    response = np.random.default_rng(0).dirichlet(np.ones(3), size=human["n"].shape)
-    derived = effects_of(response, lattice_of(human), [(3, "nominal")])
-    assert np.isnan(derived["effect"]).all()
-    assert np.isfinite(derived["shift"]).any(axis=-1).sum() == 4 * 108
 
 
 def test_ask__a_model_that_does_not_fit_the_memory(loaded, monkeypatch):
@@ -345,8 +352,9 @@ class Lists:
 def test_elicit__a_prompt_without_options_is_a_missing_cell(human, n_wordings):
     """Of two wordings the first lists nothing: what remains is not compared with what was asked in both."""
     ways = [DIGITS, Wording("interview", marks="digits")][:n_wordings]
-    norway = human.sel(country=["Norway"])
+    norway = human.sel(country=["Norway"]).drop_vars("share")  # plain differences: each is of two personas
     cube = elicit(Lists([3, 17], every=n_wordings), norway, wordings=ways)
+    assert cube.attrs["model_effect"] == "plain difference"
     validate(cube)
     gone = np.isin(np.arange(81), [3, 17])
     assert cube.attrs["prompts_missing"] == 2

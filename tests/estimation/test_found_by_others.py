@@ -11,12 +11,12 @@ from worlds import average, problem
 from acecausal.comparison.compare import compare
 from acecausal.cube import schema
 from acecausal.cube.files import build, countries_of, lattice_of, values_of
+from acecausal.cube.functional import effect_functional, effects_of
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.estimation.linear_dml import linear_dml
 from acecausal.estimation.problem import Problem
 from acecausal.simulation.world import World, draw, truth
-from align.elicitation.elicit import effects_of
 
 
 @pytest.mark.parametrize("name", ["linear-dml", "dr", "forest-dml"])
@@ -74,10 +74,9 @@ def test_clustered_levels__the_truth_has_skill():
         human = estimate(survey, depth=1)
         lattice, values = lattice_of(human), values_of(human)
         response = truth(world)["response"].sel(persona=human["persona"].values).values
-        scales = [(len(value.options), value.scale) for value in values]
         arrays = {
             "response": response, "n": np.ones(response.shape[:3], dtype=int),
-            "option_mass": np.ones(response.shape[:3]), **effects_of(response, lattice, scales),
+            "option_mass": np.ones(response.shape[:3]), **effects_of(response, effect_functional(human), human),
         }  # fmt: skip
         model = build("model", countries_of(human), values, lattice, arrays, {})
         found = compare(human, model)["level"]

@@ -12,7 +12,7 @@ import yaml
 from exchange_files import aligned, noisy_model
 from oracles import ORACLES
 
-from acecausal.comparison.compare import distribution_distance
+from acecausal.comparison.distance import distribution_distance
 from acecausal.errors import DataError
 from acecausal.estimation.estimate import estimate
 from acecausal.exchange import export_cube, import_cube

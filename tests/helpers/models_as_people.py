@@ -6,16 +6,16 @@ import numpy as np
 import xarray as xr
 
 from acecausal.cube import files as cubes
-from align.elicitation.elicit import effects_of
+from acecausal.cube.functional import effect_functional, effects_of
 
 
 def as_model(human: xr.Dataset, response: np.ndarray, **attrs) -> xr.Dataset:
     """Make a model cube from responses, shape as the human cube's."""
-    lattice, values = cubes.lattice_of(human), cubes.values_of(human)
     arrays = {
         "response": response,
         "n": np.ones(response.shape[:3], dtype=int),
         "option_mass": np.ones(response.shape[:3]),
-        **effects_of(response, lattice, [(len(v.options), v.scale) for v in values]),
+        **effects_of(response, effect_functional(human), human),
     }
-    return cubes.build("model", cubes.countries_of(human), values, lattice, arrays, attrs)
+    parts = cubes.countries_of(human), cubes.values_of(human), cubes.lattice_of(human)
+    return cubes.build("model", *parts, arrays, attrs)

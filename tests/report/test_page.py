@@ -11,9 +11,11 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from models_as_people import as_model
 from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
 
-from acecausal.comparison.compare import compare
+from acecausal.comparison.coherence import by_granularity
+from acecausal.comparison.compare import compare, shared
 from acecausal.cube import outputs, schema
 from acecausal.errors import AceError, CubeError
 from acecausal.report import explorer, facts, page, words, write_report
@@ -248,3 +250,16 @@ def test_figures__each_has_a_name_and_a_table():
         assert all(names)
         assert "<table" in figure if names else "data-numbers" in figure  # the script draws, names and tabulates these
     assert "<svg" not in re.sub(r"<figure.*?</figure>", "", body, flags=re.DOTALL)
+
+
+def test_write_report__effects_like_for_like_and_coherence(human, tmp_path):
+    """Oracle: the comparison's numbers; a copy of the sample is named, and plain differences are, without shares."""
+    copied = as_model(human, np.where(human["response"].isnull(), 1 / 3, human["response"]))
+    text = write_report(human, {"twin": copied}, tmp_path / "r.html").read_text("utf-8")
+    for number in by_granularity(*shared(human, copied)):
+        assert f"{number['distance']:.4f}".lstrip("0") in text
+    assert "mixture of the finest" in text
+    assert "it may have copied the sample" in text
+    plain = write_report(human.drop_vars("share"), {"twin": copied}, tmp_path / "p.html").read_text("utf-8")
+    assert "plain differences of two personas" in plain
+    assert "mixture of the finest" not in plain

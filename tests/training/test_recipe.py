@@ -160,7 +160,7 @@ BAD = {
         {"stages": [{"objectives": {"levels": 1, "level": 1, "flow": 2}}]},
         [
             "stages.0.objectives: Value error, ['flow', 'levels'] are no objectives: "
-            "mode, level, level-emd, shift, shift-emd, mass, identity"
+            "mode, level, level-emd, shift, shift-emd, coherence, mass, identity"
         ],
     ),
     "negative weight": (

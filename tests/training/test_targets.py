@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import fields
 from functools import cache
 
@@ -37,6 +38,12 @@ LATTICE = Lattice.over(
         for name, count in (("a", 2), ("b", 3), ("c", 2))
     ]
 )
+
+
+@pytest.fixture
+def human(human):
+    """Without shares: these tests are of numbers, and shifts of two personas each; see test_targets_weighed.py."""
+    return human.drop_vars("share")
 
 
 def random_cube(seed: int) -> xr.Dataset:
@@ -106,11 +113,22 @@ def made(name: str, source: str) -> list[Target]:
     return make_targets(cube(), HELD.get(name, {}), source)
 
 
+def ends_of(target: Target) -> tuple[list[int], list[int]]:
+    """Baseline and treated persona of each edge, as positions among the asked, where shifts are plain differences."""
+    weights = target.functional
+    assert ((weights == 1).sum(dim=1) == 1).all()
+    assert ((weights == -1).sum(dim=1) == 1).all()
+    assert ((weights != 0).sum(dim=1) == 2).all()
+    if not len(weights):
+        return [], []
+    return weights.argmin(dim=1).tolist(), weights.argmax(dim=1).tolist()
+
+
 def edges_of(target: Target, data: xr.Dataset) -> list[tuple[int, int, int, int]]:
     """The target's edges as they stand in the lattice, in its order."""
     ends = {(e[2], e[3]): tuple(e) for e in lattice_of(data).edges.tolist()}
     personas = target.personas.tolist()
-    return [ends[personas[a], personas[b]] for a, b in zip(target.low.tolist(), target.high.tolist(), strict=True)]
+    return [ends[personas[a], personas[b]] for a, b in zip(*ends_of(target), strict=True)]
 
 
 def tensors(target: Target) -> dict[str, torch.Tensor]:
@@ -160,7 +178,7 @@ def check_raw(data: xr.Dataset) -> None:
 
 def test_raw__is_the_cube(human):
     """Oracle: the cube, cell by cell. atol 1e-6 for shifts, rel 1e-5 for precisions (float32), else equal."""
-    assert sum(len(t.low) for t in make_targets(human)) == int((human.status == schema.OK).sum()) == 295
+    assert sum(len(t.shift) for t in make_targets(human)) == int((human.status == schema.OK).sum()) == 295
     check_raw(human)
 
 
@@ -179,12 +197,20 @@ def test_targets__are_well_formed(source, name):
     """Finite; only personas that some number is about; a number per edge; shares sum to 1 where they weigh."""
     for t in made(name, source):
         assert all(torch.isfinite(part).all() for part in tensors(t).values())
-        needed = {*np.flatnonzero(t.weight).tolist(), *t.low.tolist(), *t.high.tolist()}
+        needed = {*np.flatnonzero(t.weight).tolist(), *itertools.chain(*ends_of(t))}
         assert sorted(needed) == list(range(len(t.personas)))
         assert t.personas.diff().gt(0).all()
-        assert len(t.low) == len(t.high) == len(t.shift) == len(t.precision)
-        assert {t.personas.dtype, t.low.dtype, t.high.dtype} == {torch.int64}
-        assert {t.response.dtype, t.shift.dtype, t.weight.dtype, t.precision.dtype} == {torch.float32}
+        assert len(t.functional) == len(t.shift) == len(t.precision)
+        assert t.functional.shape[1] == t.apart.shape[1] == len(t.personas)
+        assert t.personas.dtype == torch.int64
+        assert {
+            t.functional.dtype,
+            t.apart.dtype,
+            t.response.dtype,
+            t.shift.dtype,
+            t.weight.dtype,
+            t.precision.dtype,
+        } == {torch.float32}
         assert (t.precision > 0).all()
         assert float(t.precision.max()) <= 1 / SE_FLOOR**2 * (1 + 1e-6)
         np.testing.assert_allclose(t.response.sum(dim=1), t.weight > 0, atol=1e-6)
@@ -383,7 +409,7 @@ def test_leak__nobody_held_out_is_asked(name, source):
 
 
 def counted(left: dict[str, dict[str, int]], targets: list[Target]) -> dict[str, int]:
-    made = {"responses": sum(int((t.weight > 0).sum()) for t in targets), "edges": sum(len(t.low) for t in targets)}
+    made = {"responses": sum(int((t.weight > 0).sum()) for t in targets), "edges": sum(len(t.shift) for t in targets)}
     return {name: made[name] + sum(left[name].values()) for name in made}
 
 

@@ -130,6 +130,7 @@ def test_open__what_is_no_cube(tmp_path, human):
 
 def broken(human: xr.Dataset, case: str) -> xr.Dataset:
     cube = human.copy(deep=True)
+    at = tuple(np.argwhere(cube["status"].values == schema.OK)[-1])
     match case:
         case "transposed":
             cube["effect"] = cube["effect"].transpose("attribute", "country", "value", "persona")
@@ -199,6 +200,22 @@ def broken(human: xr.Dataset, case: str) -> xr.Dataset:
             cube.attrs["title"] = np.arange(3)
         case "shares":
             cube["response"].values[0, 0, 0] = [0.1, 0.2, 0.3]
+        case "shrunken shares":
+            cube["response_shrunk"].values[0, 0, 0] = [0.1, 0.2, 0.3]
+        case "effect edited":
+            cube["effect"].values[at] += 1e-5
+        case "shift edited":
+            cube["shift"].values[at] += [-1e-3, 0, 1e-3]
+        case "shift off zero":
+            cube["shift"].values[at] += [0, 1e-3, 0]
+        case "shrunk effect edited":
+            cube["effect_shrunk"].values[at] += 1e-5
+        case "interval edited":
+            cube["effect_interval"].values[at] += 1
+        case "interval turned":
+            cube["effect_interval"].values[at] = cube["effect_interval"].values[at][::-1]
+        case "q edited":
+            cube["q_value"].values[at] = cube["p_value"].values[at] * 0.99
     return cube
 
 
@@ -237,6 +254,14 @@ EXPECTED = {
     "version": "another schema version",
     "attr is an array": r"attrs\['title'\]: expected a text or a number",
     "shares": "response: 1 of them do not sum to 1",
+    "shrunken shares": "response_shrunk: 1 of them do not sum to 1",
+    "effect edited": "effect: 1 are not the score-weighted shift",
+    "shift edited": "effect: 1 are not the score-weighted shift",
+    "shift off zero": "shift: 1 of them do not sum to 0",
+    "shrunk effect edited": "effect_shrunk: 1 are not the score-weighted shift_shrunk",
+    "interval edited": "effect_interval: 1 do not hold their effect",
+    "interval turned": "effect_interval: 1 do not hold their effect",
+    "q edited": "q_value: 1 are below their p_value",
 }
 
 

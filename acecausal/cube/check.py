@@ -24,10 +24,10 @@ def validate(cube: xr.Dataset, source: str = "cube") -> xr.Dataset:
     ------
     CubeError
         Listing every violation: schema version, kind, attrs, labels that are empty or contradict one another, missing
-        or foreign variables, wrong or transposed dimensions, dtype, range, a number that is missing where `status` is ok
-        or present where it is not, and numbers that contradict one another: distributions that do not sum to 1, shifts
-        that do not sum to 0, effects that are not their score-weighted shifts, intervals that do not hold their effect,
-        q-values below p-values.
+        or foreign variables, wrong or transposed dimensions, dtype, range, a number that is missing where `status` is
+        ok or present where it is not, and numbers that contradict one another: distributions that do not sum to 1,
+        shifts that do not sum to 0, effects that are not their score-weighted shifts, intervals that do not hold their
+        effect, q-values below p-values.
     """
     version = cube.attrs.get("acecausal_schema_version")
     if version is None:

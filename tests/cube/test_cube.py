@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import CliRunner
@@ -69,6 +71,34 @@ def test_texts__survive_plain_xarray(tmp_path, human, suffix):
             assert found["country_label"].sel(country=LONG).item() == LONG
             np.testing.assert_array_equal(found["option_label"].values, human["option_label"].values)
             xr.testing.assert_equal(found["response"].sel(country=[LONG]), other["response"])
+
+
+def test_put_together__attrs_speak_of_the_first_alone(tmp_path, human):
+    """xarray keeps the first cube's attrs: the report says of whom they do not speak, `show` doubts."""
+    first, alone = human.isel(country=[0]), human.isel(country=[0])
+    covers = {"country": human["country"].values.tolist()[:1], "value": ["poverty"]}
+    first.attrs |= {"covers": json.dumps(covers), "respondents": 1234, "source": "Somebody's file"}
+    second = human.isel(country=[1]).assign_coords(country=["Utopia"], country_label=("country", ["Utopia"]))
+    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "exact"}
+    both = write_cube(xr.concat([first, second], "country", **how), tmp_path / "both.zarr")
+    write_cube(alone, tmp_path / "alone.zarr")
+    said = "of Utopia neither source nor method is known"
+    for name, there in (("both", True), ("alone", False)):
+        assert (
+            CliRunner().invoke(main, ["report", f"{tmp_path}/{name}.zarr", "-o", f"{tmp_path}/{name}.md"]).exit_code
+            == 0
+        )
+        assert (said in (tmp_path / f"{name}.md").read_text().lower().replace("utopia", "Utopia")) is there
+        shown = CliRunner().invoke(main, ["show", f"{tmp_path}/{name}.zarr"])
+        assert (said in shown.stderr) is there
+    text = (tmp_path / "both.md").read_text()
+    assert "all that follows is said (1,234 respondents)" in text
+    assert "Data: 1,234" not in text
+    result = CliRunner().invoke(main, ["report", str(both), "-o", f"{tmp_path}/both.csv"])
+    assert result.exit_code == 0
+    table = pd.read_csv(tmp_path / "both.csv")
+    assert set(table["estimand"][table["country"] != "Utopia"]) == {"direct"}
+    assert table["estimand"][table["country"] == "Utopia"].isna().all()
 
 
 def test_overwrite__only_with_force_and_only_when_whole(tmp_path, human, monkeypatch):

@@ -117,26 +117,24 @@ def _gaps(cube: xr.Dataset, expected: list[schema.Variable]) -> list[str]:
 
 def _rule_problems(cube: xr.Dataset) -> list[str]:
     """Find numbers that contradict one another: sums, effects against shifts, intervals, q- against p-values."""
-    problems = []
+    found: dict[str, int | np.signedinteger] = {}
     for name, total in _TOTALS.items():
         if name in cube:
-            numbers = cube[name].values
-            wrong = np.count_nonzero(
-                ~np.isnan(numbers[..., 0]) & (np.abs(np.nansum(numbers, axis=-1) - total) > SUM_TOLERANCE)
+            sums, there = np.nansum(cube[name].values, axis=-1), ~np.isnan(cube[name].values).all(axis=-1)
+            found[f"{name}: {{}} of them do not sum to {total:g}"] = np.count_nonzero(
+                there & (np.abs(sums - total) > SUM_TOLERANCE)
             )
-            problems += [f"{name}: {wrong} of them do not sum to {total:g}"] if wrong else []
-    for suffix in ("", "_shrunk"):
-        if f"effect{suffix}" in cube:
-            wrong = _unlike_shifts(cube, f"effect{suffix}", f"shift{suffix}")
-            problems += [f"effect{suffix}: {wrong} are not the score-weighted shift{suffix}"] if wrong else []
+    for effect, shift in (("effect", "shift"), ("effect_shrunk", "shift_shrunk")):
+        if effect in cube:
+            found[f"{effect}: {{}} are not the score-weighted {shift}"] = _unlike_shifts(cube, effect, shift)
     if "effect_interval" in cube:
-        effect, (low, high) = cube["effect"].values, np.moveaxis(cube["effect_interval"].values, -1, 0)
-        wrong = np.count_nonzero((low > effect + TOLERANCE) | (high < effect - TOLERANCE))
-        problems += [f"effect_interval: {wrong} do not hold their effect"] if wrong else []
+        centre, (low, high) = cube["effect"].values, np.moveaxis(cube["effect_interval"].values, -1, 0)
+        outside = (low > centre + TOLERANCE) | (high < centre - TOLERANCE)
+        found["effect_interval: {} do not hold their effect"] = np.count_nonzero(outside)
     if "q_value" in cube:
-        wrong = np.count_nonzero(cube["q_value"].values < cube["p_value"].values * (1 - TOLERANCE))
-        problems += [f"q_value: {wrong} are below their p_value"] if wrong else []
-    return problems
+        below = cube["q_value"].values < cube["p_value"].values * (1 - TOLERANCE)
+        found["q_value: {} are below their p_value"] = np.count_nonzero(below)
+    return [text.format(count) for text, count in found.items() if count]
 
 
 def _unlike_shifts(cube: xr.Dataset, effect: str, shift: str) -> int:
@@ -144,5 +142,5 @@ def _unlike_shifts(cube: xr.Dataset, effect: str, shift: str) -> int:
     wrong = 0
     for v, k in enumerate(cube["n_options"].values.tolist()):  # views, no copy of all shifts
         moved = cube[shift].values[:, :, v, :, :k] @ schema.scores(k)
-        wrong += np.count_nonzero(np.abs(cube[effect].values[:, :, v] - moved) > TOLERANCE)
+        wrong += int(np.count_nonzero(np.abs(cube[effect].values[:, :, v] - moved) > TOLERANCE))
     return wrong

@@ -25,6 +25,7 @@ REASONS = {
     "unbalanced": "arms that no weighting makes alike",
     "constant_answers": "answers that do not vary",
     "impossible_number": "a result that no difference of shares can be",
+    "census": "a standard error of 0 by design: by fpc everybody was asked",
 }
 
 

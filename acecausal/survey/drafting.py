@@ -189,7 +189,10 @@ def _give(role: str, pattern: str, columns: list[_Column]) -> None:
 def _could_be(role: str, column: _Column) -> bool:
     rows = sum(column.counts.values())
     if role == "weight":
-        return column.numeric() and all((number_of(key) or 0) > 0 for key in column.counts) and not column.labels
+        numbers = [number_of(key) for key in column.counts]
+        lowest = min((-1.0 if number is None else number for number in numbers), default=-1.0)
+        # people of weight 0 are outside the sample; a column of 0 and 1 is rather a question
+        return not column.labels and (lowest > 0 or (lowest == 0 and len(numbers) > 2))
     if role == "id":
         return len(column.counts) == rows
     if role in ("stratum", "psu"):

@@ -401,7 +401,8 @@ def _quoted(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    """Put a label on one line, without what YAML's comments may not hold."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _distinct(column: _Column) -> list[str]:

@@ -10,9 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
-from acecausal.errors import ModelError
+from acecausal.errors import AceError, ModelError
+from align.models.sources import read_object
 from align.prompting.options import Prompt
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
@@ -58,6 +66,15 @@ class LatticeTrainer(Trainer):
         self.bfloat16 = recipe.precision in ("mixed", "bfloat16", *(["auto"] if device.type == "cuda" else []))
         self.latest: dict[str, float] = {}
 
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train; a run that patience had ended is not gone on with, its best pass is loaded as it was then."""
+        state = Path(resume_from_checkpoint) / checkpoints.STATE if isinstance(resume_from_checkpoint, str) else None
+        if state and self.recipe.patience and self.validate and _patience_spent(state) >= self.recipe.patience:
+            self.state = TrainerState.load_from_json(str(state))
+            self._load_best_model()
+            return None
+        return super().train(resume_from_checkpoint, **kwargs)
+
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
         """Choose this process's lattices of the step, and count what all processes' hold, by objective.
 
@@ -65,8 +82,8 @@ class LatticeTrainer(Trainer):
         there are and wherever a run was resumed.
         """
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        step = step_items(len(self.items), self.recipe.accumulate * self.args.world_size, self.recipe.seed,
-                          self.state.global_step)  # fmt: skip
+        per_step = self.args.gradient_accumulation_steps * self.args.world_size
+        step = step_items(len(self.items), per_step, self.recipe.seed, self.state.global_step)
         mine = step[self.accelerator.process_index :: self.args.world_size]
         self.latest = {}
         held = {name: sum(self.counts[n][name] for n in step if n != FILLER) for name in OBJECTIVES}
@@ -131,6 +148,14 @@ class LatticeTrainer(Trainer):
         self.log(dict(metrics))
         self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+
+def _patience_spent(state: Path) -> int:
+    """Read how many passes in a row had brought no better validation when a checkpoint was written."""
+    callbacks = read_object(state, AceError).get("stateful_callbacks", {})
+    return int(
+        callbacks.get("EarlyStoppingCallback", {}).get("attributes", {}).get("early_stopping_patience_counter", 0)
+    )
 
 
 def step_items(n_items: int, per_step: int, seed: int, step: int) -> list[int]:
@@ -204,7 +229,9 @@ def make_trainer(
         callbacks.append(EarlyStoppingCallback(recipe.patience))
     args = _arguments(folder, recipe, validate=validate is not None, tensorboard=tensorboard)
     args.mixed_precision = "no"  # whatever a launcher's configuration says: it is the recipe's business
-    per_step = recipe.accumulate * args.world_size
+    # what a step holds beyond a pass would be nothing but filler
+    args.gradient_accumulation_steps = min(recipe.accumulate, -(-len(items) // args.world_size))
+    per_step = args.gradient_accumulation_steps * args.world_size
     slots = -(-len(items) // per_step) * per_step
     trainer = LatticeTrainer(
         items=items,

@@ -254,6 +254,23 @@ def test_accumulation__two_lattices_a_step(tiny_model, small, recipe, tmp_path):
     assert len(lines) == 2 * 4  # three lattices make two steps a pass
 
 
+def test_accumulation__of_more_than_a_pass_is_a_pass(tiny_model, small, recipe, tmp_path, monkeypatch):
+    """A step of 10,000 lattices where there are 3: three are computed, as by a recipe that says 3."""
+    computed = []
+    plain = LatticeTrainer.compute_loss
+    monkeypatch.setattr(
+        LatticeTrainer, "compute_loss", lambda *args, **kwargs: computed.append(0) or plain(*args, **kwargs)
+    )
+    for accumulate in (3, 10_000):
+        model, tokenizer = load_model(tiny_model)
+        chosen = recipe.model_copy(update={"accumulate": accumulate, "passes": 1})
+        train(model, tokenizer, small, chosen, tmp_path / str(accumulate), held_out=HELD)
+        assert len(computed) == 3
+        computed.clear()
+    for name, tensor in weights(tmp_path / "3").items():
+        torch.testing.assert_close(weights(tmp_path / "10000")[name], tensor, rtol=0, atol=0)
+
+
 def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe, tmp_path):
     """Oracle: the skill of the saved adapter on the validation cells, by elicit and compare; rel 1e-6."""
     chosen = recipe.model_copy(update={"passes": 30, "patience": 2})
@@ -274,6 +291,15 @@ def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe,
     record = json.loads((tmp_path / "v" / "acecausal.json").read_text())
     assert record["validated_on"] == valid
     assert record["left_out"]["responses"]["held_out"] == 9 + 3 * 4
+    # resumed, the run that patience had ended trains no further
+    before, ended = (tmp_path / "v" / "metrics.jsonl").read_text(), weights(tmp_path / "v")
+    model, tokenizer = load_model(tiny_model)
+    again = train(model, tokenizer, small, chosen, tmp_path / "v", held_out=HELD, validation=valid, resume=True)
+    assert (tmp_path / "v" / "metrics.jsonl").read_text() == before
+    for name, tensor in weights(tmp_path / "v").items():
+        torch.testing.assert_close(tensor, ended[name], rtol=0, atol=0)
+    answers = [elicit(InProcess(model, tokenizer), seen)["response"] for model in (adapted, again)]
+    np.testing.assert_array_equal(*answers)
 
 
 def test_validation__enters_no_loss_and_holds_nothing_that_is_held_out(tiny_model, small, recipe, tmp_path):

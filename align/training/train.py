@@ -20,6 +20,7 @@ from acecausal.cube import schema
 from acecausal.errors import AceError, unknown
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
+from align.models.adapters import check_expressions
 from align.prompting.prompts import encode, lattice_texts
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
@@ -162,6 +163,8 @@ def _check_lora(model: nn.Module, recipe: Recipe) -> None:
         raise AceError(
             "is more than the model is wide", param="recipe, lora.r", expected=f"{width} at most", got=lora.r
         )
+    if isinstance(lora.target_modules, str):
+        check_expressions([lora.target_modules], model, "recipe, lora.target_modules")
     listed = () if isinstance(lora.target_modules, str) else lora.target_modules
     for wanted in listed:
         if not any(name == wanted or name.endswith(f".{wanted}") for name in names):

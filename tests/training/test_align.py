@@ -18,6 +18,7 @@ from acecausal.cube import schema
 from acecausal.errors import AceError, CubeError, ModelError
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
+from align.models import adapters
 from align.models.identity import provenance
 from align.models.load import load_model
 from align.scoring.scorer import Scorer
@@ -191,9 +192,13 @@ def test_force__an_earlier_run_survives_a_start_that_fails(done, small, recipe, 
         align(tmp_path / "none.gguf", small, recipe, folder)
 
 
-def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(done, tiny_model, small, recipe, tmp_path):
+def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(
+    done, tiny_model, small, recipe, tmp_path, monkeypatch
+):
     """Whatever is wrong is said before the earlier run is removed; and a new run does not find its checkpoints."""
     import shutil
+
+    monkeypatch.setattr(adapters, "SECONDS", 1)
 
     folder = tmp_path / "adapter"
     shutil.copytree(done[0], folder)
@@ -208,6 +213,7 @@ def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(done, tiny_mod
         ({}, misfit, "lora.target_modules: unknown name"),
         ({}, lora(target_modules=("q_proj", "v_porj")), "lora.target_modules: unknown name"),
         ({}, lora(target_modules=".*_attn"), "lora.target_modules: do not fit the model"),
+        ({}, lora(target_modules="([a-z0-9_.]+)+#"), "lora.target_modules: does not end"),
         ({}, lora(target_modules=".*norm"), "lora.target_modules: do not fit the model"),
         ({}, lora(r=33), "lora.r: is more than the model is wide"),
     ]

@@ -51,6 +51,12 @@ model_differs_option = click.option(
     "than the model; ok is recorded in the cube.",
 )
 
+template_arg_option = click.option(
+    "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
+    help="What the chat template is told beyond enable_thinking=false and thinking=false; a chat server is sent it as "
+    "chat_template_kwargs. Can be given several times.  [default: what the adapter was trained with, if there is one]",
+)  # fmt: skip
+
 revision_option = click.option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")
 
 

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.console import force_option, model_differs_option, note, progress_bar, quiet_libraries, revision_option
+from cli.console import (
+    force_option,
+    model_differs_option,
+    note,
+    progress_bar,
+    quiet_libraries,
+    revision_option,
+    template_arg_option,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -47,11 +55,7 @@ if TYPE_CHECKING:
     help="What an option is answered by: auto (digits up to 9 options, then letters), letters, or labels (its words).  "
     "[default: auto]",
 )  # fmt: skip
-@click.option(
-    "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
-    help="What the chat template is told beyond enable_thinking=false and thinking=false; a chat server is sent it as "
-    "chat_template_kwargs. Can be given several times.",
-)  # fmt: skip
+@template_arg_option
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]),
     help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects (SmolLM2-135M: "
@@ -103,13 +107,14 @@ def elicit(
     from align.elicitation.elicit import elicit as run
     from align.elicitation.elicit import sample_text
     from align.elicitation.endpoint import shown
+    from align.models.adapters import adapter_record
     from align.models.tokenizer import load_tokenizer
     from align.prompting import chat
     from align.prompting.prompts import render
     from align.training.besides import option_mass
 
     wordings = _wordings(adapter, templates, orders, marks)
-    told = chat.template_args(template_args)
+    told = (adapter_record(adapter).get("template_args", {}) if adapter else {}) | chat.template_args(template_args)
     if show_prompt:
         for wording in wordings:
             text = sample_text(cube, wording)

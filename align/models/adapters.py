@@ -60,6 +60,7 @@ class _Record(BaseModel):
     template_sha256: str = ""
     recipe: _How = _How()
     held_out: dict[str, list[str]] = {}
+    template_args: dict[str, Any] = {}
 
 
 def adapter_record(adapter: str | Path) -> dict[str, Any]:

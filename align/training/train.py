@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -40,6 +41,7 @@ def train(
     *,
     held_out: holdout.HoldOut | None = None,
     validation: holdout.HoldOut | None = None,
+    template_args: Mapping[str, Any] = MappingProxyType({}),
     base: dict[str, str] | None = None,
     resume: bool = False,
     model_differs: bool = False,
@@ -67,6 +69,8 @@ def train(
     validation : dict, optional
         More such cells, on which skill is measured before the first and after each pass; the best pass's adapter is
         kept. The recipe's `patience` says when to stop early.
+    template_args : mapping, optional
+        More that the tokenizer's chat template is told (see `align.prompting.chat`); the record keeps it.
     base : dict, optional
         `align.models.identity.fingerprint` of the base model.
     resume : bool
@@ -100,15 +104,16 @@ def train(
         raise AceError("is not installed", param="tensorboard", hint="pip install 'acecausal[tensorboard]'")
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     items = make_items(
-        tokenizer, cube, recipe, make_targets(cube, holdout.merged(held_out, validation), recipe.targets)
+        tokenizer, cube, recipe, make_targets(cube, holdout.merged(held_out, validation), recipe.targets), template_args
     )
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     adapted = _with_lora(model, recipe)
     validate, baseline = None, {}
     if validation:
-        validate = _validator(InProcess(adapted, tokenizer, scorer), cube, recipe, held_out, validation)
+        asked = InProcess(adapted, tokenizer, scorer, template_args)
+        validate = _validator(asked, cube, recipe, held_out, validation)
         baseline = {} if resume else validate(adapted)
-    record = _record(cube, recipe, held_out, validation, base or {}, items)
+    record = _record(cube, recipe, held_out, validation, {**(base or {}), "template_args": dict(template_args)}, items)
     group = processes()
     place, checkpoint = folders.workplace(folder, resume=resume), None
     if resume:
@@ -172,7 +177,13 @@ def _check_lora(model: nn.Module, recipe: Recipe) -> None:
             raise unknown("recipe, lora.target_modules", wanted, leaves)
 
 
-def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[Target]) -> list[Item]:
+def make_items(
+    tokenizer: Any,
+    cube: xr.Dataset,
+    recipe: Recipe,
+    targets: list[Target],
+    template_args: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Item]:
     """Pair each target with its prompts, once for each of the recipe's ways of asking."""
     lattice, values, countries = cubes.lattice_of(cube), cubes.values_of(cube), cubes.countries_of(cube)
     items = []
@@ -180,7 +191,7 @@ def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[T
         for wording in recipe.wordings:
             personas = target.personas.tolist()
             texts = lattice_texts(countries[target.country], values[target.value], lattice, wording, personas)
-            items.append(Item(encode(tokenizer, texts), target))
+            items.append(Item(encode(tokenizer, texts, template_args), target))
     return items
 
 
@@ -225,7 +236,7 @@ def _record(
     recipe: Recipe,
     held_out: holdout.HoldOut,
     validation: holdout.HoldOut,
-    base: dict[str, str],
+    about: dict[str, Any],
     items: list[Item],
 ) -> dict[str, Any]:
     content = hashlib.sha256()
@@ -233,7 +244,7 @@ def _record(
         content.update(cube[name].values.tobytes())
     targets = [item.target for item in items[:: len(recipe.wordings)]]
     return {
-        **base,
+        **about,
         "recipe": recipe.model_dump(mode="json"),
         "held_out": held_out,
         "validated_on": validation,

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from acecausal.comparison.compare import compare
 from acecausal.comparison.holdout import masks
+from acecausal.cube import files as cubes
 from acecausal.cube import schema
 from acecausal.errors import AceError, CubeError, ModelError
 from align.elicitation.backends import InProcess
@@ -29,6 +31,7 @@ from align.training.run import align
 from align.training.targets import make_targets
 from align.training.train import make_items, train
 from align.training.trainer import FILLER, LatticeTrainer, Metrics, step_items
+from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
@@ -251,6 +254,28 @@ def test_resume__half_written_files(done, tiny_model, small, recipe, tmp_path):
     assert (folder / "metrics.jsonl").read_text() == lines
     for name, tensor in weights(done[0]).items():
         torch.testing.assert_close(weights(folder)[name], tensor, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_template_args__trained_with_what_is_asked_with(tiny_model, small, recipe, tmp_path, monkeypatch):
+    """`align --template-arg` reaches the prompts, the record keeps it, `elicit` takes it from there."""
+    trained = []
+    monkeypatch.setattr(LatticeTrainer, "train", lambda self, **_: trained.extend(self.items))
+    model, tokenizer = load_model(tiny_model)
+    tokenizer.chat_template = "Be {{ mood }}.{% for m in messages %}\n{{ m.role }}: {{ m.content }}{% endfor %}\n>"
+    tokenizer.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    cubes.write_cube(small, tmp_path / "h.zarr")
+    source, cube = ("--model", tmp_path / "model"), tmp_path / "h.zarr"
+    args = (*source, "--cube", cube, "--passes", 1, "--template-arg", "mood=calm", "-o", tmp_path / "a")
+    result = CliRunner().invoke(main, ["align", *map(str, args)])
+    assert result.exit_code == 0, result.output
+    assert {tokenizer.decode(prompt.tokens)[:8] for item in trained for prompt in item.prompts} == {"Be calm."}
+    assert json.loads((tmp_path / "a" / "acecausal.json").read_text())["template_args"] == {"mood": "calm"}
+    args = (*source, "--adapter", tmp_path / "a", "--like", cube, "--show-prompt")
+    for more, mood in (((), "calm"), (("--template-arg", "mood=wild"), "wild")):
+        shown = CliRunner().invoke(main, ["elicit", *map(str, (*args, *more))])
+        assert shown.stdout.startswith(f"Be {mood}.")
 
 
 def test_accumulation__two_lattices_a_step(tiny_model, small, recipe, tmp_path):

@@ -194,18 +194,10 @@ def check_expressions(expressions: Iterable[object], model: Any, where: str) -> 
     if not doubtful:
         return
     asked = json.dumps([SECONDS, doubtful, [name for name, _ in model.named_modules()]])
+    command = [sys.executable, "-c", _TRIAL]
     try:
-        ended = (
-            subprocess.run(
-                [sys.executable, "-c", _TRIAL],
-                input=asked,
-                capture_output=True,
-                text=True,
-                timeout=PATIENCE,
-                check=False,
-            ).returncode
-            >= 0
-        )  # below 0 it was stopped by a signal
+        tried = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        ended = tried.returncode >= 0  # below 0 a signal stopped it
     except subprocess.TimeoutExpired:
         ended = False
     if not ended:

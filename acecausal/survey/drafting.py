@@ -137,7 +137,7 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
         )  # fmt: skip
     name = _name(Path(str(source)).stem) or "draft"
     lines = [
-        f"# Drafted from {Path(str(source)).name}. Every guess is marked; nothing was verified.",
+        f"# Drafted from {_line(Path(str(source)).name)}. Every guess is marked; nothing was verified.",
         *(
             f"# Left out: {_line(', '.join(names))} ({why})."
             for names, why in (

@@ -18,6 +18,7 @@ from cli.console import (
     progress_bar,
     quiet_libraries,
     revision_option,
+    template_arg_option,
 )
 
 #: What holds out a way of asking, by its template, order, marks, or some of them.
@@ -39,6 +40,7 @@ RERUN = "--resume goes on with a run that was cut off, --force starts anew"
 )
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="How to train.")
 @click.option("--passes", type=int, help="Passes over the lattices.  [default: the recipe's]")
+@template_arg_option
 @click.option("--seed", type=SEED, help="[default: the recipe's]")
 @click.option("--tensorboard", is_flag=True, help="Write TensorBoard's files as well (extra tensorboard).")
 @click.option("--resume", is_flag=True, help="Go on from the run's last whole checkpoint.")
@@ -53,6 +55,7 @@ def align(
     validate: tuple[str, ...],
     recipe: str,
     passes: int | None,
+    template_args: tuple[str, ...],
     seed: int | None,
     tensorboard: bool,
     resume: bool,
@@ -80,6 +83,7 @@ def align(
     validation = holdout.parse(validate, people, "--validate")
 
     quiet_libraries()
+    from align.prompting import chat
     from align.training.card import reasons
     from align.training.folder import beside
     from align.training.recipe import load_recipe
@@ -88,6 +92,7 @@ def align(
     if not resume and first_process():
         check_output(beside(output), force=force, hint=RERUN)
     chosen = load_recipe(recipe, passes=passes, seed=seed, kept_back=kept_back or None)
+    told = chat.template_args(template_args)
     with progress_bar("align") as step:
         result = run(
             source,
@@ -97,6 +102,7 @@ def align(
             revision=revision,
             held_out=held_out,
             validation=validation,
+            template_args=told,
             resume=resume,
             model_differs=model_differs == "ok",
             tensorboard=tensorboard,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from cli.console import encoding_option, force_option, note, note_guesses, print_table
+from cli.console import encoding_option, force_option, note, note_guesses, print_table, say
 
 
 @click.group()
@@ -42,27 +42,25 @@ def show(codebook: str, as_json: bool) -> None:
     if as_json:
         click.echo(book.model_dump_json(indent=1))
         return
-    click.echo(f"{book.title}\nsource: {book.source}\nlicence: {book.licence}")
-    click.echo(f"country: {book.countries.column} ({len(book.countries.levels)} known)")
+    say(f"{book.title}\nsource: {book.source}\nlicence: {book.licence}")
+    say(f"country: {book.countries.column} ({len(book.countries.levels)} known)")
     for kind in ("weight", "stratum", "psu", "fpc", "id", "rater", "item"):
         part = getattr(book, kind)
         if part:
-            click.echo(f"{kind}: {', '.join(part.columns)}{f' ({part.note})' if part.note else ''}")
-    click.echo(f"lattice: {', '.join(book.lattice or book.attributes)}")
+            say(f"{kind}: {', '.join(part.columns)}{f' ({part.note})' if part.note else ''}")
+    say(f"lattice: {', '.join(book.lattice or book.attributes)}")
     flag = {True: "  (unverified)", False: ""}
     for name, attribute in book.attributes.items():
-        click.echo(f"\n{name}  [{attribute.column}] {attribute.label}{flag[attribute.unverified or book.unverified]}")
+        say(f"\n{name}  [{attribute.column}] {attribute.label}{flag[attribute.unverified or book.unverified]}")
         for level, spec in attribute.levels.items():
-            click.echo(f"    {level}{' (baseline)' if level == attribute.baseline else ''}: {spec.label}  [{spec}]")
+            say(f"    {level}{' (baseline)' if level == attribute.baseline else ''}: {spec.label}  [{spec}]")
         asked = check_values(Lattice.over([book.attribute(name)]))[0]
-        click.echo(f"    asked{'' if attribute.ask else ' (drafted)'}: {asked.question} {' / '.join(asked.options)}")
+        say(f"    asked{'' if attribute.ask else ' (drafted)'}: {asked.question} {' / '.join(asked.options)}")
     for name, value in book.values.items():
-        click.echo(
-            f"\n{name}  [{value.column}] {value.scale}, {value.topic}{flag[value.unverified or book.unverified]}"
-        )
-        click.echo(f"    {value.question}")
+        say(f"\n{name}  [{value.column}] {value.scale}, {value.topic}{flag[value.unverified or book.unverified]}")
+        say(f"    {value.question}")
         for position, option in enumerate(value.options, 1):
-            click.echo(f"    {position}. {option.label}  [{','.join(map(code_key, option.codes))}]")
+            say(f"    {position}. {option.label}  [{','.join(map(code_key, option.codes))}]")
 
 
 @codebooks.command()
@@ -91,10 +89,10 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: st
     else:
         for found in findings:
             where = " ".join(filter(None, (f"column {found.column}" if found.column else "", f"({found.about})")))
-            click.echo(f"{found.severity}: {where}: {found.what}")
+            say(f"{found.severity}: {where}: {found.what}")
             for key in ("expected", "got", "hint"):
                 if getattr(found, key):
-                    click.echo(f"  {key}: {getattr(found, key)}")
+                    say(f"  {key}: {getattr(found, key)}")
     errors = sum(found.severity == "error" for found in findings)
     warnings = sum(found.severity == "warning" for found in findings)
     note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")

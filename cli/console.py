@@ -51,6 +51,12 @@ model_differs_option = click.option(
     "than the model; ok is recorded in the cube.",
 )
 
+template_arg_option = click.option(
+    "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
+    help="What the chat template is told beyond enable_thinking=false and thinking=false; a chat server is sent it as "
+    "chat_template_kwargs. Can be given several times.  [default: what the adapter was trained with, if there is one]",
+)  # fmt: skip
+
 revision_option = click.option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")
 
 
@@ -74,9 +80,19 @@ def names(_ctx: click.Context, _param: click.Parameter, text: str | None) -> lis
     return found
 
 
+def printable(text: str) -> str:
+    """Write what a terminal would obey (escape sequences, turned writing) so that it is read; line breaks stay."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """Print to stdout."""
+    click.echo(printable(text))
+
+
 def note(text: str) -> None:
     """Print a message for people to stderr."""
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 @contextmanager
@@ -125,11 +141,11 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+    table = Table(title=Text(printable(title)), box=box.SIMPLE_HEAD, title_justify="left")
     for position, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if position == 0 else "right", overflow="fold")
+        table.add_column(Text(printable(column)), justify="left" if position == 0 else "right", overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
         console.width = 120

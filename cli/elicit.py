@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.console import force_option, model_differs_option, note, progress_bar, quiet_libraries, revision_option
+from cli.console import (
+    force_option,
+    model_differs_option,
+    note,
+    progress_bar,
+    quiet_libraries,
+    revision_option,
+    template_arg_option,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,11 +56,7 @@ if TYPE_CHECKING:
     help="What an option is answered by: labels (its own words), digits (up to 9 options, then letters), or letters; "
     "several are averaged likewise.  [default: what the adapter was trained with, else labels; digits for a server]",
 )  # fmt: skip
-@click.option(
-    "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
-    help="What the chat template is told beyond enable_thinking=false and thinking=false; a chat server is sent it as "
-    "chat_template_kwargs. Can be given several times.",
-)  # fmt: skip
+@template_arg_option
 @click.option(
     "--precision", type=click.Choice(["float32", "bfloat16"]),
     help="Of the model's weights and activations; bfloat16 takes half the memory, and rounds effects (SmolLM2-135M: "
@@ -115,9 +119,10 @@ def elicit(
     from align.prompting.prompts import render
     from align.training.besides import option_mass
 
-    recipe = adapter_record(adapter).get("recipe", {}) if adapter else {}
+    record = adapter_record(adapter) if adapter else {}
+    recipe = record.get("recipe", {})
     wordings = _wordings(recipe, templates, orders, marks, "digits" if endpoint else "labels")
-    told = chat.template_args(template_args)
+    told = record.get("template_args", {}) | chat.template_args(template_args)
     if show_prompt:
         for wording in wordings:
             text = sample_text(cube, wording)

@@ -19,6 +19,7 @@ import click
 from cli.align import align
 from cli.codebooks import codebooks
 from cli.compare import compare
+from cli.console import note
 from cli.demo import demo
 from cli.elicit import elicit
 from cli.estimate import estimate
@@ -62,14 +63,14 @@ class Group(click.Group):
         except KeyboardInterrupt as stop:
             terminated = isinstance(stop, Terminated)
             after = "".join(f": {text}" for text in getattr(stop, "__notes__", []))
-            click.echo(f"Stopped by {'SIGTERM' if terminated else 'SIGINT'}{after}", err=True)
+            note(f"Stopped by {'SIGTERM' if terminated else 'SIGINT'}{after}")
             ctx.exit(143 if terminated else 130)
         return result
 
 
 def _say(text: str, error: Exception) -> None:
     """Print an error, and what was noted about it on its way up."""
-    click.echo("\n".join([text, *(f"  hint: {note}" for note in getattr(error, "__notes__", []))]), err=True)
+    note("\n".join([text, *(f"  hint: {more}" for more in getattr(error, "__notes__", []))]))
 
 
 def _discard_stdout() -> None:

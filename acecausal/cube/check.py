@@ -9,6 +9,13 @@ from acecausal.cube import schema
 from acecausal.cube.labels import attr_problems, label_problems
 from acecausal.errors import CubeError
 
+#: What rounding may do: to sums of shares as files have them, and to numbers that follow from one another (also where
+#: they are kept in single precision); to p-values relatively.
+SUM_TOLERANCE, TOLERANCE = 1e-4, 1e-6
+
+#: What distributions and shifts sum to over the options.
+_TOTALS = {"response": 1.0, "response_shrunk": 1.0, "wording_response": 1.0, "shift": 0.0, "shift_shrunk": 0.0}
+
 
 def validate(cube: xr.Dataset, source: str = "cube") -> xr.Dataset:
     """Check a cube against the schema and return it.
@@ -17,8 +24,10 @@ def validate(cube: xr.Dataset, source: str = "cube") -> xr.Dataset:
     ------
     CubeError
         Listing every violation: schema version, kind, attrs, labels that are empty or contradict one another, missing
-        or foreign variables, wrong or transposed dimensions, dtype, range, distributions that do not sum to 1, and a
-        number that is missing where `status` is ok or present where it is not.
+        or foreign variables, wrong or transposed dimensions, dtype, range, a number that is missing where `status` is
+        ok or present where it is not, and numbers that contradict one another: distributions that do not sum to 1,
+        shifts that do not sum to 0, effects that are not their score-weighted shifts, intervals that do not hold their
+        effect, q-values below p-values.
     """
     version = cube.attrs.get("acecausal_schema_version")
     if version is None:
@@ -71,7 +80,7 @@ def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
             problems.append(f"{spec.name}: expected dtype kind {spec.dtype}, got {cube[spec.name].dtype}")
         else:
             problems += _range_problems(spec, cube[spec.name].values)
-    return problems or _gaps(cube, expected) or _sum_problems(cube)
+    return problems or _gaps(cube, expected) or _rule_problems(cube)
 
 
 def _range_problems(spec: schema.Variable, values: np.ndarray) -> list[str]:
@@ -106,13 +115,32 @@ def _gaps(cube: xr.Dataset, expected: list[schema.Variable]) -> list[str]:
     return problems
 
 
-def _sum_problems(cube: xr.Dataset) -> list[str]:
-    """Find responses that do not sum to 1, and shifts that do not sum to 0."""
-    problems = []
-    for name, total in (("response", 1.0), ("shift", 0.0)):
-        sums = np.nansum(cube[name].values, axis=-1)
-        there = ~np.isnan(cube[name].values).all(axis=-1)
-        wrong = np.count_nonzero(there & (np.abs(sums - total) > 1e-4))
-        if wrong:
-            problems.append(f"{name}: {wrong} of them do not sum to {total:g}")
-    return problems
+def _rule_problems(cube: xr.Dataset) -> list[str]:
+    """Find numbers that contradict one another: sums, effects against shifts, intervals, q- against p-values."""
+    found: dict[str, int | np.signedinteger] = {}
+    for name, total in _TOTALS.items():
+        if name in cube:
+            sums, there = np.nansum(cube[name].values, axis=-1), ~np.isnan(cube[name].values).all(axis=-1)
+            found[f"{name}: {{}} of them do not sum to {total:g}"] = np.count_nonzero(
+                there & (np.abs(sums - total) > SUM_TOLERANCE)
+            )
+    for effect, shift in (("effect", "shift"), ("effect_shrunk", "shift_shrunk")):
+        if effect in cube:
+            found[f"{effect}: {{}} are not the score-weighted {shift}"] = _unlike_shifts(cube, effect, shift)
+    if "effect_interval" in cube:
+        centre, (low, high) = cube["effect"].values, np.moveaxis(cube["effect_interval"].values, -1, 0)
+        outside = (low > centre + TOLERANCE) | (high < centre - TOLERANCE)
+        found["effect_interval: {} do not hold their effect"] = np.count_nonzero(outside)
+    if "q_value" in cube:
+        below = cube["q_value"].values < cube["p_value"].values * (1 - TOLERANCE)
+        found["q_value: {} are below their p_value"] = np.count_nonzero(below)
+    return [text.format(count) for text, count in found.items() if count]
+
+
+def _unlike_shifts(cube: xr.Dataset, effect: str, shift: str) -> int:
+    """Count the effects that are not what their shifts make of the score."""
+    wrong = 0
+    for v, k in enumerate(cube["n_options"].values.tolist()):  # views, no copy of all shifts
+        moved = cube[shift].values[:, :, v, :, :k] @ schema.scores(k)
+        wrong += int(np.count_nonzero(np.abs(cube[effect].values[:, :, v] - moved) > TOLERANCE))
+    return wrong

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import xarray as xr
 
@@ -23,6 +25,7 @@ REASONS = {
     "unbalanced": "arms that no weighting makes alike",
     "constant_answers": "answers that do not vary",
     "impossible_number": "a result that no difference of shares can be",
+    "census": "a standard error of 0 by design: by fpc everybody was asked",
 }
 
 
@@ -37,16 +40,34 @@ def count_reasons(codes: np.ndarray) -> dict[str, int]:
     return {REASONS[name]: int(n) for name, n in zip(schema.REASONS, counts, strict=True) if n and name in REASONS}
 
 
+def strangers(cube: xr.Dataset) -> list[str]:
+    """List the countries and values that the cube's attrs do not speak of: another program put them beside the others.
+
+    Programs that put cubes together keep the attrs of the first.
+    """
+    covers = json.loads(cube.attrs.get("covers", "{}"))
+    return [
+        str(label)
+        for dim in ("country", "value") if dim in covers
+        for label in cube[dim].values.tolist() if label not in covers[dim]
+    ]  # fmt: skip
+
+
 def doubts(cube: xr.Dataset) -> list[str]:
-    """List, contrast by contrast, what speaks against the effects in the context all.
+    """List what speaks against the effects in the context all: of the whole cube, then contrast by contrast.
 
     Returns
     -------
     list of str
-        One sentence each: arms that cannot be compared, or hardly; plain regressions that differ by more than a
-        standard error.
+        One sentence each: cubes put together, of which only the first's source and method are known; arms that cannot
+        be compared, or hardly; plain regressions that differ by more than a standard error.
     """
     found = []
+    if added := strangers(cube):
+        found.append(
+            f"of {', '.join(added)} neither source nor method is known: another program put them beside the others, of "
+            "which alone the attrs speak"
+        )
     for c, country in enumerate(cube["country"].values):
         for a, contrast in enumerate(cube["attribute"].values):
             part = cube.isel(country=c, attribute=a).sel(persona="all")

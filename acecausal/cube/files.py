@@ -110,6 +110,7 @@ def build(
         "acecausal_schema_version": schema.VERSION,
         "kind": kind,
         "lattice": lattice.to_json(),
+        "covers": json.dumps({"country": [c.name for c in countries], "value": [v.name for v in values]}),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "creation_library": "acecausal",
         "creation_library_version": version("acecausal"),

@@ -165,6 +165,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "design": ("an object, as JSON", _mapping(_anything)),
     "adjustment": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
     "held_out": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
+    "covers": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
     "unverified": ("a list of texts, as JSON", _list(_text)),
     "graph": ("a list of pairs, as JSON", _list(lambda edge: isinstance(edge, list) and len(edge) == 2)),
     **dict.fromkeys(

@@ -20,10 +20,10 @@ OK, NOT_APPLICABLE, NOT_ASKED, TOO_FEW, NO_OVERLAP, FAILED = range(len(STATUS))
 #: What stands behind a status other than ok.
 REASONS = (
     "none", "few_people", "few_effective", "few_psus", "one_person", "cells_apart", "arms_apart", "unbalanced",
-    "constant_answers", "impossible_number",
+    "constant_answers", "impossible_number", "census",
 )  # fmt: skip
 (NO_REASON, FEW_PEOPLE, FEW_EFFECTIVE, FEW_PSUS, ONE_PERSON, CELLS_APART, ARMS_APART, UNBALANCED, CONSTANT_ANSWERS,
- IMPOSSIBLE_NUMBER) = range(len(REASONS))  # fmt: skip
+ IMPOSSIBLE_NUMBER, CENSUS) = range(len(REASONS))  # fmt: skip
 
 VERDICTS = ("not_run", "consistent", "inconsistent", "undecided")
 NOT_RUN, CONSISTENT, INCONSISTENT, UNDECIDED = range(len(VERDICTS))

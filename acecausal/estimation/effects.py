@@ -12,7 +12,7 @@ from acecausal.cube import schema
 from acecausal.estimation import balance, few_psus, refutation, sensitivity
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
-from acecausal.estimation.inference import Crossed, p_values, simultaneous_critical, wald
+from acecausal.estimation.inference import Crossed, Design, p_values, simultaneous_critical, wald
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
 from acecausal.estimation.problem import Problem, Scores
 from acecausal.estimation.regression import regress
@@ -139,7 +139,9 @@ def _contexts(
             covariance = design.covariance(influence * few.factor[:, :, None] if few.any else influence, rows[here])
             df[some, context] = np.minimum(df[some, context], few.df)
             failed = _failed(shift, covariance)
-            unsure = few.df < few_psus.MIN_DF - 1e-9
+            census = _census(design, failed, influence, rows[here])
+            failed[census] = schema.CENSUS
+            unsure = (few.df < few_psus.MIN_DF - 1e-9) & ~census
             good = (failed == 0) & ~unsure
             at = np.flatnonzero(some)[~good]
             status[at] = np.where(unsure, schema.TOO_FEW, schema.FAILED)[~good]
@@ -249,6 +251,16 @@ def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= most).all(axis=1)
     possible &= np.abs(shift @ score) <= most
     return np.select([~possible, ~(effect_se >= NO_SPREAD)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
+
+
+def _census(design: Design | Crossed, failed: np.ndarray, influence: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Say whose answers vary although the standard error is 0: whole strata were asked, shape (values,), bool."""
+    constant = failed == schema.CONSTANT_ANSWERS
+    if isinstance(design, Crossed) or not constant.any() or not design.fraction.any():
+        return np.zeros(len(failed), dtype=bool)
+    sampled = replace(design, fraction=np.zeros_like(design.fraction))
+    spread = sampled.variance(influence @ schema.scores(influence.shape[2]), rows)
+    return np.asarray(constant & (spread >= 1e-24))
 
 
 def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:

@@ -76,6 +76,7 @@ def estimate(
             param="estimate",
             got=f"{reasons} ({', '.join(f'{what} {n}' for what, n in count_reasons(arrays['reason']).items())})",
             hint=f"too_few: fewer attributes or a smaller min_arm (now {plan.min_arm})"
+            + ("; everybody was asked: leave fpc out to take them for a sample" * (schema.CENSUS in arrays["reason"]))
             + ("; no_overlap: few items that both arms rated (item: random: true, if so)" if plan.within_items else ""),
         )
     arrays["q_value"] = _adjusted(arrays["p_value"], plan.family)

@@ -8,6 +8,7 @@ from typing import Any
 
 import xarray as xr
 
+from acecausal.cube.doubts import strangers
 from acecausal.report import words
 
 _ESTIMANDS = {
@@ -47,8 +48,15 @@ def _data(cube: xr.Dataset, attrs: Mapping[str, Any]) -> Iterator[str]:
             ("persona", "persona", "personas"),
         )
     )
-    people = f"{attrs['respondents']:,} respondents; " if isinstance(attrs.get("respondents"), int) else ""
-    yield f"Data: {people}{sizes}."
+    people = f"{attrs['respondents']:,} respondents" if isinstance(attrs.get("respondents"), int) else ""
+    if added := strangers(cube):
+        yield f"Data: {sizes}."
+        yield (
+            f"Of {words.join(map(words.clean, added))} neither source nor method is known: another program put them "
+            f"beside the others, of which alone all that follows is said{f' ({people})' if people else ''}."
+        )
+    else:
+        yield f"Data: {people}{'; ' if people else ''}{sizes}."
     if attrs.get("selection"):
         yield (
             f"This is a part of a cube ({attrs['selection']}); respondents, adjustment, degrees of freedom and the "

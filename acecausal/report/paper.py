@@ -16,6 +16,7 @@ import vl_convert
 import xarray as xr
 
 from acecausal.comparison.pooling import pooled
+from acecausal.cube.doubts import strangers
 from acecausal.report import cells, facts, finding, forest, methods, notebook, overview, page, parts, svg, words
 from acecausal.report import drawing as d
 
@@ -195,8 +196,10 @@ def _tex(text: str) -> str:
 def table(human: xr.Dataset, models: d.Models) -> str:
     """Write every estimated effect as CSV: broom's names, unrounded, with models, estimand, estimator and design."""
     frame = facts.rows(human, np.nonzero(cells.scored(human)), models).rename(columns=forest.renamed(models))
+    added = strangers(human)
     for name in ("estimand", "estimator", "weights", "design"):
-        frame[name] = str(human.attrs.get(name, ""))
+        known = ~(frame["country"].isin(added) | frame["value"].isin(added))
+        frame[name] = np.where(known, str(human.attrs.get(name, "")), "")
     text: str = frame.to_csv(index=False, lineterminator="\n")
     return text
 

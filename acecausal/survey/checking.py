@@ -501,13 +501,21 @@ def _numeric(
 
 def _weights(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
     assert book.weight is not None
-    weight = pd.to_numeric(table[book.weight.column], errors="coerce").to_numpy(dtype=float)
-    bad = int((~(weight >= 0) | np.isinf(weight)).sum())
-    if bad and not book.weight.absent_in:
+    column = table[book.weight.column]
+    weight = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+    wrong = ~(weight >= 0) | np.isinf(weight)
+    words = [key for key in map(str, column[wrong].dropna().unique()) if key not in EMPTY and number(key) is None]
+    bad = int(wrong.sum())
+    if words:
+        yield Finding(
+            "error", book.weight.column, "weight", "not numbers", "numbers",
+            ", ".join(map(repr, words[:8])), no_number(words, weight=True),
+        )  # fmt: skip
+    elif bad and not book.weight.absent_in:
         yield Finding(
             "error", book.weight.column, "weight", "weights that are missing, negative or infinite",
             "positive numbers, or 0 for who is outside the sample", f"{bad} of {len(weight)} rows",
-            "mend them, or fill in weight.absent_in",
+            "0 for who does not belong to the sample; a country without weights is named under weight.absent_in",
         )  # fmt: skip
 
 

@@ -398,7 +398,7 @@ def no_number(strange: Sequence[str], *, weight: bool = False) -> str:
             if not weight
             else ("write numbers, without units or separators of thousands")
         )
-    return "write numbers, or leave the cell empty" if weight else "list them under missing, if they say nothing"
+    return "write a number in every row" if weight else "list them under missing, if they say nothing"
 
 
 def _bins(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Missing, where: str) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -14,7 +14,7 @@ from acecausal.errors import DataError
 from acecausal.survey.codebook import code_key
 from acecausal.survey.countries import CODINGS, Coding, iso_countries
 from acecausal.survey.data import EMPTY
-from acecausal.survey.readers import read_labels, read_table
+from acecausal.survey.readers import Labels, read_labels, read_table
 from acecausal.survey.wording import number_of, says_nothing, silent_codes
 
 #: What columns are called, by what they hold; looked for in name and label.
@@ -30,7 +30,7 @@ DESIGN = {
     "weight": r"weight|wght|\bwt\b",
     "stratum": r"\bstrat",
     "psu": r"\bpsu\b|primary sampling|\bcluster\b",
-    "id": r"respondent.{0,8}(id|number)|\b(id|idno|caseid|respid|uid)\b",
+    "id": r"respondent.{0,8}(id|number)|\b(id|idno|caseid|respid|responseid|uid)\b",
 }
 COUNTRY = r"\b(country|cntry|nation)\b|_country"
 GRADED = re.compile(
@@ -41,6 +41,13 @@ GRADED = re.compile(
 #: Options that stand last, whatever the order of the others.
 PINNED = re.compile(
     r"(an)?other\b(?!.*\bthan\b)|(none|neither|all|both) of (these|the|them)|some(thing| ?one) else", re.IGNORECASE
+)
+#: What Qualtrics' exports hold beside the answers: a file with several of these is one of its.
+QUALTRICS = re.compile(
+    r"(Start|End|Recorded)Date|Status|IPAddress|Progress|Duration \(in seconds\)|Finished|ResponseI[dD]"
+    r"|ExternalReference|Recipient(Last|First)Name|RecipientEmail|Location(Latitude|Longitude)|DistributionChannel"
+    r"|UserLanguage|Q_(RecaptchaScore|RelevantID\w*|Duplicate\w*|BallotBoxStuffing|DataPolicyViolations|Unanswered\w*"
+    r"|TotalDuration|Language|Device\w*|Browser\w*|Terminate\w*|AmbiguousTextPresent|StraightliningCount)"
 )
 #: Ages are cut here; a question has at most so many answers.
 AGES = (
@@ -110,7 +117,9 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
     DataError
         If the file cannot be read, or nothing in it looks like an attribute, or like a question.
     """
-    columns = _columns(source, encoding)
+    labels = read_labels(source, encoding=encoding)
+    exported = _exports(labels.columns)
+    columns = _columns(source, labels, {*labels.nested, *exported}, encoding)
     country = _country(columns)
     for role, pattern in DESIGN.items():
         _give(role, pattern, columns)
@@ -128,7 +137,15 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
         )  # fmt: skip
     name = _name(Path(str(source)).stem) or "draft"
     lines = [
-        f"# Drafted from {Path(str(source)).name}. Every guess is marked; nothing was verified.",
+        f"# Drafted from {_line(Path(str(source)).name)}. Every guess is marked; nothing was verified.",
+        *(
+            f"# Left out: {_line(', '.join(names))} ({why})."
+            for names, why in (
+                (labels.nested, "lists or mappings"),
+                (exported, "what Qualtrics puts beside the answers"),
+            )
+            if names
+        ),
         "codebook: 1",
         f"name: {name}",
         f"title: {_quoted(name)}  # fill in",
@@ -152,10 +169,10 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
 # --- what a column is -------------------------------------------------------------------------------------------------
 
 
-def _columns(source: str | Path, encoding: str | None) -> list[_Column]:
-    labels = read_labels(source, encoding=encoding)
+def _columns(source: str | Path, labels: Labels, apart: Container[str], encoding: str | None) -> list[_Column]:
     # a column without a name is one of row numbers, as R and pandas write it: nothing that a codebook could name
-    table = read_table(source, list(dict.fromkeys(name for name in labels.columns if name.strip())), encoding=encoding)
+    named = dict.fromkeys(name for name in labels.columns if name.strip() and name not in apart)
+    table = read_table(source, list(named), encoding=encoding)
     # SPSS itself calls everything with few codes nominal: only where something is ordinal did somebody say which
     measures = labels.measures if "ordinal" in labels.measures.values() else {}
     found = []
@@ -174,6 +191,12 @@ def _columns(source: str | Path, encoding: str | None) -> list[_Column]:
     return found
 
 
+def _exports(names: Iterable[str]) -> list[str]:
+    """Name the columns that Qualtrics puts beside the answers, but for who the respondent is."""
+    found = [name for name in names if QUALTRICS.fullmatch(name)]
+    return [name for name in found if name.lower() != "responseid"] if len(found) > 2 else []
+
+
 def _give(role: str, pattern: str, columns: list[_Column]) -> None:
     """Give a role that no column has to the first that is called so: by its name if one is, else by its label."""
     if any(column.role == role for column in columns):
@@ -189,7 +212,10 @@ def _give(role: str, pattern: str, columns: list[_Column]) -> None:
 def _could_be(role: str, column: _Column) -> bool:
     rows = sum(column.counts.values())
     if role == "weight":
-        return column.numeric() and all((number_of(key) or 0) > 0 for key in column.counts) and not column.labels
+        numbers = [number_of(key) for key in column.counts]
+        lowest = min((-1.0 if number is None else number for number in numbers), default=-1.0)
+        # people of weight 0 are outside the sample; a column of 0 and 1 is rather a question
+        return not column.labels and (lowest > 0 or (lowest == 0 and len(numbers) > 2))
     if role == "id":
         return len(column.counts) == rows
     if role in ("stratum", "psu"):
@@ -375,7 +401,8 @@ def _quoted(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return " ".join(text.split())
+    """Put a label on one line, without what YAML's comments may not hold."""
+    return "".join(c for c in " ".join(text.split()) if c.isprintable())
 
 
 def _distinct(column: _Column) -> list[str]:

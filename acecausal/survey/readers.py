@@ -48,6 +48,8 @@ class Labels:
         'nominal', 'ordinal' or 'scale', by column, where an SPSS file says so.
     weight : str
         The column that an SPSS file is weighted by, or ''.
+    nested : tuple of str
+        Columns of lists or mappings, which cannot be read.
     """
 
     columns: tuple[str, ...]
@@ -56,6 +58,7 @@ class Labels:
     missing: dict[str, tuple[tuple[Any, Any], ...]] = field(default_factory=dict)
     measures: dict[str, str] = field(default_factory=dict)
     weight: str = ""
+    nested: tuple[str, ...] = ()
 
     def declared(self, column: str, keys: Iterable[str]) -> list[str]:
         """Say which of these codes the file declares missing in a column; as `code_key` spells them."""
@@ -103,8 +106,11 @@ def read_labels(path: str | Path, *, encoding: str | None = None) -> Labels:
     if path.suffix.lower() in (".csv", ".tsv"):
         found = _guarded(path, encoding, lambda: csv_header(path, encoding))
         return Labels(tuple(name for name in found.names if name.strip()), found.labels)
-    if path.suffix.lower() not in (".sav", ".zsav", ".dta"):
-        return Labels(tuple(_guarded(path, encoding, lambda: header(path, encoding))))
+    if path.suffix.lower() == ".parquet":
+        return Labels(
+            tuple(_guarded(path, encoding, lambda: header(path, encoding))),
+            nested=_guarded(path, None, lambda: _nested(path)),
+        )
     about = _guarded(path, encoding, lambda: labelled_files.about(path, encoding))
     variables = {name: label.strip() for name, label in about.column_names_to_labels.items() if label}
     values = labelled_files.value_labels(about)
@@ -297,6 +303,14 @@ def _parquet_header(path: Path, _encoding: str | None) -> list[str]:
     import pyarrow.parquet
 
     return list(pyarrow.parquet.read_schema(path).names)
+
+
+def _nested(path: Path) -> tuple[str, ...]:
+    """Name the columns of a Parquet file whose cells are lists or mappings."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    return tuple(field.name for field in pyarrow.parquet.read_schema(path) if pa.types.is_nested(field.type))
 
 
 def _parquet(

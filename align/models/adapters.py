@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
+import subprocess
+import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +23,19 @@ from align.models.sources import read_object
 #: What an adapter folder says of its training, beside PEFT's own files.
 ADAPTER_RECORD = "acecausal.json"
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
+#: Seconds of computing that an adapter's regular expressions may take, and seconds to wait for them at most.
+SECONDS, PATIENCE = 5, 120
+
+# an expression can take longer than the world stands, and cannot be stopped within this process
+_TRIAL = """
+import json, re, resource, sys
+seconds, expressions, names = json.load(sys.stdin)
+resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+for expression in expressions:
+    for name in names:
+        re.fullmatch(expression, name), re.match(rf"(.*\\.)?({expression})$", name)
+"""
 
 
 class _How(BaseModel):
@@ -43,6 +60,7 @@ class _Record(BaseModel):
     template_sha256: str = ""
     recipe: _How = _How()
     held_out: dict[str, list[str]] = {}
+    template_args: dict[str, Any] = {}
 
 
 def adapter_record(adapter: str | Path) -> dict[str, Any]:
@@ -111,6 +129,7 @@ def put_adapter(model: Any, adapter: Path) -> Any:
     if broken:
         raise ModelError("holds numbers that are not finite", param="--adapter", got=broken[0])
     _check_settings(settings, tensors, adapter)
+    check_expressions(_expressions(settings), model, str(adapter / CONFIG))
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Found missing adapter keys")  # an error, below
@@ -153,6 +172,49 @@ def _check_settings(settings: Mapping[str, Any], tensors: Mapping[str, torch.Ten
     strange = [rank for rank in ranks if isinstance(rank, int | float) and rank > most]
     if strange:
         raise _misfit(adapter, f"a rank of {strange[0]}, and no tensor of more than {most}")
+
+
+def check_expressions(expressions: Iterable[object], model: Any, where: str) -> None:
+    """Refuse regular expressions that do not come to an end on the names of a model's layers.
+
+    Parameters
+    ----------
+    expressions : iterable of object
+        What is no text, or a plain name, is passed over.
+    model : torch.nn.Module
+    where : str
+        Where they stand.
+
+    Raises
+    ------
+    ModelError
+        If they take more than `SECONDS` of computing. One that is no expression is left to PEFT.
+    """
+    doubtful = [text for text in expressions if isinstance(text, str) and not re.fullmatch(r"[\w.-]*", text)]
+    if not doubtful:
+        return
+    asked = json.dumps([SECONDS, doubtful, [name for name, _ in model.named_modules()]])
+    command = [sys.executable, "-c", _TRIAL]
+    try:
+        tried = subprocess.run(command, input=asked, capture_output=True, text=True, timeout=PATIENCE, check=False)
+        ended = tried.returncode >= 0  # below 0 a signal stopped it
+    except subprocess.TimeoutExpired:
+        ended = False
+    if not ended:
+        raise ModelError(
+            "does not end on the model's layers", param=where, expected=f"{SECONDS} seconds of computing at most",
+            got=", ".join(text[:60] for text in doubtful[:3]), hint="all-linear, or a list of names",
+        )  # fmt: skip
+
+
+def _expressions(settings: Mapping[str, Any]) -> list[Any]:
+    """List what PEFT takes for regular expressions in an adapter's configuration."""
+    found: list[Any] = []
+    for name in ("target_modules", "exclude_modules", "modules_to_save", "layers_pattern", "rank_pattern",
+                 "alpha_pattern"):  # fmt: skip
+        part = settings.get(name)
+        found += list(part) if isinstance(part, list | dict) else [part]
+    return found
 
 
 def _misfit(adapter: Path, reason: str) -> ModelError:

@@ -54,7 +54,8 @@ json.dump(said, sys.stdout)
 """
 
 _INSIDE = r"[^<>\[\]◁▷\n]{0,30}"
-_THOUGHTS = rf"{_INSIDE}(?:think|thought|reason){_INSIDE}[>\]▷]"
+_WORDS = r"think|thought|reason|scratch|reflect|monologue|deliberat|rationale|(?<![a-z])(?:analysis|plan|cot)(?![a-z])"
+_THOUGHTS = rf"{_INSIDE}(?:{_WORDS}){_INSIDE}[>\]▷]"
 _OPENED = re.compile(rf"<\|?channel\|?>\s*(?:analysis|thought)|[<\[◁](?!\|?(?:/|end)){_THOUGHTS}", re.IGNORECASE)
 _CLOSED = re.compile(rf"<channel\|>|<\|end\|>|[<\[◁]\|?(?:/|end){_THOUGHTS}", re.IGNORECASE)
 
@@ -103,6 +104,13 @@ def template_of(tokenizer: Any) -> str:
         return _pinned() + str(tokenizer.get_chat_template())
     except ValueError as error:
         raise ModelError("cannot be chosen", param="chat template", got=_line(str(error))) from error
+
+
+def control_tokens(tokenizer: Any) -> list[str]:
+    """List what a tokenizer takes out of any text as a control token; shorter ones than <s> are ordinary signs."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    named = [token.content for token in added if token.special]
+    return sorted({token for token in (*named, *tokenizer.all_special_tokens) if len(token) > 2})
 
 
 def _pinned() -> str:

@@ -119,12 +119,18 @@ def encode(tokenizer: Any, texts: Sequence[Text], args: Mapping[str, Any] = Mapp
     Raises
     ------
     AceError
-        If the tokenizer cannot spell the options apart.
+        If the tokenizer cannot spell the options apart, or a text holds one of its control tokens.
     ModelError
         If the chat template does not write what is meant, or the text begins twice.
     """
+    controls = chat.control_tokens(tokenizer)
     prompts = []
     for text in texts:
+        if held := [token for token in controls if any(token in part for part in (text.user, *text.options))]:
+            raise AceError(
+                "hold what the model's tokenizer takes for a control token", param="question, options or persona",
+                got=repr(held[0]), hint="word it otherwise in the codebook",
+            )  # fmt: skip
         written, special = render(tokenizer, text, args)
         prompt = option_tokens(tokenizer, written, text.options, add_special_tokens=special)
         begin = tokenizer.bos_token_id

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import xarray as xr
@@ -80,6 +81,7 @@ def align(
     *,
     held_out: holdout.HoldOut | None = None,
     validation: holdout.HoldOut | None = None,
+    template_args: Mapping[str, Any] = MappingProxyType({}),
     revision: str | None = None,
     resume: bool = False,
     model_differs: bool = False,
@@ -103,7 +105,7 @@ def align(
     base = fingerprint(source, revision)
     model, tokenizer = load_model(source, revision=revision, precision=weights, quantise=recipe.quantise)
     clock.append(time.perf_counter())
-    bare = InProcess(model, tokenizer)
+    bare = InProcess(model, tokenizer, template_args=template_args)
     ways = [ways for ways in (recipe.trained_wordings, recipe.kept_wordings) if ways]
     before = [elicit(bare, cube, wordings=w, attrs=provenance(source, revision=revision)) for w in ways]
     fluency = perplexity(model, tokenizer)
@@ -116,6 +118,7 @@ def align(
         folder,
         held_out=held_out,
         validation=validation,
+        template_args=template_args,
         base=base,
         resume=resume,
         model_differs=model_differs,
@@ -124,7 +127,7 @@ def align(
         say=say,
     )
     clock.append(time.perf_counter())
-    asked = InProcess(adapted, tokenizer)
+    asked = InProcess(adapted, tokenizer, template_args=template_args)
     after = [elicit(asked, cube, wordings=w, attrs=provenance(source, folder, revision=revision)) for w in ways]
     besides = {
         "option_mass": {"before": option_mass(before[0]), "after": option_mass(after[0])},

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -22,7 +23,10 @@ from acecausal.cube.files import Country, Value
 from acecausal.errors import AceError, unknown
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
+from align.models.adapters import check_expressions
+from align.prompting.options import Prompt
 from align.prompting.prompts import encode, lattice_texts
+from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
@@ -42,6 +46,7 @@ def train(
     *,
     held_out: holdout.HoldOut | None = None,
     validation: holdout.HoldOut | None = None,
+    template_args: Mapping[str, Any] = MappingProxyType({}),
     base: dict[str, str] | None = None,
     resume: bool = False,
     model_differs: bool = False,
@@ -69,6 +74,8 @@ def train(
     validation : dict, optional
         More such cells, on which skill is measured before the first and after each pass; the best pass's adapter is
         kept. The recipe's `patience` says when to stop early.
+    template_args : mapping, optional
+        More that the tokenizer's chat template is told (see `align.prompting.chat`); the record keeps it.
     base : dict, optional
         `align.models.identity.fingerprint` of the base model.
     resume : bool
@@ -103,14 +110,15 @@ def train(
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     out = holdout.merged(held_out, validation)
     targets = make_targets(cube, out, recipe.targets, coherence=recipe.coherence)
-    items = make_items(tokenizer, cube, recipe, targets)
+    items = make_items(tokenizer, cube, recipe, targets, template_args)
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     adapted = _with_lora(model, recipe)
     validate, baseline = None, {}
     if validation:
-        validate = _validator(InProcess(adapted, tokenizer, scorer), cube, recipe, held_out, validation)
+        asked = InProcess(adapted, tokenizer, scorer, template_args)
+        validate = _validator(asked, cube, recipe, held_out, validation)
         baseline = {} if resume else validate(adapted)
-    record = _record(cube, recipe, held_out, validation, base or {}, items)
+    record = _record(cube, recipe, held_out, validation, {**(base or {}), "template_args": dict(template_args)}, items)
     group = processes()
     place, checkpoint = folders.workplace(folder, resume=resume), None
     if resume:
@@ -165,6 +173,8 @@ def _check_lora(model: nn.Module, recipe: Recipe) -> None:
         raise AceError(
             "is more than the model is wide", param="recipe, lora.r", expected=f"{width} at most", got=lora.r
         )
+    if isinstance(lora.target_modules, str):
+        check_expressions([lora.target_modules], model, "recipe, lora.target_modules")
     listed = () if isinstance(lora.target_modules, str) else lora.target_modules
     for wanted in listed:
         if not any(name == wanted or name.endswith(f".{wanted}") for name in names):
@@ -172,12 +182,21 @@ def _check_lora(model: nn.Module, recipe: Recipe) -> None:
             raise unknown("recipe, lora.target_modules", wanted, leaves)
 
 
-def make_items(tokenizer: Any, cube: xr.Dataset, recipe: Recipe, targets: list[Target]) -> list[Item]:
+def make_items(
+    tokenizer: Any,
+    cube: xr.Dataset,
+    recipe: Recipe,
+    targets: list[Target],
+    template_args: Mapping[str, Any] = MappingProxyType({}),
+) -> list[Item]:
     """Pair each target with its question; after them, if the recipe has a use for them, the check questions."""
     lattice, values, countries = cubes.lattice_of(cube), cubes.values_of(cube), cubes.countries_of(cube)
 
     def asking(country: Country, value: Value) -> Ask:
-        return lambda wording, personas: encode(tokenizer, lattice_texts(country, value, lattice, wording, personas))
+        def ask(wording: Wording, personas: Sequence[int]) -> list[Prompt]:
+            return encode(tokenizer, lattice_texts(country, value, lattice, wording, personas), template_args)
+
+        return ask
 
     items = [Item(asking(countries[t.country], values[t.value]), t) for t in targets]
     if recipe.has("identity"):
@@ -229,7 +248,7 @@ def _record(
     recipe: Recipe,
     held_out: holdout.HoldOut,
     validation: holdout.HoldOut,
-    base: dict[str, str],
+    about: dict[str, Any],
     items: list[Item],
 ) -> dict[str, Any]:
     content = hashlib.sha256()
@@ -237,7 +256,7 @@ def _record(
         content.update(cube[name].values.tobytes())
     targets = [item.target for item in items if not item.check]
     return {
-        **base,
+        **about,
         "recipe": recipe.model_dump(mode="json"),
         "held_out": held_out,
         "validated_on": validation,

@@ -10,15 +10,24 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerState,
+    TrainingArguments,
+)
 
-from acecausal.errors import ModelError
+from acecausal.errors import AceError, ModelError
+from align.models.sources import read_object
 from align.prompting.options import Prompt
 from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
 from align.training.objectives import CHECKS, OBJECTIVES, OVER_VOCABULARY, VALUES, counts
+from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, some
 
@@ -62,15 +71,32 @@ class LatticeTrainer(Trainer):
     loss_is_scaled_for_ga = True
 
     def __init__(
-        self, *, items: list[Item], scorer: Scorer, recipe: Recipe, validate: Validate | None, **kwargs: Any
+        self,
+        *,
+        items: list[Item],
+        at_a_time: int,
+        scorer: Scorer,
+        recipe: Recipe,
+        validate: Validate | None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.items, self.scorer, self.recipe, self.validate = items, scorer, recipe, validate
         self.n_lattices = sum(not item.check for item in items)  # which come first
+        self.at_a_time = at_a_time
         device = next(self.model.parameters()).device
         self.targets = [item.target.to(device) for item in items]
         self.bfloat16 = recipe.precision in ("mixed", "bfloat16", *(["auto"] if device.type == "cuda" else []))
         self.latest: dict[str, float] = {}
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
+        """Train; a run that patience had ended is not gone on with, its best pass is loaded as it was then."""
+        state = Path(resume_from_checkpoint) / checkpoints.STATE if isinstance(resume_from_checkpoint, str) else None
+        if state and self.recipe.patience and self.validate and _patience_spent(state) >= self.recipe.patience:
+            self.state = TrainerState.load_from_json(str(state))
+            self._load_best_model()
+            return None
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def get_batch_samples(self, epoch_iterator: Iterator, num_batches: int, device: torch.device) -> Any:
         """Choose this process's lattices of the step, and count what all processes' hold, by objective.
@@ -93,7 +119,7 @@ class LatticeTrainer(Trainer):
 
     def step(self) -> list[tuple[int, int]]:
         """List the items of the step and how often each was visited before: lattices, then as many check questions."""
-        per_step, done, seed = self.recipe.accumulate * self.args.world_size, self.state.global_step, self.recipe.seed
+        per_step, done, seed = self.at_a_time * self.args.world_size, self.state.global_step, self.recipe.seed
         found = []
         for kind, (first, count) in enumerate(
             [(0, self.n_lattices), (self.n_lattices, len(self.items) - self.n_lattices)]
@@ -176,6 +202,14 @@ class LatticeTrainer(Trainer):
         return metrics
 
 
+def _patience_spent(state: Path) -> int:
+    """Read how many passes in a row had brought no better validation when a checkpoint was written."""
+    callbacks = read_object(state, AceError).get("stateful_callbacks", {})
+    return int(
+        callbacks.get("EarlyStoppingCallback", {}).get("attributes", {}).get("early_stopping_patience_counter", 0)
+    )
+
+
 def step_items(n_items: int, per_step: int, seed: Sequence[int], step: int) -> list[int]:
     """List the items of a step, `FILLER` where a pass does not fill its last step; each pass has its own order."""
     per_pass = -(-n_items // per_step)
@@ -246,13 +280,15 @@ def make_trainer(
     if validate and recipe.patience:
         callbacks.append(EarlyStoppingCallback(recipe.patience))
     n_lattices, checks = sum(not item.check for item in items), any(item.check for item in items)
-    rounds = recipe.accumulate * (2 if checks else 1)
+    # what a step holds beyond a pass would be nothing but filler
+    at_a_time = min(recipe.accumulate, -(-n_lattices // processes().num_processes))
+    rounds = at_a_time * (2 if checks else 1)
     args = _arguments(folder, recipe, rounds, validate=validate is not None, tensorboard=tensorboard)
     args.mixed_precision = "no"  # whatever a launcher's configuration says: it is the recipe's business
-    per_step = recipe.accumulate * args.world_size
-    slots = -(-n_lattices // per_step) * rounds * args.world_size
+    slots = -(-n_lattices // (at_a_time * args.world_size)) * rounds * args.world_size
     trainer = LatticeTrainer(
         items=items,
+        at_a_time=at_a_time,
         scorer=scorer,
         recipe=recipe,
         validate=validate,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 from click.testing import CliRunner
@@ -71,6 +73,34 @@ def test_texts__survive_plain_xarray(tmp_path, human, suffix):
             xr.testing.assert_equal(found["response"].sel(country=[LONG]), other["response"])
 
 
+def test_put_together__attrs_speak_of_the_first_alone(tmp_path, human):
+    """xarray keeps the first cube's attrs: the report says of whom they do not speak, `show` doubts."""
+    first, alone = human.isel(country=[0]), human.isel(country=[0])
+    covers = {"country": human["country"].values.tolist()[:1], "value": ["poverty"]}
+    first.attrs |= {"covers": json.dumps(covers), "respondents": 1234, "source": "Somebody's file"}
+    second = human.isel(country=[1]).assign_coords(country=["Utopia"], country_label=("country", ["Utopia"]))
+    how = {"data_vars": "minimal", "coords": "minimal", "compat": "override", "join": "exact"}
+    both = write_cube(xr.concat([first, second], "country", **how), tmp_path / "both.zarr")
+    write_cube(alone, tmp_path / "alone.zarr")
+    said = "of Utopia neither source nor method is known"
+    for name, there in (("both", True), ("alone", False)):
+        assert (
+            CliRunner().invoke(main, ["report", f"{tmp_path}/{name}.zarr", "-o", f"{tmp_path}/{name}.md"]).exit_code
+            == 0
+        )
+        assert (said in (tmp_path / f"{name}.md").read_text().lower().replace("utopia", "Utopia")) is there
+        shown = CliRunner().invoke(main, ["show", f"{tmp_path}/{name}.zarr"])
+        assert (said in shown.stderr) is there
+    text = (tmp_path / "both.md").read_text()
+    assert "all that follows is said (1,234 respondents)" in text
+    assert "Data: 1,234" not in text
+    result = CliRunner().invoke(main, ["report", str(both), "-o", f"{tmp_path}/both.csv"])
+    assert result.exit_code == 0
+    table = pd.read_csv(tmp_path / "both.csv")
+    assert set(table["estimand"][table["country"] != "Utopia"]) == {"direct"}
+    assert table["estimand"][table["country"] == "Utopia"].isna().all()
+
+
 def test_overwrite__only_with_force_and_only_when_whole(tmp_path, human, monkeypatch):
     path = write_cube(human, tmp_path / "a.zarr")
     with pytest.raises(AceError, match="--force"):
@@ -130,6 +160,7 @@ def test_open__what_is_no_cube(tmp_path, human):
 
 def broken(human: xr.Dataset, case: str) -> xr.Dataset:
     cube = human.copy(deep=True)
+    at = tuple(np.argwhere(cube["status"].values == schema.OK)[-1])
     match case:
         case "transposed":
             cube["effect"] = cube["effect"].transpose("attribute", "country", "value", "persona")
@@ -199,6 +230,22 @@ def broken(human: xr.Dataset, case: str) -> xr.Dataset:
             cube.attrs["title"] = np.arange(3)
         case "shares":
             cube["response"].values[0, 0, 0] = [0.1, 0.2, 0.3]
+        case "shrunken shares":
+            cube["response_shrunk"].values[0, 0, 0] = [0.1, 0.2, 0.3]
+        case "effect edited":
+            cube["effect"].values[at] += 1e-5
+        case "shift edited":
+            cube["shift"].values[at] += [-1e-3, 0, 1e-3]
+        case "shift off zero":
+            cube["shift"].values[at] += [0, 1e-3, 0]
+        case "shrunk effect edited":
+            cube["effect_shrunk"].values[at] += 1e-5
+        case "interval edited":
+            cube["effect_interval"].values[at] += 1
+        case "interval turned":
+            cube["effect_interval"].values[at] = cube["effect_interval"].values[at][::-1]
+        case "q edited":
+            cube["q_value"].values[at] = cube["p_value"].values[at] * 0.99
     return cube
 
 
@@ -237,6 +284,14 @@ EXPECTED = {
     "version": "another schema version",
     "attr is an array": r"attrs\['title'\]: expected a text or a number",
     "shares": "response: 1 of them do not sum to 1",
+    "shrunken shares": "response_shrunk: 1 of them do not sum to 1",
+    "effect edited": "effect: 1 are not the score-weighted shift",
+    "shift edited": "effect: 1 are not the score-weighted shift",
+    "shift off zero": "shift: 1 of them do not sum to 0",
+    "shrunk effect edited": "effect_shrunk: 1 are not the score-weighted shift_shrunk",
+    "interval edited": "effect_interval: 1 do not hold their effect",
+    "interval turned": "effect_interval: 1 do not hold their effect",
+    "q edited": "q_value: 1 are below their p_value",
 }
 
 

@@ -12,6 +12,8 @@ from oracles import ORACLES
 from scipy import stats
 
 from acecausal.cube import schema
+from acecausal.cube.doubts import reasons
+from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.few_psus import MANY_FOR_DF, MIN_DF, small_sample
 from acecausal.estimation.inference import Design
@@ -89,6 +91,23 @@ def test_cube__two_psus_of_twenty_have_no_interval_worth_the_name():
     cube = estimate(constant_within(2, 20)).isel(country=0, value=0).sel(attribute="gender:level1", persona="all")
     assert int(cube.n_psu_treated) == 2
     assert (int(cube.status), schema.REASONS[int(cube.reason)]) == (schema.TOO_FEW, "few_psus")
+
+
+@pytest.mark.parametrize("psus", [1000, 14])
+def test_cube__a_census_has_no_number_and_says_so(psus):
+    """With fpc 1 the standard error is 0 by design: by hand, no sampling. The other country stays as it is."""
+    survey = draw(World.make(attributes=2, countries=2, values=2), respondents=500, seed=2)
+    survey = dataclasses.replace(survey, psu=np.arange(len(survey)) % psus)
+    other = np.where(survey.country == 1, 0.0, 1.0)
+    mixed = estimate(dataclasses.replace(survey, fraction=other))
+    spoken_for = mixed["status"][0].values != schema.NOT_APPLICABLE
+    assert (mixed["status"][0].values[spoken_for] == schema.FAILED).all()
+    assert reasons(mixed) == {"a standard error of 0 by design: by fpc everybody was asked": int(spoken_for.sum())}
+    assert (mixed["response_se"][0].values[..., 0] == 0).all()
+    assert not any(np.isinf(mixed[name].values).any() for name in mixed.data_vars)
+    np.testing.assert_array_equal(mixed["effect_se"][1], estimate(survey)["effect_se"][1])
+    with pytest.raises(AceError, match="leave fpc out"):
+        estimate(dataclasses.replace(survey, fraction=np.ones(len(survey))))
 
 
 def test_cube__many_psus_stay_as_they_were():

@@ -324,6 +324,23 @@ def test_limits__nothing_to_learn_from_is_left_alone():
     np.testing.assert_array_equal(found, without)
 
 
+@pytest.mark.parametrize(("countries", "most"), [(1, 0.2), (4, 0.6), (12, 1.8)])
+def test_limits__no_cell_moves_further_than_its_value_allows(countries, most):
+    """By hand: max(.2, .15 x cells) standard errors, cells being those of a value; 1e-9. One reaches it.
+
+    Effects are noise alone, which shrinkage would take back nearly whole: by two standard errors and more.
+    """
+    rng, se = np.random.default_rng(8), 0.05
+    effect = rng.normal(0, 1.0, (countries, 40)) * se
+    shift = np.full((countries, 1, 40, 3, 2), np.nan)
+    shift[:, 0, :, 0] = np.stack([-effect, effect], axis=-1)
+    there = np.where(np.isnan(shift), np.nan, se)
+    found, _, _ = shrink_shifts(shift, there, there[..., 0], lattice(1))
+    moved = np.abs(found - shift)[:, 0, :, 0, 1] / se
+    assert np.abs(effect).max() / se > 2
+    assert moved.max() == pytest.approx(most, abs=1e-9)
+
+
 def test_limits__much_data_is_left_alone():
     rng = np.random.default_rng(2)
     grid, _, shift, error = shifts(rng, se=1e-6, tau=0.2)

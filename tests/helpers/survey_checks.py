@@ -12,7 +12,8 @@ def sound(survey: Survey) -> None:
     book, n = survey.codebook, len(survey.country)
     assert n, "success with nothing in it"
     assert np.isfinite(survey.weight).all()
-    assert (survey.weight > 0).all()
+    assert (survey.weight >= 0).all()
+    assert (survey.weight[slice(None) if survey.inside is None else survey.inside] > 0).all()
     sizes = [(survey.country, len(book.countries.levels))]
     sizes += [(codes, len(book.attributes[name].levels)) for name, codes in survey.attributes.items()]
     sizes += [(codes, len(book.values[name].options)) for name, codes in survey.values.items()]

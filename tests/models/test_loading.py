@@ -15,7 +15,7 @@ from tiny_models import tiny_model as architecture
 from transformers import AutoModelForCausalLM
 
 from acecausal.errors import ModelError
-from align.models import gguf
+from align.models import adapters, gguf
 from align.models.gguf import convert_gguf, converted_folder
 from align.models.identity import fingerprint
 from align.models.load import load_model
@@ -234,6 +234,16 @@ CONFIGS = ["", "[]", "3", "null", "{}", '{"peft_type": 1}', '{"peft_type": "NONE
 def test_adapter__configuration_of_any_shape_is_one_message(tiny_model, adapter, text):
     (adapter / "adapter_config.json").write_text(text)
     with pytest.raises(ModelError):
+        load_model(tiny_model, adapter)
+
+
+@pytest.mark.parametrize("where", [{"target_modules": "ENDLESS"}, {"rank_pattern": {"ENDLESS": 2}}])
+def test_adapter__expressions_that_do_not_end(tiny_model, adapter, where, monkeypatch):
+    monkeypatch.setattr(adapters, "SECONDS", 1)
+    file = adapter / "adapter_config.json"
+    config = json.loads(file.read_text()) | where
+    file.write_text(json.dumps(config).replace("ENDLESS", "([a-z0-9_.]+)+#"))
+    with pytest.raises(ModelError, match="does not end on the model's layers"):
         load_model(tiny_model, adapter)
 
 

@@ -8,9 +8,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
+import yaml
 from click.testing import CliRunner
 from completion_server import NAME, CompletionServer, leaning
+from minimal_codebook import MINIMAL
 
 from acecausal.cube.files import open_cube
 from cli import main
@@ -351,6 +354,27 @@ def test_failed_cells__exit_3(tmp_path, monkeypatch, wvs):
     assert "failed" in result.stderr
     assert "nothing could be estimated of Norway poverty" in result.stderr
     assert open_cube(tmp_path / "a.zarr").sizes["country"] == 4
+
+
+@pytest.mark.parametrize("command", ["check", "show", "estimate"])
+def test_control_characters__never_reach_the_terminal(tmp_path, command):
+    """Texts of files, in errors, findings and tables: what a terminal would obey is written out."""
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e"
+    book = tmp_path / "b.yaml"
+    raw = MINIMAL | {"title": evil, "attributes": {"sex": MINIMAL["attributes"]["sex"] | {"label": evil}}}
+    book.write_text(yaml.safe_dump(raw), encoding="utf-8")
+    pd.DataFrame({"c": [1, 1], evil: [1, 2], "s": ["1", evil]}).to_csv(tmp_path / "a.csv", index=False)
+    table = tmp_path / "a.csv"
+    args = {
+        "check": ["codebooks", "check", table, "--codebook", book],
+        "show": ["codebooks", "show", book],
+        "estimate": ["estimate", table, "--codebook", book, "-o", tmp_path / "a.zarr"],
+    }[command]
+    result = CliRunner().invoke(main, [str(arg) for arg in args])
+    unseen = {c for c in result.output if not c.isprintable()} - {"\n"}
+    assert not unseen
+    assert r"\x1b]0;owned\x07\x1b[2J\u202e" in result.output
+    assert result.exit_code == (0 if command == "show" else 1)
 
 
 DIGITS = "12345678901234567890"

@@ -107,6 +107,7 @@ def test_template__none_there():
 BEGIN = "<|im_start|>assistant\n"
 WRONG = {
     "thinks whatever it is told": (TURNS + BEGIN + "<think>\n", "opens a block for thoughts.*<think>"),
+    "thinks on a scratchpad": (TURNS + BEGIN + "<scratchpad>\n", "opens a block for thoughts.*<scratchpad>"),
     "thinks in another bracket": (TURNS + BEGIN + "[THINK]", r"opens a block for thoughts.*\[THINK\]"),
     "thinks in a channel": (TURNS + "<|start|>assistant<|channel|>analysis<|message|>", "opens a block for thoughts"),
     "says it loudly": (TURNS.replace("m.content", "m.content|upper") + BEGIN, "leaves out or changes the system text"),
@@ -195,6 +196,19 @@ def test_form__only_what_is_needed():
 )
 def test_open_thoughts(text, opened):
     assert open_thoughts(text) == opened
+
+
+@pytest.mark.parametrize("template", [None, TURNS + BEGIN])
+@pytest.mark.parametrize("where", ["question", "options", "persona", "country"])
+def test_control_tokens__in_a_text_are_refused(template, where):
+    """The tokenizer would take them out of the text and the model would obey: a codebook can word it otherwise."""
+    words = {"question": "Who?", "options": "Yes", "persona": "a man", "country": "Norway"}
+    words[where] += " <s>"
+    value = Value("q", words["question"], "t", "binary", (words["options"], "No"))
+    text = compose(Country("N", words["country"], "E"), value, words["persona"], Wording(marks="labels"))
+    with pytest.raises(AceError, match="takes for a control token\n  got: '<s>'"):
+        encode(tokenizer(template), [text])
+    encode(tokenizer(template), [replace(text, user=text.user.replace("<s>", "s"), options=("Yes", "No"))])
 
 
 def test_objection__words_that_a_text_itself_repeats():

@@ -119,6 +119,20 @@ def test_what_estimate_stops_at_is_found(tmp_path, book, part, column, cells, ab
         read_survey(tmp_path / "data.sav", book)
 
 
+@pytest.mark.parametrize(
+    ("word", "hint"),
+    [("1,5", "decimal commas"), ("n/a", "write a number in every row"), ("1_000", "separators of thousands")],
+)
+def test_weights__that_are_no_numbers_are_named(tmp_path, book, word, hint):
+    """The finding is what `read_survey` says; an empty cell, once the hint, is no weight either."""
+    book = Codebook.model_validate(book.model_dump() | {"weight": {"column": "W"}})
+    table().assign(W=[word, *["1.5"] * 39]).to_csv(tmp_path / "a.csv", index=False)
+    (finding,) = [f for f in check(tmp_path / "a.csv", book) if f.column == "W"]
+    with pytest.raises(DataError, match=hint) as caught:
+        read_survey(tmp_path / "a.csv", book)
+    assert (finding.what, finding.got, finding.hint) == (caught.value.message, repr(word), caught.value.hint)
+
+
 def change(column: str, old: object, new: object) -> pd.DataFrame:
     data = table()
     return data.assign(**{column: data[column].replace(old, new)})

@@ -313,3 +313,50 @@ def test_command__writes_and_does_not_overwrite(tmp_path):
     assert out.read_text(encoding="utf-8") == CliRunner().invoke(main, ["codebooks", "new", str(path)]).stdout
     again = CliRunner().invoke(main, ["codebooks", "new", str(path), "-o", str(out)])
     assert (again.exit_code, "exists already" in again.stderr) == (1, True)
+
+
+def people() -> pd.DataFrame:
+    row = np.arange(300)
+    return pd.DataFrame({"sex": 1 + row % 2, "q1": 1 + row % 3})
+
+
+def test_weight__may_hold_zeros(tmp_path):
+    """People of weight 0 are outside the sample; a column of 0 and 1 is no weight, whatever it is called."""
+    table = people().assign(lose_weight=np.arange(300) % 2, wt=np.where(np.arange(300) < 9, 0, 1.5))
+    table["wt"] += np.arange(300) % 7 * (table["wt"] > 0)
+    table.to_csv(tmp_path / "a.csv", index=False)
+    assert 'weight: {column: "wt"}' in draft(tmp_path / "a.csv")
+
+
+QUALTRICS = (
+    *("StartDate", "EndDate", "Status", "IPAddress", "Progress", "Duration (in seconds)", "Finished", "RecordedDate"),
+    *("RecipientLastName", "LocationLatitude", "DistributionChannel", "UserLanguage", "Q_RecaptchaScore"),
+)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".sav"])
+def test_qualtrics__what_stands_beside_the_answers_is_no_question(tmp_path, suffix):
+    table = people()
+    table["ResponseId"] = [f"R_{i}" for i in range(len(table))]
+    beside = {name: np.arange(len(table)) % 3 for name in QUALTRICS if suffix == ".csv" or name.isidentifier()}
+    table = table.assign(**beside)
+    path = tmp_path / f"a{suffix}"
+    table.to_csv(path, index=False) if suffix == ".csv" else pyreadstat.write_sav(table, path)
+    text = draft(path)
+    book = yaml.safe_load(text)
+    assert set(book["values"]) == {"q1"}
+    assert book["id"]["column"] == "ResponseId"
+    assert f"# Left out: {', '.join(beside)} (what Qualtrics puts beside the answers)." in text
+    # one such name alone is somebody's own column
+    table = people().assign(Status=np.arange(300) % 3)
+    table.to_csv(tmp_path / "b.csv", index=False)
+    assert set(yaml.safe_load(draft(tmp_path / "b.csv"))["values"]) == {"q1", "status"}
+
+
+def test_nested_columns__are_left_out(tmp_path):
+    table = people()
+    table["tags"], table["meta"] = [["a"]] * len(table), [{"x": 1}] * len(table)
+    table.to_parquet(tmp_path / "a.parquet")
+    text = draft(tmp_path / "a.parquet")
+    assert "# Left out: tags, meta (lists or mappings)." in text
+    assert set(yaml.safe_load(text)["values"]) == {"q1"}

@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from acecausal.comparison.compare import compare
 from acecausal.comparison.holdout import masks
+from acecausal.cube import files as cubes
 from acecausal.cube import schema
 from acecausal.errors import AceError, CubeError, ModelError
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
+from align.models import adapters
 from align.models.identity import provenance
 from align.models.load import load_model
 from align.prompting.wordings import Wording
@@ -29,6 +32,7 @@ from align.training.run import align
 from align.training.targets import make_targets
 from align.training.train import make_items, train
 from align.training.trainer import FILLER, LatticeTrainer, Metrics, step_items
+from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
@@ -197,9 +201,13 @@ def test_force__an_earlier_run_survives_a_start_that_fails(done, small, recipe, 
         align(tmp_path / "none.gguf", small, recipe, folder)
 
 
-def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(done, tiny_model, small, recipe, tmp_path):
+def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(
+    done, tiny_model, small, recipe, tmp_path, monkeypatch
+):
     """Whatever is wrong is said before the earlier run is removed; and a new run does not find its checkpoints."""
     import shutil
+
+    monkeypatch.setattr(adapters, "SECONDS", 1)
 
     folder = tmp_path / "adapter"
     shutil.copytree(done[0], folder)
@@ -214,6 +222,7 @@ def test_new_run__an_earlier_one_survives_what_the_user_got_wrong(done, tiny_mod
         ({}, misfit, "lora.target_modules: unknown name"),
         ({}, lora(target_modules=("q_proj", "v_porj")), "lora.target_modules: unknown name"),
         ({}, lora(target_modules=".*_attn"), "lora.target_modules: do not fit the model"),
+        ({}, lora(target_modules="([a-z0-9_.]+)+#"), "lora.target_modules: does not end"),
         ({}, lora(target_modules=".*norm"), "lora.target_modules: do not fit the model"),
         ({}, lora(r=33), "lora.r: is more than the model is wide"),
     ]
@@ -253,11 +262,50 @@ def test_resume__half_written_files(done, tiny_model, small, recipe, tmp_path):
         torch.testing.assert_close(weights(folder)[name], tensor, rtol=0, atol=0)
 
 
+@pytest.mark.slow
+def test_template_args__trained_with_what_is_asked_with(tiny_model, small, recipe, tmp_path, monkeypatch):
+    """`align --template-arg` reaches the prompts, the record keeps it, `elicit` takes it from there."""
+    trained = []
+    monkeypatch.setattr(LatticeTrainer, "train", lambda self, **_: trained.extend(self.items))
+    model, tokenizer = load_model(tiny_model)
+    tokenizer.chat_template = "Be {{ mood }}.{% for m in messages %}\n{{ m.role }}: {{ m.content }}{% endfor %}\n>"
+    tokenizer.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    cubes.write_cube(small, tmp_path / "h.zarr")
+    source, cube = ("--model", tmp_path / "model"), tmp_path / "h.zarr"
+    args = (*source, "--cube", cube, "--passes", 1, "--template-arg", "mood=calm", "-o", tmp_path / "a")
+    result = CliRunner().invoke(main, ["align", *map(str, args)])
+    assert result.exit_code == 0, result.output
+    assert {tokenizer.decode(prompt.tokens)[:8] for item in trained for prompt in item.prompts} == {"Be calm."}
+    assert json.loads((tmp_path / "a" / "acecausal.json").read_text())["template_args"] == {"mood": "calm"}
+    args = (*source, "--adapter", tmp_path / "a", "--like", cube, "--show-prompt")
+    for more, mood in (((), "calm"), (("--template-arg", "mood=wild"), "wild")):
+        shown = CliRunner().invoke(main, ["elicit", *map(str, (*args, *more))])
+        assert shown.stdout.startswith(f"Be {mood}.")
+
+
 def test_accumulation__two_lattices_a_step(tiny_model, small, recipe, tmp_path):
     model, tokenizer = load_model(tiny_model)
     train(model, tokenizer, small, recipe.model_copy(update={"accumulate": 2}), tmp_path / "a", held_out=HELD)
     lines = (tmp_path / "a" / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 2 * 4  # three lattices make two steps a pass
+
+
+def test_accumulation__of_more_than_a_pass_is_a_pass(tiny_model, small, recipe, tmp_path, monkeypatch):
+    """A step of 10,000 lattices where there are 3: three are computed, as by a recipe that says 3."""
+    computed = []
+    plain = LatticeTrainer.compute_loss
+    monkeypatch.setattr(
+        LatticeTrainer, "compute_loss", lambda *args, **kwargs: computed.append(0) or plain(*args, **kwargs)
+    )
+    for accumulate in (3, 10_000):
+        model, tokenizer = load_model(tiny_model)
+        chosen = recipe.model_copy(update={"accumulate": accumulate, "passes": 1})
+        train(model, tokenizer, small, chosen, tmp_path / str(accumulate), held_out=HELD)
+        assert len(computed) == 3
+        computed.clear()
+    for name, tensor in weights(tmp_path / "3").items():
+        torch.testing.assert_close(weights(tmp_path / "10000")[name], tensor, rtol=0, atol=0)
 
 
 def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe, tmp_path):
@@ -280,6 +328,15 @@ def test_validation__best_pass_kept_and_stopped_early(tiny_model, small, recipe,
     record = json.loads((tmp_path / "v" / "acecausal.json").read_text())
     assert record["validated_on"] == valid
     assert record["left_out"]["responses"]["held_out"] == 9 + 3 * 4
+    # resumed, the run that patience had ended trains no further
+    before, ended = (tmp_path / "v" / "metrics.jsonl").read_text(), weights(tmp_path / "v")
+    model, tokenizer = load_model(tiny_model)
+    again = train(model, tokenizer, small, chosen, tmp_path / "v", held_out=HELD, validation=valid, resume=True)
+    assert (tmp_path / "v" / "metrics.jsonl").read_text() == before
+    for name, tensor in weights(tmp_path / "v").items():
+        torch.testing.assert_close(tensor, ended[name], rtol=0, atol=0)
+    answers = [elicit(InProcess(model, tokenizer), seen)["response"] for model in (adapted, again)]
+    np.testing.assert_array_equal(*answers)
 
 
 def test_validation__enters_no_loss_and_holds_nothing_that_is_held_out(tiny_model, small, recipe, tmp_path):

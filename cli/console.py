@@ -39,7 +39,8 @@ hold_out_option = click.option(
     multiple=True,
     metavar="DIM=LABELS",
     help="What is kept apart: country=USA, value=poverty,trust (near-duplicate questions follow), topic=..., "
-    "granularity=4, or attributes=gender+age (personas that specify both). Can be given several times.",
+    "granularity=4, attributes=gender+age (personas that specify both), or, for align, wording=interview (by template, "
+    "order, marks, or some of them). Can be given several times.",
 )
 
 model_differs_option = click.option(

@@ -64,7 +64,8 @@ def run(
     Parameters
     ----------
     folder : Path
-        Receives human.zarr, before.zarr, after.zarr, adapter/, report.html and summary.json.
+        Receives human.zarr, before.zarr and after.zarr, the same in wordings that are never trained on
+        (before-elsewhere.zarr, after-elsewhere.zarr), adapter/, report.html and summary.json.
     passes : int
         Passes over the lattices of the countries that are not held out.
     progress, say : callable, optional
@@ -91,15 +92,30 @@ def run(
     lap("convert")
     say(f"elicit, align (held out: {HELD_OUT['country'][0]}), elicit again")
     result = align(gguf, human, recipe, folder / "adapter", held_out=HELD_OUT, progress=progress)
-    write_cube(result.before, folder / "before.zarr", force=True)
-    write_cube(result.after, folder / "after.zarr", force=True)
+    elsewhere = result.elsewhere
+    assert elsewhere is not None, "the default recipe keeps wordings back"
+    models = {
+        "before": result.before,
+        "after": result.after,
+        "before-elsewhere": elsewhere.before,
+        "after-elsewhere": elsewhere.after,
+    }
+    for name, cube in models.items():
+        write_cube(cube, folder / f"{name}.zarr", force=True)
     lap("align")  # of which:
     seconds |= result.seconds
-    write_report(human, {"before": result.before, "after": result.after}, folder / "report.html")
+    shown = {"before": result.before, "after": result.after, "after, never trained on": elsewhere.after}
+    write_report(human, shown, folder / "report.html")
     lap("report")
     summary = {
         "before": result.comparison_before,
         "after": result.comparison_after,
+        "elsewhere": {
+            "wordings": [wording.label for wording in recipe.kept_wordings],
+            "before": elsewhere.comparison_before,
+            "after": elsewhere.comparison_after,
+        },
+        "order_agreement": {name: cube.attrs["order_agreement"] for name, cube in models.items()},
         "besides": result.besides,
         "seconds": seconds,
         "peak_rss_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
@@ -109,18 +125,27 @@ def run(
 
 
 def _rows(summary: dict[str, Any]) -> list[list[str]]:
-    rows = []
-    before = {group["key"]: group for group in summary["before"]["groups"] if group["by"] == "held_out"}
-    for group in (g for g in summary["after"]["groups"] if g["by"] == "held_out"):
-        for part, name in (("level", "level"), ("effect", "shift")):
-            numbers = (
-                before[group["key"]][part]["distance"],
-                *(group[part][k] for k in ("distance", "null", "ceiling")),
-            )
-            label = {"trained": "trained countries", "held_out": f"held out: {HELD_OUT['country'][0]}"}[group["key"]]
-            rows.append([label, name, *(f"{number:.4f}" for number in numbers)])
-    heeded = {check["attribute"]: check["heed"] for check in summary["before"]["checks"]}
-    for check in summary["after"]["checks"]:
-        numbers = (heeded[check["attribute"]], check["heed"], 0.0, 1.0)
-        rows.append([check["attribute"], "heed", *(f"{number:.4f}" for number in numbers)])
+    """Write the table: cells by wordings, skill on levels and effects; then heed, and whether orders agree."""
+    rows: list[list[str]] = []
+    for wordings, found in (("trained on", summary), ("never trained on", summary["elsewhere"])):
+        groups = [
+            {group["key"]: group for group in found[when]["groups"] if group["by"] == "held_out"}
+            for when in ("before", "after")
+        ]
+        for key, cells in (("trained", "trained countries"), ("held_out", f"held out: {HELD_OUT['country'][0]}")):
+            for part in ("level", "effect"):
+                before, after = (of[key][part] for of in groups)
+                numbers = (before["skill"], after["skill"], before["distance"], after["distance"], after["null"])
+                rows.append([cells, wordings, f"{part} skill", *map(_number, numbers), _number(after["ceiling"])])
+        heeds = [{check["attribute"]: check["heed"] for check in found[when]["checks"]} for when in ("before", "after")]
+        for name in heeds[1]:
+            rows.append([name, wordings, "heed", _number(heeds[0][name]), _number(heeds[1][name]), "", "", "", ""])
+    agreed = summary["order_agreement"]
+    for wordings, more in (("trained on", ""), ("never trained on", "-elsewhere")):
+        both = [_number(agreed[f"{when}{more}"]) for when in ("before", "after")]
+        rows.append(["all cells", wordings, "order agreement", *both, "", "", "", ""])
     return rows
+
+
+def _number(number: float | None) -> str:
+    return "-" if number is None else f"{number:.3f}"

@@ -19,7 +19,8 @@ from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
 from align.elicitation.backends import Answers
 from align.elicitation.elicit import elicit, questions
-from align.prompting.prompts import MARKS, ORDERS, TEMPLATES, Wording
+from align.prompting.templates import TEMPLATES
+from align.prompting.wordings import MARKS, ORDERS, Wording
 
 EVERY = [Wording(template, order, marks) for template in TEMPLATES for order in ORDERS for marks in MARKS]
 SURE = 1 - 1e-12

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from acecausal.cube import schema
+from acecausal.cube.functional import effect_functional
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
 from acecausal.simulation.world import World, draw
@@ -71,3 +72,28 @@ def test_min_share__small_ones_are_not_written(survey):
     for wrong in (-0.1, 1.0):
         with pytest.raises(AceError, match="min_share: out of range"):
             estimate(survey, min_share=wrong)
+
+
+def test_cells_without_both_arms__leave_estimate_and_functional_alike():
+    """Three women of one education: neither the estimate nor the model's effect is averaged over that education.
+
+    Oracle: people's effect in the context all is the share-weighted mean of the two other contexts'. atol 1e-10.
+    """
+    drawn = draw(World.make(attributes=2, levels=(2, 3), values=1, options=2, covariate=False), 1500, 1)
+    rare = (drawn.attributes["gender"] == 1) & (drawn.attributes["education"] == 2)
+    rare[np.flatnonzero(rare)[:3]] = False
+    cube = estimate(
+        replace(drawn, attributes=drawn.attributes | {"gender": np.where(rare, -1, drawn.attributes["gender"])})
+    )
+    kept = [f"education=level{i}" for i in range(2)]
+    at = {"attribute": "gender:level1", "country": "country0", "value": "value0"}
+    effect, share = cube["effect"].sel(at), cube["share"].sel(country="country0", value="value0").sel(persona=kept)
+    expected = float((share * effect.sel(persona=kept)).sum() / share.sum())
+    assert float(effect.sel(persona="all")) == pytest.approx(expected, abs=1e-10)
+    functional = effect_functional(cube)
+    row = functional.rows[:, :2].tolist().index([0, 0])
+    weights = dict(zip(cube["persona"].values.tolist(), functional.matrix(0, 0).toarray()[row], strict=True))
+    for persona, part in zip(kept, (share / share.sum()).values, strict=True):
+        assert weights[f"gender=level1,{persona}"] == pytest.approx(part, abs=1e-12)
+    assert sum(map(abs, weights.values())) == pytest.approx(2, abs=1e-12)
+    assert weights["gender=level1,education=level2"] == 0

@@ -10,7 +10,7 @@ import numpy as np
 from acecausal.cube.files import Value
 from acecausal.cube.lattice import Lattice
 from align.elicitation.backends import Answers
-from align.prompting.prompts import Text
+from align.prompting.templates import Text
 
 #: Level positions by attribute, of those that the persona tells.
 Told = dict[str, int]

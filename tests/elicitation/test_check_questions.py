@@ -210,6 +210,25 @@ def test_cubes_without_questions__are_asked_as_drafted(norway):
     assert heeding.heeds(cube) == pytest.approx(dict.fromkeys(lattice.contrast_labels, 1.0))
 
 
+def test_by_implication__an_effect_of_what_was_not_told(norway):
+    """Truth: only a degree moves this model, by d; told a woman it takes a degree for likely (.9), told a man not (.1).
+    So the word "a woman" moves it by .8 d, and by nothing once a degree, or none, is stated."""
+    without, with_degree = np.array([0.6, 0.3, 0.1]), np.array([0.2, 0.3, 0.5])
+    gender, degree = lattice_of(norway).codes[:, 0], lattice_of(norway).codes[:, 1]
+    likely = np.select([degree == 1, degree == 0, gender == 1, gender == 0], [1.0, 0.0, 0.9, 0.1], 0.5)[:, None]
+    response = (likely * with_degree + (1 - likely) * without)[None, None]
+    d = (with_degree - without) @ [0, 0.5, 1]
+    cube = as_model(norway, response)
+    cube["heed"] = ask(norway, parrot, EVERY[:1])["heed"]
+    edited, stated = heeding.by_implication(norway, cube)
+    np.testing.assert_allclose(edited[0, :, 0], [0.8 * d, d, 0, 0], atol=1e-12)
+    np.testing.assert_allclose(stated[0, :, 0], [0, d, 0, 0], atol=1e-12)
+    found = {check["attribute"]: check for check in compare(norway, cube)["checks"]}
+    assert found["gender:female"]["implied"] == pytest.approx(0.8 * d)
+    assert found["degree:degree"]["implied"] == pytest.approx(0, abs=1e-12)
+    assert heeding.by_implication(norway.drop_vars("share"), cube) is None
+
+
 def test_drift_error__by_hand(norway):
     """One level of another attribute moved by .3 more than people's: .3 over the 6 levels of the others, twice."""
     model = as_model(norway, norway["response"].values)

@@ -169,9 +169,11 @@ def print_comparison(title: str, result: Mapping[str, Any]) -> None:
         ]
         print_table(f"{title}: {part}s", ["", *columns], rows)
     if result["checks"]:
-        parts = ("heed", "drift_error")
+        parts = ("heed", "drift_error", "edited", "stated", "implied")
         rows = [[check["attribute"], *(_shown(name, check[name]) for name in parts)] for check in result["checks"]]
-        print_table(f"{title}: is the persona heeded? (1 yes, 0 no)", ["", "heed", "drift error"], rows)
+        print_table(
+            f"{title}: is the persona heeded? (1 yes, 0 no)", ["", *(name.replace("_", " ") for name in parts)], rows
+        )
     for line in beyond(result):
         note(f"warning: {line}")
 

@@ -41,8 +41,8 @@ def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut |
     dict
         ``level`` {distance, score, null, ceiling, skill, cells}, ``effect`` {distance, null, ceiling, skill,
         sign_agreement, slope, slope_interval, correlation, coverage, cells}, ``groups`` [{by, key, level, effect}],
-        ``checks`` [{attribute, heed, drift_error}] (see `acecausal.comparison.heeding.checks`; empty without check
-        questions). Of the groups, heed: heeded and not_heeded are of effects only.
+        ``checks`` [{attribute, heed, drift_error, edited, stated, implied}] (see `acecausal.comparison.heeding.checks`;
+        empty without check questions). Of the groups, heed: heeded and not_heeded are of effects only.
         Distances are means over cells, on 0..1; score is 100 (1 - distance); a number that the data cannot tell is
         None. null is the distance of the country's marginal (levels) or of no effect (effects); ceiling the distance
         that the survey's sampling error alone gives a perfect model; skill 1 - (distance - ceiling)/(null - ceiling).

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from acecausal.cube.files import lattice_of
+from acecausal.cube.functional import effect_functional, effects_of, held_fixed
 
 #: Below this the model does not take a contrast in, and its effects are not effects of being somebody.
 HEEDED = 0.5
@@ -64,11 +66,52 @@ def _along(model: xr.Dataset, human: xr.Dataset) -> xr.Dataset:
     return model[["drift"]].reindex(checked=human["checked"].values)
 
 
+def by_implication(human: xr.Dataset, model: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    """Reckon a model's effects in the context all twice: one word edited, and all other attributes stated besides.
+
+    Parameters
+    ----------
+    human, model : xarray.Dataset
+        With the same labels, see `acecausal.comparison.compare.shared`.
+
+    Returns
+    -------
+    edited, stated : numpy.ndarray, shape (country, attribute, value)
+        On the 0..1 score: response(treated) - response(baseline); and the same of the finest personas, averaged by
+        people's shares. What they differ by came by implication. None where people's cube has no shares.
+    """
+    if held_fixed(human) is None or "all" not in human["persona"].values:
+        return None
+    names = [attribute.name for attribute in lattice_of(human).attributes]
+    others = json.dumps({name: [other for other in names if other != name] for name in names})
+    direct = human.assign_attrs(estimand="direct", modifiers=others, adjustment=others)
+    plain = human.drop_vars("share")
+    at = human["persona"].values.tolist().index("all")
+    response = model["response"].values
+    edited, stated = (effects_of(response, effect_functional(c), human)["effect"][..., at] for c in (plain, direct))
+    return edited, stated
+
+
 def checks(human: xr.Dataset, model: xr.Dataset) -> list[dict[str, Any]]:
-    """List {attribute, heed, drift_error} per contrast, None where it is not known; empty without check questions."""
-    heed, errors = heeds(model), drift_errors(human, model)
-    labels = model["attribute"].values.tolist() if heed else []
-    return [{"attribute": label, "heed": heed.get(label), "drift_error": errors.get(label)} for label in labels]
+    """List what is known of each contrast beside its effects; empty without check questions.
+
+    Returns
+    -------
+    list of dict
+        ``attribute``, ``heed``, ``drift_error``, and, as root mean squares over countries and values in the context
+        all, ``edited`` (the effect of one edited word), ``stated`` (with all other attributes stated) and
+        ``implied`` (their difference: what came by implication). None where it is not known.
+    """
+    heed, errors, twice = heeds(model), drift_errors(human, model), by_implication(human, model)
+    rows = []
+    for a, label in enumerate(model["attribute"].values.tolist() if heed else []):
+        row = {"attribute": label, "heed": heed.get(label), "drift_error": errors.get(label)}
+        edited, stated = (np.full(1, np.nan),) * 2 if twice is None else (effect[:, a].ravel() for effect in twice)
+        both = np.isfinite(edited) & np.isfinite(stated)
+        for name, effect in (("edited", edited), ("stated", stated), ("implied", edited - stated)):
+            row[name] = float(np.sqrt((effect[both] ** 2).mean())) if both.any() else None
+        rows.append(row)
+    return rows
 
 
 def split(model: xr.Dataset) -> dict[str, np.ndarray]:

@@ -103,7 +103,7 @@ def test_copy_of_the_sample__no_distance_and_said_so(human):
     said = beyond(result)
     assert [line.split(":")[0] for line in said] == ["levels", "effects"]
     assert all("may have copied the sample" in line for line in said)
-    assert {"level", "effect", "groups"} <= set(result)
+    assert set(result) == {"level", "effect", "groups", "checks"}
     json.dumps(result, allow_nan=False)
 
 

@@ -105,6 +105,7 @@ BY_HAND = {
     # the first persona is taken for a mixture of the second alone: .3, -.1, -.2, cumulated .3, .2
     "coherence": ((0.09 + 0.04) / 2, 1),
 }
+BY_HAND["identity"] = BY_HAND["level"]
 BY_HAND_NOMINAL = {
     "mode": BY_HAND["mode"],
     "level": BY_HAND["level"],
@@ -114,6 +115,7 @@ BY_HAND_NOMINAL = {
     "shift": (4 * (0.0025 + 0.1225 + 0.09) / 3, 4),
     "shift-emd": (4 * (0.05 + 0.35 + 0.3) / 3, 4),
     "coherence": ((0.09 + 0.01 + 0.04) / 3, 1),
+    "identity": BY_HAND["level"],
 }
 
 
@@ -283,11 +285,13 @@ def test_shifts__zero_where_the_model_moves_as_people_do(changes):
 def test_counts__are_those_of_the_objectives(seed, scale):
     """Property: whatever the model says, the count is the same. rel 1e-12."""
     log_probs, t = random_target(seed, scale=scale)
-    found = counts(t)
+    found = counts(t, OBJECTIVES)
     assert list(found) == list(OBJECTIVES)
     for name, objective in OBJECTIVES.items():
         assert isinstance(found[name], float)
         assert found[name] == pytest.approx(float(objective(log_probs, t)[1]), rel=1e-12)
+        assert counts(t, [name])[name] == found[name]
+        assert sum(counts(t, [name]).values()) == found[name]
 
 
 @settings(max_examples=30, deadline=None)
@@ -355,4 +359,4 @@ def test_nothing_known__costs_nothing():
         total.backward()
         assert total.item() == count.item() == 0
         assert (logits.grad == 0).all()
-    assert {counts(nothing)[name] for name in AMONG} == {0.0}
+    assert {counts(nothing, OBJECTIVES)[name] for name in AMONG} == {0.0}

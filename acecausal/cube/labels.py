@@ -52,7 +52,7 @@ def label_problems(cube: xr.Dataset) -> list[str]:
     problems += [
         f"dimension {dim}: labels occur twice"
         for dim in (*schema.EDGE, "modifier", "covariate", "wording")
-        if dim in cube.coords and len(set(cube[dim].values.tolist())) != cube.sizes[dim]
+        if dim in cube.dims and dim in cube.coords and len(set(cube[dim].values.tolist())) != cube.sizes[dim]
     ]
     problems += [
         f"dimension {dim}: expected the labels {', '.join(labels)}"

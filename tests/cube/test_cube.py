@@ -186,6 +186,8 @@ def broken(human: xr.Dataset, case: str) -> xr.Dataset:
             cube = cube.isel(persona=slice(0, 20))
         case "scalar country":
             cube = cube.isel(country=0)
+        case "scalar covariate":
+            cube = cube.isel(covariate=0)
         case "broken lattice":
             cube.attrs["lattice"] = "{bad"
         case "no lattice":
@@ -262,6 +264,7 @@ EXPECTED = {
     "labels twice": "labels occur twice",
     "personas cut off": "labels are not those of attrs",
     "scalar country": "dimension country: has no labels",
+    "scalar covariate": "smd_before: expected dims",
     "broken lattice": "cannot be read",
     "no lattice": "lattice",
     "no country": "dimension country: is empty",

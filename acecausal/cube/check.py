@@ -80,6 +80,10 @@ def _variable_problems(cube: xr.Dataset, kind: str) -> list[str]:
             problems.append(f"{spec.name}: expected dtype kind {spec.dtype}, got {cube[spec.name].dtype}")
         else:
             problems += _range_problems(spec, cube[spec.name].values)
+    for group in schema.TOGETHER:
+        absent = [name for name in group if name not in cube]
+        if 0 < len(absent) < len(group):
+            problems.append(f"{', '.join(absent)}: missing beside {', '.join(n for n in group if n in cube)}")
     return problems or _gaps(cube, expected) or _rule_problems(cube)
 
 

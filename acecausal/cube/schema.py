@@ -206,6 +206,16 @@ VARIABLES: tuple[Variable, ...] = (
              _SURVEY, optional=_SURVEY),
 )  # fmt: skip
 
+#: Optional variables that say something only together.
+TOGETHER = (
+    ("n_psu_baseline", "n_psu_treated"),
+    ("reason", "smd_largest", "n_eff_after"),
+    ("refutation", "refutation_se", "refutation_verdict"),
+    ("smd_before", "smd_after"),
+    ("moderation_f", "moderation_p"),
+    ("e_value", "e_value_limit"),
+)
+
 #: Labels along the dimensions that are the same in every cube that has them.
 LABELS: dict[str, tuple[str, ...]] = {
     "bound": ("lower", "upper"),

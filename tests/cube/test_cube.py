@@ -188,6 +188,8 @@ def broken(human: xr.Dataset, case: str) -> xr.Dataset:
             cube = cube.isel(country=0)
         case "scalar covariate":
             cube = cube.isel(covariate=0)
+        case "part of a group":
+            cube = cube.drop_vars("n_psu_treated")
         case "broken lattice":
             cube.attrs["lattice"] = "{bad"
         case "no lattice":
@@ -265,6 +267,7 @@ EXPECTED = {
     "personas cut off": "labels are not those of attrs",
     "scalar country": "dimension country: has no labels",
     "scalar covariate": "smd_before: expected dims",
+    "part of a group": "n_psu_treated: missing beside n_psu_baseline",
     "broken lattice": "cannot be read",
     "no lattice": "lattice",
     "no country": "dimension country: is empty",

@@ -36,6 +36,19 @@ def check_values(lattice: Lattice) -> tuple[Value, ...]:
     )
 
 
+def checked_personas(lattice: Lattice) -> np.ndarray:
+    """List the personas that models are asked check questions of: those of at most one attribute, and the finest.
+
+    So heed is known in the context all and in the finest ones; the contexts between would cost most and tell least.
+
+    Returns
+    -------
+    numpy.ndarray, int
+        Positions in the lattice.
+    """
+    return np.flatnonzero((lattice.granularity <= 1) | (lattice.granularity == lattice.depth))
+
+
 def people_implied(lattice: Lattice, codes: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Reckon, of people, how often each level occurs among those of each persona.
 

@@ -190,14 +190,14 @@ VARIABLES: tuple[Variable, ...] = (
              "The same after weighting by the inverse propensity.", _SURVEY, optional=_SURVEY),
     Variable("implied", ("country", "persona", "checked"), "f", "1", (0, 1),
              "Weighted share of each attribute level among the people of the persona whose attributes are all known "
-             "(survey), or its probability where the model is told the persona and asked its check question (model); "
-             "missing where nobody is.", optional=KINDS),
+             "(survey; missing where nobody is), or its probability where the model is told the persona and asked its "
+             "check question (model; asked of personas of at most one attribute and of the finest).", optional=KINDS),
     Variable("drift", ("country", "attribute", "checked"), "f", "1", (-1, 1),
              "How far the contrast moves the levels of the other attributes in the context all: implied of the treated "
              "persona less implied of the baseline one; missing for the attribute's own levels.", optional=KINDS),
     Variable("heed", ("country", "attribute", "persona"), "f", "1", (-1, 1),
              "Change of the probability of the told level when the contrast is applied within the context (the "
-             "persona) and its check question is asked: 1 the model takes it in, 0 it does not.",
+             "persona: all, and the finest) and its check question is asked: 1 the model takes it in, 0 it does not.",
              _MODEL, optional=_MODEL),
     Variable("heed_se", ("country", "attribute", "persona"), "f", "1", (0, _INF),
              "Standard error of the heed: of its mean over wordings.", _MODEL, optional=_MODEL),

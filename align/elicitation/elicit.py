@@ -16,7 +16,7 @@ from scipy.special import log_softmax, logsumexp
 from acecausal.comparison.agreement import agreements
 from acecausal.comparison.coherence import coherence
 from acecausal.cube import files as cubes
-from acecausal.cube.check_questions import check_values, drift, heed
+from acecausal.cube.check_questions import check_values, checked_personas, drift, heed
 from acecausal.cube.files import Country, Value
 from acecausal.cube.functional import effect_functional, effects_of, standard_error
 from acecausal.cube.lattice import Lattice
@@ -29,7 +29,7 @@ from align.prompting.wordings import Wording
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    """One question, asked of all personas of one country in all wordings.
+    """One question, asked of personas of one country in all wordings.
 
     Attributes
     ----------
@@ -49,10 +49,16 @@ class _Asked:
 
 
 def _ask(
-    backend: Backend, country: Country, value: Value, lattice: Lattice, wordings: Sequence[Wording], digest: Any
+    backend: Backend,
+    country: Country,
+    value: Value,
+    lattice: Lattice,
+    wordings: Sequence[Wording],
+    digest: Any,
+    personas: Sequence[int] | None = None,
 ) -> _Asked:
-    """Ask it, and add every prompt as the model got it to the digest."""
-    texts = [lattice_texts(country, value, lattice, wording) for wording in wordings]
+    """Ask it of all personas or some, and add every prompt as the model got it to the digest."""
+    texts = [lattice_texts(country, value, lattice, wording, personas) for wording in wordings]
     asked = [backend.ask(of_wording) for of_wording in texts]
     for text in itertools.chain.from_iterable(texts):
         digest.update(json.dumps([backend.rendered(text), text.options]).encode())
@@ -64,7 +70,7 @@ def _ask(
         raise ModelError("gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}")
     # of all wordings or none: personas that were asked differently are not compared
     log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
-    nothing = np.full(len(lattice.personas), np.nan)
+    nothing = np.full(log_probs.shape[1], np.nan)
     hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
     shares = [answers.imputed for answers in asked if answers.imputed is not None]
     return _Asked(
@@ -98,8 +104,9 @@ def elicit(
         response in each, the standard error of the mean, and how far effects agree between orders, marks and templates
         (attrs ``order_agreement`` and the like; see `acecausal.comparison.agreement`).
     checks : bool
-        Whether the check questions are asked as well, of the same personas in the same wordings: the attributes of the
-        lattice as questions (see `acecausal.cube.check_questions`), from which ``heed``, ``implied`` and ``drift``.
+        Whether the check questions are asked as well, in the same wordings, of personas of at most one attribute and
+        of the finest: the attributes of the lattice as questions (see `acecausal.cube.check_questions`), from which
+        ``heed``, ``implied`` and ``drift``.
     attrs : mapping, optional
         More provenance for the cube: which model, which adapter, what was held out.
     progress : callable, optional
@@ -127,6 +134,7 @@ def elicit(
     lost = 0
     prompts, check_prompts = hashlib.sha256(), hashlib.sha256()
     checked: list[list[_Asked]] = []
+    whom = checked_personas(lattice).tolist()
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
             asked = _ask(backend, country, value, lattice, wordings, prompts)
@@ -137,7 +145,7 @@ def elicit(
                 progress()
         checked.append([])
         for value in check_values(lattice) if checks else ():
-            checked[c].append(_ask(backend, country, value, lattice, wordings, check_prompts))
+            checked[c].append(_ask(backend, country, value, lattice, wordings, check_prompts, whom))
             if progress:
                 progress()
     answered = np.isfinite(mass)
@@ -190,15 +198,16 @@ def elicit(
 
 
 def questions(like: xr.Dataset, *, checks: bool = True) -> int:
-    """Count what `elicit` asks of all personas: the values, and the check questions, in every country."""
+    """Count what `elicit` asks: the values, and the check questions, in every country."""
     asked = like.sizes["value"] + (len(cubes.lattice_of(like).attributes) if checks else 0)
     return like.sizes["country"] * asked
 
 
 def _checked(lattice: Lattice, asked: Sequence[Sequence[_Asked]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Make variables and attrs of what was said to the check questions, country by country, in the lattice's order."""
-    # (wordings, countries, personas, checked)
-    said = np.stack([np.concatenate([a.response for a in of_country], axis=-1) for of_country in asked], axis=1)
+    told = np.stack([np.concatenate([a.response for a in of_country], axis=-1) for of_country in asked], axis=1)
+    said = np.full((*told.shape[:2], len(lattice.personas), told.shape[-1]), np.nan)
+    said[:, :, checked_personas(lattice)] = told
     implied, each = said.mean(axis=0), heed(lattice, said)
     arrays = {"implied": implied, "drift": drift(lattice, implied), "heed": each.mean(axis=0)}
     if len(each) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import permutations
 from types import MappingProxyType
 from typing import Any
 
@@ -46,7 +47,9 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
     in_words = wording.marks == "labels"
     if in_words:
         lines = [f"- {value.options[k]}" for k in shown]
-        answers = list(value.options)
+        # "Agree" is also how "Agree strongly" begins: then an answer is whole only with its end
+        begun = any(a != b and b.startswith(a) for a, b in permutations(value.options, 2))
+        answers = [f"{option}." if begun else option for option in value.options]
     else:
         marks = option_marks(len(value.options), wording.marks)
         lines = [f"{mark}. {value.options[k]}" for mark, k in zip(marks, shown, strict=True)]

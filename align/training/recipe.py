@@ -100,7 +100,7 @@ class Recipe(_Part):
     optimiser: Optimiser
     passes: int = Field(ge=1, le=10**5)
     personas: int = Field(
-        0, ge=0, le=10**5, description="most personas that a lattice asks in a step, drawn anew each time; 0: all"
+        0, ge=0, le=10**5, description="most personas that a step asks, drawn anew; check questions: half; 0: all"
     )
     accumulate: int = Field(1, ge=1, le=10**4, description="lattices per step")
     recompute: int = Field(

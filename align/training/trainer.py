@@ -135,7 +135,8 @@ class LatticeTrainer(Trainer):
         if not self.recipe.personas:
             return self.targets[number]
         rng = np.random.default_rng([self.recipe.seed, number, visit, 2])
-        return some(self.targets[number], self.recipe.personas, rng)
+        most = self.recipe.personas
+        return some(self.targets[number], -(-most // 2) if self.items[number].check else most, rng)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -74,6 +74,14 @@ def random_cube(seed: int) -> xr.Dataset:
             arrays[spec.name] = rng.integers(0, 40, shape)
             continue
         numbers = rng.uniform(0.005, 0.3, shape)
+        if spec.name == "q_value":  # never below the p-value
+            numbers = numbers + 0.3
+        if spec.name == "effect_interval":
+            numbers = np.stack([arrays["effect"] - numbers[..., 0], arrays["effect"] + numbers[..., 1]], axis=-1)
+        if spec.name in ("effect", "effect_shrunk"):
+            of = arrays[spec.name.replace("effect", "shift")]
+            score = np.stack([np.pad(schema.scores(k), (0, 4 - k)) for k in n_options])
+            numbers = (np.where(np.isnan(of), 0, of) * score[:, None]).sum(axis=-1)
         present = there[spec.present]
         if "option" in spec.dims:
             if spec.present == "shift" and not spec.name.endswith("se"):
@@ -82,8 +90,9 @@ def random_cube(seed: int) -> xr.Dataset:
         elif "bound" in spec.dims:
             present = present[..., None]
         arrays[spec.name] = np.where(present, numbers, np.nan)
-    shares = rng.dirichlet(np.ones(4), response) * np.where(inside, 1, 1e-300)
-    arrays["response"] = np.where((n > 0)[..., None] & inside, shares / shares.sum(axis=-1, keepdims=True), np.nan)
+    for name in ("response", "response_shrunk"):
+        shares = rng.dirichlet(np.ones(4), response) * np.where(inside, 1, 1e-300)
+        arrays[name] = np.where((n > 0)[..., None] & inside, shares / shares.sum(axis=-1, keepdims=True), np.nan)
     arrays |= {"n": n, "n_eff": n * rng.uniform(0.5, 1, response), "status": status}
     return cubes.build("survey", countries, list(VALUES), LATTICE, arrays, {})
 

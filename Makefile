@@ -18,8 +18,9 @@ demo: install
 	$(BIN)/acecausal demo -o demo --force
 
 # Plain `pytest`: the repository's folders must not shadow the installed packages.
+# A process for each core, and each of them on its own: models on two threads would get into one another's way.
 test: install
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist loadfile
 
 # Without models, browser, documentation and servers: under two minutes.
 test-fast: install

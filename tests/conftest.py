@@ -24,6 +24,8 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
 
 def pytest_sessionfinish(session, exitstatus):
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:  # in a process that runs a part of the tests
+        return
     if reporter.stats.get("skipped") and exitstatus == 0:
         session.exitstatus = 1
 

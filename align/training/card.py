@@ -50,7 +50,7 @@ Trained with acecausal so that the answers of the base model move, from one pers
 - **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
 - **Left out**: responses {reasons(record["left_out"]["responses"])}; edges {reasons(record["left_out"]["edges"])}
 - **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, targets {recipe["targets"]},
-  precision {recipe["precision"]},
+  precision {recipe["precision"]} (computed in {record.get("computed_in", "float32")}),
   objectives {"; then ".join(_weights(stage["objectives"]) for stage in recipe["stages"])}, seed {recipe["seed"]}
 - **Wordings**: templates {", ".join(recipe["templates"])}; orders {", ".join(recipe["orders"])}; answered by
   {", ".join(recipe["marks"])}; never trained on: {", ".join(recipe["kept_back"]) or "none of these kept back"}

@@ -117,7 +117,8 @@ class Recipe(_Part):
     )
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = Field(
         "auto",
-        description="mixed: training computes in bfloat16, weights are float32; bfloat16: both; auto: mixed on a GPU",
+        description="mixed: training computes in bfloat16, weights are float32; bfloat16: both; auto: mixed where the "
+        "machine computes in bfloat16, else float32",
     )
     quantise: Literal["none", "nf4"] = Field("none", description="nf4: the base in 4 bits, as in QLoRA")
     seed: int = Field(0, ge=0, lt=2**32)

@@ -34,7 +34,7 @@ from align.training.checks import make_checks
 from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, left_out, make_targets
-from align.training.trainer import SKILL, Ask, Item, Validate, make_trainer
+from align.training.trainer import SKILL, Ask, Item, Validate, computes_in, make_trainer
 
 
 def train(
@@ -118,7 +118,12 @@ def train(
         asked = InProcess(adapted, tokenizer, scorer, template_args)
         validate = _validator(asked, cube, recipe, held_out, validation)
         baseline = {} if resume else validate(adapted)
-    record = _record(cube, recipe, held_out, validation, {**(base or {}), "template_args": dict(template_args)}, items)
+    about = {
+        **(base or {}),
+        "template_args": dict(template_args),
+        "computed_in": computes_in(recipe, next(model.parameters()).device),
+    }
+    record = _record(cube, recipe, held_out, validation, about, items)
     group = processes()
     place, checkpoint = folders.workplace(folder, resume=resume), None
     if resume:

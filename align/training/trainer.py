@@ -86,7 +86,7 @@ class LatticeTrainer(Trainer):
         self.at_a_time = at_a_time
         device = next(self.model.parameters()).device
         self.targets = [item.target.to(device) for item in items]
-        self.bfloat16 = recipe.precision in ("mixed", "bfloat16", *(["auto"] if device.type == "cuda" else []))
+        self.bfloat16 = computes_in(recipe, device) == "bfloat16"
         self.latest: dict[str, float] = {}
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
@@ -209,6 +209,12 @@ def _patience_spent(state: Path) -> int:
     return int(
         callbacks.get("EarlyStoppingCallback", {}).get("attributes", {}).get("early_stopping_patience_counter", 0)
     )
+
+
+def computes_in(recipe: Recipe, device: torch.device) -> str:
+    """Say in which numbers a recipe's training computes: ``auto`` is bfloat16 wherever the machine has them."""
+    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    return "bfloat16" if recipe.precision in ("mixed", "bfloat16", *(["auto"] if native else [])) else "float32"
 
 
 def step_items(n_items: int, per_step: int, seed: Sequence[int], step: int) -> list[int]:

@@ -74,7 +74,6 @@ class LatticeTrainer(Trainer):
         self,
         *,
         items: list[Item],
-        at_a_time: int,
         scorer: Scorer,
         recipe: Recipe,
         validate: Validate | None,
@@ -83,7 +82,6 @@ class LatticeTrainer(Trainer):
         super().__init__(**kwargs)
         self.items, self.scorer, self.recipe, self.validate = items, scorer, recipe, validate
         self.n_lattices = sum(not item.check for item in items)  # which come first
-        self.at_a_time = at_a_time
         device = next(self.model.parameters()).device
         self.targets = [item.target.to(device) for item in items]
         self.bfloat16 = computes_in(recipe, device) == "bfloat16"
@@ -118,16 +116,23 @@ class LatticeTrainer(Trainer):
         ], held
 
     def step(self) -> list[tuple[int, int]]:
-        """List the items of the step and how often each was visited before: lattices, then as many check questions."""
-        per_step, done, seed = self.at_a_time * self.args.world_size, self.state.global_step, self.recipe.seed
+        """List the items of the step and how often each was visited before.
+
+        Lattices, then as many check questions; what the stage has no objective for leaves its place to the others.
+        """
+        done, n_checks = self.state.global_step, len(self.items) - self.n_lattices
+        weights = self.recipe.objectives_at(done / self.state.max_steps)
+        kinds = []
+        if not weights.get("identity") or any(weight for name, weight in weights.items() if name not in CHECKS):
+            kinds.append((0, self.n_lattices))
+        if weights.get("identity"):
+            kinds.append((self.n_lattices, n_checks))
+        per_step = self.args.gradient_accumulation_steps * self.args.world_size // len(kinds)
         found = []
-        for kind, (first, count) in enumerate(
-            [(0, self.n_lattices), (self.n_lattices, len(self.items) - self.n_lattices)]
-        ):
-            if count:
-                numbers = step_items(count, per_step, [seed, kind], done)
-                visit = done // -(-count // per_step)
-                found += [(number if number == FILLER else first + number, visit) for number in numbers]
+        for first, count in kinds:
+            numbers = step_items(count, per_step, [self.recipe.seed, first], done)
+            visit = done // -(-count // per_step)
+            found += [(number if number == FILLER else first + number, visit) for number in numbers]
         return found
 
     def target(self, number: int, visit: int) -> Target:
@@ -295,7 +300,6 @@ def make_trainer(
     slots = -(-n_lattices // (at_a_time * args.world_size)) * rounds * args.world_size
     trainer = LatticeTrainer(
         items=items,
-        at_a_time=at_a_time,
         scorer=scorer,
         recipe=recipe,
         validate=validate,

@@ -597,3 +597,31 @@ def test_besides__perplexity_by_hand_and_option_mass(done, tiny_model):
     assert result.besides["option_mass"]["after"] == pytest.approx(float(result.after.option_mass.mean()))
     card = (folder / "README.md").read_text()
     assert f"| {expected:.2f} |" in card
+
+
+def test_stages__a_step_holds_what_has_an_objective(tiny_model, small, recipe, tmp_path, monkeypatch):
+    """Oracle: the stages as written here. Half of the steps ask check questions alone, two at a time, the others both;
+    each is asked of half as many personas as a lattice, and every one of a lattice's personas is asked at some time."""
+    stages = (
+        Stage(share=0.5, objectives={"identity": 1.0, "mass": 0.1}),
+        Stage(share=0.5, objectives={"identity": 0.5, "level": 1.0, "shift": 20.0}),
+    )
+    seen: list[list[tuple[bool, list[int]]]] = []
+    plain = LatticeTrainer.step
+
+    def step(self):
+        found = plain(self)
+        seen.append([(self.items[n].check, self.target(n, visit).personas.tolist()) for n, visit in found])
+        return found
+
+    monkeypatch.setattr(LatticeTrainer, "step", step)
+    model, tokenizer = load_model(tiny_model)
+    chosen = recipe.model_copy(update={"stages": stages, "personas": 6, "passes": 4})
+    train(model, tokenizer, small, chosen, tmp_path / "s", held_out=HELD)
+    assert [[check for check, _ in items] for items in seen] == [[True, True]] * 6 + [[False, True]] * 6
+    assert {len(personas) for items in seen for check, personas in items if check} == {3}
+    lattices = [personas for items in seen for check, personas in items if not check]
+    assert {len(personas) for personas in lattices} == {6}
+    assert set().union(*lattices) == set(range(9))
+    lines = [json.loads(line) for line in (tmp_path / "s" / "metrics.jsonl").read_text().splitlines()]
+    assert all(("level" in line) == (line["step"] > 6) for line in lines)

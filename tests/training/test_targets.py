@@ -23,7 +23,7 @@ from acecausal.errors import AceError, CubeError
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
 from acecausal.estimation.shrinkage import shrink_responses, shrink_shifts
-from align.training.targets import MOST_GAIN, SE_FLOOR, SOURCES, Target, left_out, make_targets
+from align.training.targets import MOST_GAIN, SE_FLOOR, SOURCES, Target, left_out, make_targets, some
 
 VALUES = (
     cubes.Value("trust", "Do you trust the government?", "politics", "ordinal", ("no", "rather not", "rather", "yes")),
@@ -488,3 +488,24 @@ def test_to__moves_every_tensor():
     assert {part.device.type for part in tensors(moved).values()} == {"meta"}
     assert {part.device.type for part in tensors(first).values()} == {"cpu"}
     assert (moved.country, moved.value) == (first.country, first.value)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 20), st.sampled_from(["raw", "association"]))
+def test_some__holds_whole_edges_of_the_personas_drawn(seed, most, source):
+    """Property: as many personas as asked for, their own numbers, and exactly the edges that these suffice for."""
+    rng = np.random.default_rng(seed)
+    target = made("country", source)[seed % 3]
+    drawn = some(target, most, rng)
+    assert len(drawn.personas) == min(most, len(target.personas))
+    at = [target.personas.tolist().index(p) for p in drawn.personas.tolist()]
+    assert at == sorted(at)
+    torch.testing.assert_close(drawn.response, target.response[at], rtol=0, atol=0)
+    torch.testing.assert_close(drawn.weight, target.weight[at], rtol=0, atol=0)
+    missing = [p for p in range(len(target.personas)) if p not in at]
+    whole = (target.functional[:, missing] == 0).all(dim=1)
+    torch.testing.assert_close(drawn.functional, target.functional[whole][:, at], rtol=0, atol=0)
+    torch.testing.assert_close(drawn.shift, target.shift[whole], rtol=0, atol=0)
+    torch.testing.assert_close(drawn.precision, target.precision[whole], rtol=0, atol=0)
+    if most >= 2 and source == "association" and len(target.functional):
+        assert whole.any()  # personas are drawn edge by edge

@@ -42,6 +42,7 @@ class _How(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True)
 
     templates: list[str] = ["persona-last"]
+    orders: list[str] = ["forward"]
     marks: list[str] = ["labels"]
     kept_back: list[str] = []
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"

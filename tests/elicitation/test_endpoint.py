@@ -100,7 +100,7 @@ def test_endpoint__whole_vocabulary_equals_in_process(loaded, norway, known):
     np.testing.assert_allclose(cube.option_mass, known.option_mass, rtol=1e-3)
     assert np.ptp(cube.response.values, axis=2).max() > 0.01  # personas matter, so the test can fail
     assert not cube.unlisted_mass.any()
-    assert len(server.requests) == len(set(server.asked)) == 5 * 81  # a value, and a check question per attribute
+    assert len(server.requests) == len(set(server.asked)) == 81 + 4 * 25  # a value; check questions, of 25 personas
     for name in ("implied", "drift", "heed"):
         np.testing.assert_allclose(cube[name], known[name], atol=1e-4)
     assert path == "/v1/completions"

@@ -50,7 +50,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
         assert set(weights) <= set(OBJECTIVES)
         assert all(math.isfinite(weight) and weight >= 0 for weight in weights.values())
         assert sum(weights.values()) > 0
-    assert recipe.wordings
+    assert recipe.trained_wordings
     said = json.dumps(recipe.model_dump(mode="json"), allow_nan=False)
     assert type(recipe).model_validate(json.loads(said)) == recipe
     return "loaded"

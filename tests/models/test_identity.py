@@ -235,7 +235,7 @@ RECORDS = {
     "orders is a number": '{"recipe": {"orders": 3}}',
     "orders of numbers": '{"recipe": {"orders": [1]}}',
     "marks is null": '{"recipe": {"marks": null}}',
-    "template is a mapping": '{"recipe": {"template": {}}}',
+    "templates are a mapping": '{"recipe": {"templates": {}}}',
     "precision unknown": '{"recipe": {"precision": "fp8"}}',
     "held_out is text": '{"held_out": "country"}',
     "held_out of texts": '{"held_out": {"country": "USA"}}',

@@ -148,7 +148,7 @@ def test_elicit__ess_with_eleven_options(tmp_path, tiny_model):
 def test_elicit__show_prompt_goes_to_stdout(road, tiny_model):
     result = run("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--show-prompt")
     assert result.stdout.startswith("<|im_start|>system")
-    assert result.stdout.rstrip().endswith("Option")
+    assert result.stdout.rstrip().endswith("The answer is")
 
 
 def test_compare__table_and_json(road):
@@ -172,7 +172,7 @@ def test_align_then_elicit__the_adapter_gives_the_same_cube(road, tiny_model, tm
     align = ("align", "--model", tiny_model, "--cube", human, "-o", tmp_path / "a")
     result = run(*align, "--hold-out", "country=USA", "--passes", 1)
     assert "held_out trained" in result.stdout
-    asked = ("--adapter", tmp_path / "a", "--like", human, "--order", "forward", "-o", tmp_path / "after.zarr")
+    asked = ("--adapter", tmp_path / "a", "--like", human, "-o", tmp_path / "after.zarr")
     run("elicit", "--model", tiny_model, *asked)
     groups = json.loads(run("compare", human, tmp_path / "after.zarr", "--json").stdout)["groups"]
     assert [g["key"] for g in groups if g["by"] == "held_out"] == ["trained", "held_out"]
@@ -249,7 +249,7 @@ def test_elicit__templates_and_orders(road, tiny_model, tmp_path):
     prompts = run(
         "elicit", "--model", tiny_model, *like, "--template", "ace-align", "--order", "reversed", "--show-prompt"
     )
-    assert "\n1. Too much\n2. About right\n3. Too little\n\nAnswer:\n" in prompts.stdout
+    assert "\n- Too much\n- About right\n- Too little\n\nAnswer:\n" in prompts.stdout
     run("elicit", "--model", tiny_model, *like, "--order", "forward", "--order", "reversed", "-o", tmp_path / "m.zarr")
     cube = open_cube(tmp_path / "m.zarr")
     assert (cube.n == 2).all()

@@ -23,7 +23,7 @@ def test_smollm2__whole_lattice_in_one_pass_equals_one_persona_at_a_time(human):
     """Oracle: one plain forward pass per option string. atol 1e-4 (fp32, 30 layers)."""
     model, tokenizer = load_model(demo_model())
     norway = human.sel(country=["Norway"])
-    cube = elicit(InProcess(model, tokenizer), norway)
+    cube = elicit(InProcess(model, tokenizer), norway, wordings=[DIGITS], checks=False)
     assert cube.attrs["method"] == "trie"
     assert float(cube.option_mass.min()) > 0.9
     lattice, country, value = lattice_of(norway), countries_of(norway)[0], values_of(norway)[0]

@@ -50,7 +50,7 @@ SHIPPED = {
     "default": (
         "shrunk",
         ("persona-last", "questionnaire", "first-person"),
-        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1})],
+        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1, "identity": 0.2})],
         16,
         40,
     ),

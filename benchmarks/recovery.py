@@ -40,13 +40,15 @@ from acecausal.survey.data import Survey, read_survey
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
 from align.models.load import load_model
+from align.prompting.wordings import Wording
 from align.scoring.trie import distinct_prefixes
 from align.training.recipe import Recipe, load_recipe
-from align.training.targets import make_targets
+from align.training.targets import make_targets, some
 from align.training.train import make_items, train
 from cli.demo_run import demo_model
 
 RECIPES = ("default", "ace-align", "subpop", "mode")
+NEVER_TRAINED = (Wording("interview", "forward"), Wording("interview", "reversed"))
 MEASURES = ("skill", "distance", "null", "ceiling")
 
 
@@ -136,7 +138,16 @@ def budgeted(name: str, tokens: int, case: Case, tokenizer: Any, seed: int, chan
         update={"lora": base.lora, "optimiser": base.optimiser, "recompute": 0, "seed": seed, **changes}
     )
     items = make_items(tokenizer, case.cube, recipe, make_targets(case.cube, case.held_out, recipe.targets))
-    per_pass = sum(distinct_prefixes([prompt.tokens for prompt in item.prompts]) for item in items)
+    visits = len(recipe.ways)  # what a pass costs on average: lattices and check questions, of the personas drawn
+    per_pass = 0.0
+    lattices = sum(not item.check for item in items)
+    for number, item in enumerate(items):
+        most = recipe.personas and (-(-recipe.personas // 2) if item.check else recipe.personas)
+        share = lattices / (len(items) - lattices) if item.check else 1.0
+        for visit in range(visits):
+            target = some(item.target, most or len(item.target.personas), np.random.default_rng(visit))
+            prompts = item.ask(recipe.wording_at(number, visit), target.personas.tolist())
+            per_pass += share * distinct_prefixes([prompt.tokens for prompt in prompts]) / visits
     return recipe.model_copy(update={"passes": max(1, round(tokens / per_pass))})
 
 
@@ -148,7 +159,8 @@ def run(case: Case, name: str, tokens: int, seed: int, changes: dict[str, Any]) 
     with tempfile.TemporaryDirectory() as folder:
         adapted = train(model, tokenizer, case.cube, recipe, Path(folder) / "adapter", held_out=case.held_out)
     spent = time.perf_counter() - started
-    answers = elicit(InProcess(adapted, tokenizer), case.cube, wordings=recipe.wordings)
+    # in ways that no recipe here trains on: what was learnt is to hold where it was not
+    answers = elicit(InProcess(adapted, tokenizer), case.cube, wordings=NEVER_TRAINED, checks=False)
     return {key: {**part, "passes": recipe.passes, "seconds": spent} for key, part in scores(case, answers).items()}
 
 

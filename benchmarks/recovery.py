@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="[3, or 1 if quick]")
     parser.add_argument("--quick", action="store_true", help="small lattices, one seed")
     parser.add_argument("--learning-rate", type=float, help="another one for all recipes")
-    parser.add_argument("--precision", choices=("float32", "mixed"), default="auto", help="[mixed on a GPU only]")
+    parser.add_argument("--precision", choices=("float32", "mixed"), default="auto", help="[as default]")
     chosen = parser.parse_args()
     tokens = chosen.tokens or (20_000 if chosen.quick else 400_000)
     seeds = chosen.seeds or (1 if chosen.quick else 3)

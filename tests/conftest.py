@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from acecausal.exchange.choices import Imported
 from acecausal.simulation.world import World, simulate
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import Survey, read_survey
+
+
+# what a shell starts in the background ignores Ctrl-C, and so would the runs that tests interrupt
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,6 @@ from acecausal.simulation.world import World, simulate
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import Survey, read_survey
 
-
 # what a shell starts in the background ignores Ctrl-C, and so would the runs that tests interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

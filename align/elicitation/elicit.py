@@ -169,7 +169,7 @@ def elicit(
     if len(wordings) > 1:
         each = [effects_of(one, functional, like) for one in response]
         asked_as = [(wording.template, wording.order, wording.marks) for wording in wordings]
-        labels["wording"] = [" ".join(parts) for parts in asked_as]
+        labels["wording"] = [wording.label for wording in wordings]
         arrays["wording_response"] = response
         scored = any(value.scale != "nominal" for value in values)
         effects = np.stack([one["effect" if scored else "shift"] for one in each])

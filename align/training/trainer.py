@@ -218,7 +218,9 @@ def _patience_spent(state: Path) -> int:
 
 def computes_in(recipe: Recipe, device: torch.device) -> str:
     """Say in which numbers a recipe's training computes: ``auto`` is bfloat16 wherever the machine has them."""
-    native = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()
+    # an older torch does not tell, and then single precision is what never is slower
+    told: dict[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    native = device.type == "cuda" or told.get("avx512_bf16", False)
     return "bfloat16" if recipe.precision in ("mixed", "bfloat16", *(["auto"] if native else [])) else "float32"
 
 

@@ -24,7 +24,7 @@ test: install
 
 # Without models, browser, documentation and servers: under two minutes.
 test-fast: install
-	$(BIN)/pytest -m "not slow" tests/cube tests/survey tests/estimation tests/comparison tests/simulation tests/exchange
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal -m "not slow" tests/cube tests/survey tests/estimation tests/comparison tests/simulation tests/exchange
 
 lint: install
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ from acecausal.cube.check_questions import check_values
 from acecausal.cube.files import spelling
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import DataError
+from acecausal.survey.cells import EMPTY, no_number
 from acecausal.survey.codebook import (
     AttributeSpec,
     Codebook,
@@ -30,7 +31,7 @@ from acecausal.survey.codebook import (
 )
 from acecausal.survey.copies import COPIES, copies_hint, count_copies
 from acecausal.survey.countries import customary
-from acecausal.survey.data import EMPTY, belonging, from_table, in_domain, no_number
+from acecausal.survey.data import belonging, from_table, in_domain
 from acecausal.survey.readers import Labels, read_labels, read_table
 from acecausal.survey.wording import contradictions, says_nothing, silent_codes
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import yaml
 
 from acecausal.errors import DataError
+from acecausal.survey.cells import EMPTY
 from acecausal.survey.codebook import code_key
 from acecausal.survey.countries import CODINGS, Coding, iso_countries
-from acecausal.survey.data import EMPTY
 from acecausal.survey.readers import Labels, read_labels, read_table
 from acecausal.survey.wording import number_of, says_nothing, silent_codes
 

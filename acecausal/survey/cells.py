@@ -1,0 +1,117 @@
+"""Cells of a column: codes to positions, texts to numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from acecausal.errors import DataError
+from acecausal.survey.codebook import Missing, number
+from acecausal.survey.countries import customary
+from acecausal.survey.spelling import is_time
+
+#: Spellings of an empty cell, unless the codebook lists them as codes.
+EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
+
+
+def positions_of(column: pd.Series, codes: Mapping[str, int], missing: Missing, where: str) -> np.ndarray:
+    """Map each cell's code to a position, -1 where missing; a code that is neither listed nor missing is an error."""
+    numbers, keys = codes_of(column, where)
+    strange = [key for key in keys if key not in codes and key not in missing and key not in EMPTY]
+    if strange:
+        counts = {key: int((numbers == keys.index(key)).sum()) for key in strange[:8]}
+        raise DataError(
+            "codes that the codebook does not list",
+            param=where,
+            expected=", ".join(list(codes)[:30]) + (f" ... ({len(codes)} in all)" if len(codes) > 30 else ""),
+            got=", ".join(f"{key!r} ({count} rows)" for key, count in counts.items())
+            + (f" and {len(strange) - 8} more" if len(strange) > 8 else ""),
+            hint=customary(strange) or _spelling(strange, codes)
+            or "list them under the level, option or country they mean, or under missing",
+        )  # fmt: skip
+    # whole numbers of 32 bits: people calculate with positions, and 128 levels are no oddity
+    lookup = np.array([*(codes.get(key, -1) if key not in missing else -1 for key in keys), -1], dtype=np.int32)
+    return lookup[numbers]
+
+
+def _spelling(strange: Sequence[str], codes: Mapping[str, int]) -> str:
+    """Say which listed code one looks like that is another text."""
+    for key in strange:
+        found = number(key)
+        like = next((code for code in codes if found is not None and number(code) == found), None)
+        if like is not None:
+            return f"{key!r} is another text than {like!r}: list it as it is written, in quotes"
+        like = next((code for code in codes if code.casefold() == key.casefold()), None)
+        if like is not None:
+            return f"{key!r} is another text than {like!r}: list it too"
+    return ""
+
+
+def codes_of(column: pd.Series, where: str) -> tuple[np.ndarray, list[str]]:
+    """Give the position of each cell's code, -1 where empty, and the codes; a date is none."""
+    numbers, uniques = pd.factorize(column)
+    keys = list(uniques)
+    for key in keys:
+        if is_time(key):
+            raise DataError(
+                "holds dates or times",
+                param=where,
+                expected="codes or numbers",
+                got=str(key),
+                hint="turn the column into codes or numbers, as years, or name another column",
+            )
+    return numbers, keys
+
+
+def numbers_of(column: pd.Series, missing: Missing, where: str, *, weight: bool = False) -> np.ndarray:
+    """Read each cell's number, NaN where missing; a text that is no number is an error."""
+    numbers, keys = codes_of(column, where)
+    lookup = np.full(len(keys) + 1, np.nan)
+    strange = []
+    for position, key in enumerate(keys):
+        if key in missing or key in EMPTY:
+            continue
+        found = number(key)
+        if found is None:
+            strange.append(key)
+        else:
+            lookup[position] = found
+    if strange:
+        raise DataError(
+            "not numbers", param=where, got=", ".join(map(repr, strange[:8])), hint=no_number(strange, weight=weight)
+        )
+    return lookup[numbers]
+
+
+def no_number(strange: Sequence[str], *, weight: bool = False) -> str:
+    """Say what may have been meant by texts that are no numbers."""
+    if all(re.fullmatch(r"-?\d+,\d+", key) for key in strange):
+        return "decimal commas: write points"
+    if any(re.search(r"\d", key) for key in strange):
+        return (
+            "write numbers, as 90 for '90+'; only what says nothing is listed under missing"
+            if not weight
+            else ("write numbers, without units or separators of thousands")
+        )
+    return "write a number in every row" if weight else "list them under missing, if they say nothing"
+
+
+def bands_of(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: Missing, where: str) -> np.ndarray:
+    """Map each cell's number to the range that holds it, -1 where missing; one outside every range is an error."""
+    numbers = numbers_of(column, missing, where)
+    positions = np.full(len(numbers), -1, dtype=np.int32)
+    for position, (low, high) in enumerate(ranges):
+        positions[(numbers >= low) & (numbers <= high)] = position
+    outside = ~np.isnan(numbers) & (positions < 0)
+    if outside.any():
+        raise DataError(
+            "numbers outside every level's range",
+            param=where,
+            expected=" ".join(f"{low:g}-{high:g}" for low, high in ranges),
+            got=", ".join(f"{x:g}" for x in np.unique(numbers[outside])[:8]) + f" ({int(outside.sum())} rows)",
+            hint="widen a range; list under missing only codes that say nothing",
+        )
+    return positions

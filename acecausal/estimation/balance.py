@@ -56,8 +56,12 @@ def at_even_shares(probability: np.ndarray, share: float) -> np.ndarray:
 
 def effective_size(weight: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Kish's effective size of domains; weight of shape (n,), rows of shape (n, domains), bool; 0 of nobody."""
-    total, square = weight @ rows, weight**2 @ rows
-    return np.divide(total**2, square, out=np.zeros(rows.shape[1]), where=square > 0)
+    return kish(weight @ rows, weight**2 @ rows)
+
+
+def kish(total: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Kish's effective size from sums of weights, shape (k,), and of their squares; 0 of nobody."""
+    return np.divide(total**2, square, out=np.zeros(len(total)), where=square > 0)
 
 
 def standardised_differences(columns: np.ndarray, arm: np.ndarray, weight: np.ndarray) -> np.ndarray:

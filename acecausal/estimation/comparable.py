@@ -133,8 +133,8 @@ def arm_problems(
         people = weight[:, None] * arm
         if who is not None:
             people = np.stack([np.bincount(number, column, len(first)) for column in people.T], axis=1)
-        total, square = people.sum(axis=0), (people**2).sum(axis=0)
-        effective.append(np.divide(total**2, square, out=np.zeros(len(total)), where=square > 0))
+        total = people.sum(axis=0)
+        effective.append(balance.kish(total, (people**2).sum(axis=0)))
         highest = people.max(axis=0, initial=0)
         largest.append(np.divide(highest, total, out=np.zeros(len(total)), where=total > 0))
     few = [np.min(sizes, axis=0) < min_arm, np.min(effective, axis=0) < min_arm - 1e-9, np.min(psus, axis=0) < 2]

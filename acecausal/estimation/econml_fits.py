@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,20 +40,21 @@ def doubly_robust(problem: Problem) -> Scores:
     n_options = problem.outcomes.shape[2]
     score = np.zeros(problem.outcomes.shape)
     for v in map(int, np.flatnonzero((fold >= 0).any(axis=0))):
-        rows, x, covariates, cv, _ = _design(problem, fold[:, v])
+        part = _Part.of(problem, fold[:, v])
+        rows, covariates = part.rows, part.scaled(part.rows)
         for k in range(n_options - 1):
             model = LinearDRLearner(
                 model_propensity=_logistic(),
                 model_regression=LinearRegression(),
                 min_propensity=MIN_PROPENSITY,
                 fit_cate_intercept=False,
-                cv=cv,
+                cv=part.cv,
                 random_state=problem.seed,
             )
             model.fit(
                 problem.outcomes[rows, v, k],
                 problem.arm[rows],
-                X=x,
+                X=part.cells,
                 W=covariates if covariates.shape[1] else None,
                 sample_weight=problem.weight[rows],
                 cache_values=True,
@@ -91,14 +92,15 @@ def forest_dml(problem: Problem) -> Scores:
     inside = inside.copy()
     score = np.zeros(problem.outcomes.shape)
     for v in np.flatnonzero((fold >= 0).any(axis=0)):
-        rows, _, covariates, cv, scaled = _design(problem, fold[:, v])
-        features = np.concatenate([problem.indicators[rows], covariates], axis=1)
+        part = _Part.of(problem, fold[:, v])
+        rows = part.rows
+        features = np.concatenate([problem.indicators[rows], part.scaled(rows)], axis=1)
         model = CausalForestDML(
             model_y=LinearRegression(),
             model_t=_logistic(),
             discrete_treatment=True,
             n_estimators=TREES,
-            cv=cv,
+            cv=part.cv,
             n_jobs=1,
             random_state=problem.seed,
         )
@@ -117,7 +119,7 @@ def forest_dml(problem: Problem) -> Scores:
         corrected = effect + (t[:, 0] / spread)[:, None] * (y - t * effect)
         others = np.flatnonzero(inside[:, v] & (problem.arm < 0))
         if len(others):
-            there = np.concatenate([problem.indicators[others], scaled(others)], axis=1)
+            there = np.concatenate([problem.indicators[others], part.scaled(others)], axis=1)
             score[others, v] = model.const_marginal_effect(there).reshape(len(others), -1)
         score[rows, v] = corrected
         inside[rows[np.isnan(corrected).any(axis=1)], v] = False  # in every tree's own sample
@@ -126,26 +128,46 @@ def forest_dml(problem: Problem) -> Scores:
     return Scores.of(score, inside)
 
 
-def _design(
-    problem: Problem, fold: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[tuple[np.ndarray, np.ndarray]], Callable[[np.ndarray], np.ndarray]]:
-    """Select the rows of one value: positions, cell indicators, covariates, the folds as (train, test) pairs, scaling.
+@dataclass(frozen=True)
+class _Part:
+    """The rows that a value is estimated on, as EconML wants them.
 
-    The rows stand in the order of their keys, since trees depend on order; covariates have mean 0 and variance 1, since
+    They stand in the order of their keys, since trees depend on order; covariates have mean 0 and variance 1, since
     what is penalised depends on their unit.
+
+    Attributes
+    ----------
+    rows : numpy.ndarray, shape (m,), int
+        Positions among the problem's rows.
+    cells : numpy.ndarray, shape (m, cells at hand)
+        Indicators.
+    cv : list of (numpy.ndarray, numpy.ndarray)
+        The folds, as positions in `rows` to train and to test on.
+    controls, mean, spread : numpy.ndarray
+        The problem's covariates, and what they are scaled by.
     """
-    rows = np.flatnonzero(fold >= 0)
-    rows = rows[np.argsort(problem.key[rows], kind="stable")]
-    x = np.eye(problem.indicators.shape[1])[problem.cell[rows]]
-    x = x[:, x.any(axis=0)]
-    mean, spread = problem.controls[rows].mean(axis=0), problem.controls[rows].std(axis=0)
-    spread = np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, np.inf)
 
-    def scaled(at: np.ndarray) -> np.ndarray:
-        return np.asarray((problem.controls[at] - mean) / spread)
+    rows: np.ndarray
+    cells: np.ndarray
+    cv: list[tuple[np.ndarray, np.ndarray]]
+    controls: np.ndarray
+    mean: np.ndarray
+    spread: np.ndarray
 
-    cv = [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
-    return rows, x, scaled(rows), cv, scaled
+    @classmethod
+    def of(cls, problem: Problem, fold: np.ndarray) -> _Part:
+        """Select the rows that have a fold, shape (n,), -1 for none."""
+        rows = np.flatnonzero(fold >= 0)
+        rows = rows[np.argsort(problem.key[rows], kind="stable")]
+        cells = np.eye(problem.indicators.shape[1])[problem.cell[rows]]
+        mean, spread = problem.controls[rows].mean(axis=0), problem.controls[rows].std(axis=0)
+        spread = np.where(spread > 1e-12 * (1 + np.abs(mean)), spread, np.inf)
+        cv = [(np.flatnonzero(fold[rows] != f), np.flatnonzero(fold[rows] == f)) for f in range(N_FOLDS)]
+        return cls(rows, cells[:, cells.any(axis=0)], cv, problem.controls, mean, spread)
+
+    def scaled(self, rows: np.ndarray) -> np.ndarray:
+        """Scale the covariates of rows as those that are estimated on, shape (rows, covariates)."""
+        return np.asarray((self.controls[rows] - self.mean) / self.spread)
 
 
 def _by_cell(score: np.ndarray, problem: Problem, rows: np.ndarray) -> np.ndarray:

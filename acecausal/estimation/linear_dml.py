@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from acecausal.estimation.balance import kish
 from acecausal.estimation.problem import N_FOLDS, Problem, Scores
 
 #: One person who decides the effect of a cell alone would have leverage 1 and an error that nothing tells.
@@ -80,8 +81,7 @@ def _nuisance_noise(controls: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """
     if not controls.shape[1] or not weight.any():
         return np.ones(weight.shape[1])
-    total, square = weight.sum(axis=0), (weight**2).sum(axis=0)
-    people = np.divide(total**2, square, out=np.full(len(total), np.inf), where=square > 0) * (1 - 1 / N_FOLDS)
+    people = kish(weight.sum(axis=0), (weight**2).sum(axis=0)) * (1 - 1 / N_FOLDS)
     rank = np.linalg.matrix_rank(_standardised(controls, weight.sum(axis=1)))
     return np.asarray(1 + rank / np.maximum(people, 1))
 

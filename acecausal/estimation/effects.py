@@ -11,6 +11,7 @@ from scipy import stats
 from acecausal.cube import schema
 from acecausal.estimation import balance, few_psus, refutation, sensitivity
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
+from acecausal.estimation.constant_arms import arm_shares, unseen_variance
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
 from acecausal.estimation.inference import Crossed, Design, p_values, simultaneous_critical, wald
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
@@ -116,7 +117,11 @@ def _contexts(
     overlapping = scores.inside & ((propensity >= low) & (propensity <= high))[:, None]
     critical: list[tuple[np.ndarray, int, np.ndarray]] = []
     df = np.ones((len(values), len(plan.lattice.personas)))
-    for context in plan.contexts(fit.contrast):
+    contexts = plan.contexts(fit.contrast)
+    shares, effective = arm_shares(
+        problem.outcomes, scores.inside, problem.arm, problem.weight, sample.matched[contexts][:, rows]
+    )
+    for place, context in enumerate(contexts):
         here = np.flatnonzero(sample.matched[context][rows])
         answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
         inside = scores.inside[here]
@@ -147,7 +152,14 @@ def _contexts(
             status[at] = np.where(unsure, schema.TOO_FEW, schema.FAILED)[~good]
             reason[at] = np.where(unsure, schema.FEW_PSUS, failed)[~good]
             at = values[some][good]
-            _fill(arrays, at, context, shift[good], covariance[good])
+            kept = np.flatnonzero(some)[good]
+            unseen = unseen_variance(
+                shares[:, place, kept],
+                np.minimum(effective[:, place], sizes)[:, kept],
+                _averages(shift.shape[1]),
+                _variances(covariance[good]),
+            )
+            _fill(arrays, at, context, shift[good], covariance[good], unseen)
             critical.append((at, context, covariance[good]))
         arrays["status"][values, context], arrays["reason"][values, context] = status, reason
     if critical:
@@ -263,21 +275,31 @@ def _census(design: Design | Crossed, failed: np.ndarray, influence: np.ndarray,
     return np.asarray(constant & (spread >= 1e-24))
 
 
-def _fill(arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray) -> None:
-    """Fill one context from shifts, shape (values, options), and their covariances."""
+def _averages(n_options: int) -> np.ndarray:
+    """Numbers of the options whose means shifts, sums of shifts, and the effect are differences of, in this order."""
+    each = np.eye(n_options)
+    return np.concatenate([each, each.cumsum(axis=1).T, schema.scores(n_options)[None]])
+
+
+def _variances(covariance: np.ndarray) -> np.ndarray:
+    """Variances of what `_averages` lists, shape (values, 2 options + 1), from the shifts' covariances."""
+    averages = _averages(covariance.shape[1])
+    return np.clip(np.einsum("sk,vkj,sj->vs", averages, covariance, averages), 0, None)
+
+
+def _fill(
+    arrays: Arrays, at: np.ndarray, context: int, shift: np.ndarray, covariance: np.ndarray, unseen: np.ndarray
+) -> None:
+    """Fill one context from shifts, shape (values, options), their covariances, and variance that arms do not show."""
     n_options = shift.shape[1]
-    score = schema.scores(n_options)
-    spread = {
-        "shift_se": np.einsum("vkk->vk", covariance),
-        "cumulative_shift_se": np.einsum("vkk->vk", covariance.cumsum(axis=1).cumsum(axis=2)).copy(),
-        "effect_se": covariance @ score @ score,
-    }
-    spread["cumulative_shift_se"][:, -1] = 0.0  # all options together: the shifts sum to 0
+    se = np.sqrt(_variances(covariance) + unseen)
+    cumulative = se[:, n_options : 2 * n_options]
+    cumulative[:, -1] = 0.0  # all options together: the shifts sum to 0
     arrays["shift"][at, context, :n_options] = shift
-    arrays["effect"][at, context] = shift @ score
-    arrays["effect_se"][at, context] = np.sqrt(spread["effect_se"])
-    for name in ("shift_se", "cumulative_shift_se"):
-        arrays[name][at, context, :n_options] = np.sqrt(np.clip(spread[name], 0, None))
+    arrays["shift_se"][at, context, :n_options] = se[:, :n_options]
+    arrays["cumulative_shift_se"][at, context, :n_options] = cumulative
+    arrays["effect"][at, context] = shift @ schema.scores(n_options)
+    arrays["effect_se"][at, context] = se[:, -1]
 
 
 def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:
@@ -308,7 +330,12 @@ def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, prob
                 few = _few_psus(sample, rows, here, problem, scores, some, psus)
                 estimates[:, j], influence[here, :, j] = shift @ score, part @ score * few.factor
                 df = np.minimum(df, few.df)
-            statistic, p = wald(estimates, sample.design.covariance(influence, rows), df)
+            covariance = sample.design.covariance(influence, rows)
+            # what an arm does not show of its variance: what the errors hold beyond it
+            errors = arrays["effect_se"][np.ix_(np.array(fit.values)[some], np.array(levels)[pattern])] ** 2
+            each = np.arange(errors.shape[1])
+            covariance[:, each, each] = np.maximum(covariance[:, each, each], errors)
+            statistic, p = wald(estimates, covariance, df)
             at = np.array(fit.values)[some]
             arrays["moderation_f"][at, m], arrays["moderation_p"][at, m] = statistic, p
 

@@ -13,6 +13,7 @@ from cli.console import (
     hold_out_option,
     model_differs_option,
     note,
+    opened,
     output_option,
     print_comparison,
     progress_bar,
@@ -70,14 +71,13 @@ def align(
     accelerate launch --multi_gpu --num_processes 2 .venv/bin/acecausal align ...
     """
     from acecausal.comparison import holdout
-    from acecausal.cube.files import open_cube
     from acecausal.cube.outputs import check_output
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")
     if not resume and first_process():
         check_output(output, force=force, hint=RERUN)
-    people = open_cube(cube)
+    people = opened(cube)
     kept_back = [part for text in hold_out if text.startswith(WORDING) for part in text[len(WORDING) :].split(",")]
     held_out = holdout.parse([text for text in hold_out if not text.startswith(WORDING)], people)
     validation = holdout.parse(validate, people, "--validate")

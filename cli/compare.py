@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from cli.console import hold_out_option, model_differs_option, note, print_comparison, print_table
+from cli.console import hold_out_option, model_differs_option, note, opened, print_comparison, print_table
 
 
 @click.command()
@@ -32,12 +32,11 @@ def compare(
     from acecausal.comparison import agreement, heeding, holdout
     from acecausal.comparison import compare as comparison
     from acecausal.comparison.coherence import coherence_lines
-    from acecausal.cube.files import open_cube
     from acecausal.errors import CubeError
 
     if protocol and hold_out:
         raise click.UsageError("--hold-out has no place in --protocol: it knows no splits.")
-    people, answers = open_cube(human), open_cube(model)
+    people, answers = opened(human), opened(model)
     if answers.attrs.get("adapter_base") == "differs" and model_differs != "ok":
         raise CubeError(
             "its adapter was on another model than it was trained on", param=str(model),

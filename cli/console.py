@@ -7,9 +7,12 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 force_option = click.option(
     "--force", is_flag=True, help="Replace the output if it exists; a cube or a folder only if acecausal wrote it."
@@ -133,6 +136,17 @@ def quiet_libraries() -> None:
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     warnings.filterwarnings("ignore", category=FutureWarning)
+
+
+def opened(path: Path) -> xr.Dataset:
+    """Open a cube, and say so if another program put it together from several."""
+    from acecausal.cube.doubts import put_together
+    from acecausal.cube.files import open_cube
+
+    cube = open_cube(path)
+    for text in put_together(cube):
+        note(f"{path}: {text}")
+    return cube
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

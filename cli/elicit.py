@@ -11,6 +11,7 @@ from cli.console import (
     force_option,
     model_differs_option,
     note,
+    opened,
     progress_bar,
     quiet_libraries,
     revision_option,
@@ -94,7 +95,7 @@ def elicit(
     acecausal elicit --model M --like human.zarr --order forward --order reversed --template interview -o model.zarr
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
     """
-    from acecausal.cube.files import open_cube, write_cube
+    from acecausal.cube.files import write_cube
     from acecausal.cube.outputs import check_output, hold
 
     if output is None and not show_prompt:
@@ -107,7 +108,7 @@ def elicit(
     if output is not None and not show_prompt:
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         click.get_current_context().with_resource(hold(output))
-    cube = open_cube(like)
+    cube = opened(like)
 
     quiet_libraries()
     from align.elicitation.elicit import elicit as run

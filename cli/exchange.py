@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from acecausal.exchange import EXPORTS, FORMATS, IMPORTS
-from cli.console import force_option, names, note, output_option
+from cli.console import force_option, names, note, opened, output_option
 
 
 def _help(text: str, formats: tuple[str, ...]) -> str:
@@ -116,10 +116,9 @@ def import_(
 @force_option
 def export(format: str, cube: Path, output: Path, force: bool) -> None:
     """Write a cube in another program's format."""
-    from acecausal.cube.files import open_cube
     from acecausal.exchange import export_cube
 
-    lost = export_cube(format, open_cube(cube), output, force=force)
+    lost = export_cube(format, opened(cube), output, force=force)
     note(f"{output}: {FORMATS[format]}")
     for what in lost:
         note(f"not in it: {what}")

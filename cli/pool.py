@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.console import force_option, names, note, print_table
+from cli.console import force_option, names, note, opened, print_table
 from cli.selection import select
 
 if TYPE_CHECKING:
@@ -32,13 +32,12 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
     from acecausal.comparison.pooling import pooled
-    from acecausal.cube.files import open_cube
     from acecausal.cube.outputs import check_output, whole
     from acecausal.errors import AceError
 
     if output is not None:
         check_output(output, suffixes=(".csv",), force=force)
-    people = open_cube(cube)
+    people = opened(cube)
     found = pooled(select(people, attributes=attributes, values=values, contexts=[context]))
     table = found.to_dataframe(["attribute", "value", "persona"])[list(found.data_vars)]
     table = table.dropna(subset=["effect"]).reset_index()

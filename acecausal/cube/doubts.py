@@ -53,6 +53,19 @@ def strangers(cube: xr.Dataset) -> list[str]:
     ]  # fmt: skip
 
 
+def put_together(cube: xr.Dataset) -> list[str]:
+    """Say that a cube was put together from several, in one sentence or none."""
+    added = strangers(cube)
+    return (
+        [
+            f"of {', '.join(added)} neither source nor method is known: another program put them beside the others, of "
+            "which alone the attrs speak"
+        ]
+        if added
+        else []
+    )
+
+
 def doubts(cube: xr.Dataset) -> list[str]:
     """List what speaks against the effects in the context all: of the whole cube, then contrast by contrast.
 
@@ -62,12 +75,7 @@ def doubts(cube: xr.Dataset) -> list[str]:
         One sentence each: cubes put together, of which only the first's source and method are known; arms that cannot
         be compared, or hardly; plain regressions that differ by more than a standard error.
     """
-    found = []
-    if added := strangers(cube):
-        found.append(
-            f"of {', '.join(added)} neither source nor method is known: another program put them beside the others, of "
-            "which alone the attrs speak"
-        )
+    found = put_together(cube)
     for c, country in enumerate(cube["country"].values):
         for a, contrast in enumerate(cube["attribute"].values):
             part = cube.isel(country=c, attribute=a).sel(persona="all")

@@ -110,6 +110,10 @@ def _lattice_problems(cube: xr.Dataset) -> Iterator[str]:
     ]
     if not all(isinstance(text, str) and text.strip() for row in texts for text in row):
         yield "attrs['lattice']: holds names, labels or phrases that are no texts, or empty"
+    for name in ("adjustment", "modifiers"):
+        told = _decoded(cube.attrs.get(name, "{}"))
+        if isinstance(told, dict) and told and not set(told) >= {a.name for a in lattice.attributes}:
+            yield f"attrs[{name!r}]: does not speak of every attribute of attrs['lattice']"
     asked = [text for a in lattice.attributes for text in (a.question, *(x.answer for x in a.levels))]
     if not all(isinstance(text, str) for text in asked):
         yield "attrs['lattice']: holds check questions or answers that are no texts"
@@ -164,6 +168,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "versions": ("an object, as JSON", _mapping(_anything)),
     "design": ("an object, as JSON", _mapping(_anything)),
     "adjustment": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
+    "modifiers": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
     "held_out": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
     "covers": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
     "unverified": ("a list of texts, as JSON", _list(_text)),

@@ -89,8 +89,10 @@ def test_put_together__attrs_speak_of_the_first_alone(tmp_path, human):
             == 0
         )
         assert (said in (tmp_path / f"{name}.md").read_text().lower().replace("utopia", "Utopia")) is there
-        shown = CliRunner().invoke(main, ["show", f"{tmp_path}/{name}.zarr"])
-        assert (said in shown.stderr) is there
+        path = f"{tmp_path}/{name}.zarr"
+        asked = (["show", path], ["compare", path, path], ["export", "broom", path, "-o", f"{tmp_path}/{name}-b.csv"])
+        for command in asked if name == "alone" else (*asked, ["pool", path]):
+            assert (said in CliRunner().invoke(main, command).stderr) is there, command
     text = (tmp_path / "both.md").read_text()
     assert "all that follows is said (1,234 respondents)" in text
     assert "Data: 1,234" not in text
@@ -99,6 +101,20 @@ def test_put_together__attrs_speak_of_the_first_alone(tmp_path, human):
     table = pd.read_csv(tmp_path / "both.csv")
     assert set(table["estimand"][table["country"] != "Utopia"]) == {"direct"}
     assert table["estimand"][table["country"] == "Utopia"].isna().all()
+
+
+@pytest.mark.parametrize("name", ["adjustment", "modifiers"])
+@pytest.mark.parametrize("damage", ["nothing", "no key", "not a list"])
+def test_attrs__what_is_held_fixed_is_said_of_every_attribute(human, name, damage):
+    """A cube that had lost an attribute's list ended in tracebacks where effects are reckoned like for like."""
+    told = json.loads(human.attrs[name])
+    first = next(iter(told))
+    changed = {
+        "nothing": told | {first: None}, "not a list": told | {first: "age"},
+        "no key": {key: names for key, names in told.items() if key != first},
+    }[damage]  # fmt: skip
+    with pytest.raises(CubeError, match=name):
+        validate(human.assign_attrs({name: json.dumps(changed)}))
 
 
 def test_overwrite__only_with_force_and_only_when_whole(tmp_path, human, monkeypatch):

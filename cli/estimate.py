@@ -180,11 +180,12 @@ def estimate(
 
 def _say_counts(missing: dict[str, int], lost: dict[str, int], noted: dict[str, int]) -> None:
     """Say what has no number, what was set aside, what is worth knowing, and what somebody should look at."""
+    from acecausal.survey.cells import FAR_OFF
     from acecausal.survey.copies import COPIES
 
-    copies = {reason: count for reason, count in noted.items() if reason == COPIES}
-    others = {reason: count for reason, count in noted.items() if reason != COPIES}
-    for title, counted in (("no number", missing), ("set aside", lost), ("note", others), ("warning", copies)):
+    grave = {reason: count for reason, count in noted.items() if reason.endswith((COPIES, FAR_OFF))}
+    others = {reason: count for reason, count in noted.items() if reason not in grave}
+    for title, counted in (("no number", missing), ("set aside", lost), ("note", others), ("warning", grave)):
         if counted:
             note(f"{title}: " + ", ".join(f"{reason} {count}" for reason, count in counted.items()))
 

@@ -19,7 +19,7 @@ REASONS = {
     "few_people": "too few people in an arm",
     "few_effective": "too few people in an arm, by their weights",
     "few_psus": "too few sampling units in an arm",
-    "one_person": "one person carries most of an arm's weight",
+    "one_person": "one person carries most of an arm's weight, or decides the effect by a covariate far off all others",
     "cells_apart": "arms that meet in too few combinations of the other attributes",
     "arms_apart": "arms that hardly meet in what is held fixed",
     "unbalanced": "arms that no weighting makes alike",

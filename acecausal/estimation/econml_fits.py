@@ -19,7 +19,8 @@ def doubly_robust(problem: Problem) -> Scores:
     """Estimate by augmented inverse-propensity weighting: `econml.dr.LinearDRLearner` for each option.
 
     Answers are regressed on arm, cells and covariates, the arm (logistic) on cells and covariates, cross-fitted on the
-    folds of `Problem.folds`. The score is the learner's pseudo-outcome; its mean in a cell is the learner's effect.
+    folds of `Problem.folds`. The score is the learner's pseudo-outcome; its mean in a cell is the learner's effect,
+    that of people of other levels too, for whom the arms' deviations from it count.
 
     Parameters
     ----------
@@ -42,6 +43,7 @@ def doubly_robust(problem: Problem) -> Scores:
     for v in map(int, np.flatnonzero((fold >= 0).any(axis=0))):
         part = _Part.of(problem, fold[:, v])
         rows, covariates = part.rows, part.scaled(part.rows)
+        stretch = _stretch(problem, inside[:, v], rows)
         for k in range(n_options - 1):
             model = LinearDRLearner(
                 model_propensity=_logistic(),
@@ -61,8 +63,9 @@ def doubly_robust(problem: Problem) -> Scores:
                 inference=None,  # standard errors come from the scores, under the survey's design
             )
             pseudo = model._cached_values.nuisances[0]
-            score[:, v, k] = _by_cell(pseudo[..., 1] - pseudo[..., 0], problem, rows)
-            score[rows, v, k] = np.ravel(pseudo[..., 1] - pseudo[..., 0])
+            of_arms = np.ravel(pseudo[..., 1] - pseudo[..., 0])
+            score[:, v, k] = _by_cell(of_arms, problem, rows)
+            score[rows, v, k] += stretch * (of_arms - score[rows, v, k])
     score[:, :, -1] = -score[:, :, :-1].sum(axis=2)  # linear regressions: the options' effects sum to 0
     return Scores.of(score, inside)
 
@@ -116,7 +119,8 @@ def forest_dml(problem: Problem) -> Scores:
         effect = model.rlearner_model_final_._model.oob_predict(features)[:, :, 0]
         probability = problem.arm[rows] - t[:, 0]
         spread = np.clip(probability * (1 - probability), MIN_PROPENSITY, None)
-        corrected = effect + (t[:, 0] / spread)[:, None] * (y - t * effect)
+        stretch = _stretch(problem, inside[:, v], rows)
+        corrected = effect + (stretch * t[:, 0] / spread)[:, None] * (y - t * effect)
         others = np.flatnonzero(inside[:, v] & (problem.arm < 0))
         if len(others):
             there = np.concatenate([problem.indicators[others], part.scaled(others)], axis=1)
@@ -168,6 +172,18 @@ class _Part:
     def scaled(self, rows: np.ndarray) -> np.ndarray:
         """Scale the covariates of rows as those that are estimated on, shape (rows, covariates)."""
         return np.asarray((self.controls[rows] - self.mean) / self.spread)
+
+
+def _stretch(problem: Problem, inside: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Say how many people of all levels each of the two arms' speaks for in its cell, by weight, shape (rows,).
+
+    Those of other levels have the arms' effect and no errors of their own: without it averages over everybody would
+    take the arms' errors for smaller than they are, by the arms' share.
+    """
+    n_cells = problem.indicators.shape[1]
+    everybody = np.bincount(problem.cell[inside], problem.weight[inside], n_cells)
+    arms = np.bincount(problem.cell[rows], problem.weight[rows], n_cells)
+    return np.asarray((everybody / np.where(arms > 0, arms, 1.0))[problem.cell[rows]])
 
 
 def _by_cell(score: np.ndarray, problem: Problem, rows: np.ndarray) -> np.ndarray:

@@ -134,8 +134,11 @@ def _contexts(
         arrays["n_psu_baseline"][values, context], arrays["n_psu_treated"][values, context] = psus
         _, kept_psus, apart = arm_problems(sample, rows[here], [inside & side for side in sides], plan.min_arm)
         apart = (apart > 0) | (weight @ inside < MIN_OVERLAP * total)
-        reason = np.select([thin > 0, apart], [thin, schema.CELLS_APART], comparable.reason[context])
-        status = np.select([thin > 0, reason > 0], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK)
+        alone = np.zeros(len(values), dtype=bool) if scores.by_one is None else scores.by_one
+        reason = np.select(
+            [thin > 0, alone, apart], [thin, schema.ONE_PERSON, schema.CELLS_APART], comparable.reason[context]
+        )
+        status = np.select([(thin > 0) | alone, reason > 0], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK)
         some = status == schema.OK
         if some.any():
             shift, influence = _shifts(scores, here, problem.weight, some)
@@ -162,14 +165,7 @@ def _contexts(
             _fill(arrays, at, context, shift[good], covariance[good], unseen)
             critical.append((at, context, covariance[good]))
         arrays["status"][values, context], arrays["reason"][values, context] = status, reason
-    if critical:
-        found = simultaneous_critical(
-            np.concatenate([part for _, _, part in critical]),
-            plan.confidence,
-            np.concatenate([df[np.isin(values, at), context] for at, context, _ in critical]),
-        )
-        for at, context, part in critical:
-            arrays["shift_critical"][at, context], found = found[: len(part)], found[len(part) :]
+    _fill_critical(arrays, plan, values, critical, df)
     unscored = [v for v in fit.values if plan.values[v].scale == "nominal"]
     for name in ("effect", "effect_se"):
         arrays[name][unscored] = np.nan
@@ -300,6 +296,21 @@ def _fill(
     arrays["cumulative_shift_se"][at, context, :n_options] = cumulative
     arrays["effect"][at, context] = shift @ schema.scores(n_options)
     arrays["effect_se"][at, context] = se[:, -1]
+
+
+def _fill_critical(
+    arrays: Arrays, plan: Plan, values: np.ndarray, parts: list[tuple[np.ndarray, int, np.ndarray]], df: np.ndarray
+) -> None:
+    """Fill how far bands reach; `parts` are (values, context, covariances), `df` as of `_contexts`."""
+    if not parts:
+        return
+    found = simultaneous_critical(
+        np.concatenate([covariance for _, _, covariance in parts]),
+        plan.confidence,
+        np.concatenate([df[np.isin(values, at), context] for at, context, _ in parts]),
+    )
+    for at, context, covariance in parts:
+        arrays["shift_critical"][at, context], found = found[: len(covariance)], found[len(covariance) :]
 
 
 def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:

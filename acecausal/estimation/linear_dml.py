@@ -14,6 +14,8 @@ from acecausal.estimation.problem import N_FOLDS, Problem, Scores
 
 #: One person who decides the effect of a cell alone would have leverage 1 and an error that nothing tells.
 MAX_LEVERAGE = 0.9
+#: Most of what a cell's effect rests on that one person may be whose arm is predicted further off than so.
+MAX_SHARE, MAX_RESIDUAL = 0.5, 2.0
 
 
 def linear_dml(problem: Problem) -> Scores:
@@ -36,7 +38,9 @@ def linear_dml(problem: Problem) -> Scores:
     is effect + W t (y - t effect) / (1 - h) / sum(w t^2), with W the cell's weight and h = w t^2 / sum(w t^2) the
     respondent's leverage, less the cell's mean of the second part: errors of few people in an arm look smaller than
     they are, since the effect was fitted to them (HC3; with 12 to 20 treated in a cell and uneven weights, scores
-    without it cover .90, with it .95).
+    without it cover .90, with it .95). A person who is more than half of a cell's sum(w t^2), with |t| > 2, as by a
+    covariate far off all others (an undeclared 99999999), decides the effect there alone, without an error, and the
+    slopes besides: nothing is told of that value.
 
     References
     ----------
@@ -59,17 +63,20 @@ def linear_dml(problem: Problem) -> Scores:
     moment = (indicators.T @ (((weight * t)[:, :, None] * y).reshape(n, -1))).reshape(-1, n_values, n_options)
     information = np.where(information > 0, information, 1.0)
     effect = moment / information[:, :, None]
+    share = weight * t**2 / information[cell]
+    far = np.where(np.abs(t) > MAX_RESIDUAL, share, 0.0)
+    by_one = np.asarray((far > MAX_SHARE).any(axis=0))
     people = problem.weight[:, None] * inside
     population = indicators.T @ people
     lever = (population / information)[cell] * t * fit
-    lever /= 1 - np.minimum(weight * t**2 / information[cell], MAX_LEVERAGE)
+    lever /= 1 - np.minimum(share, MAX_LEVERAGE)
     lever *= _nuisance_noise(problem.controls, weight)
     score = effect[cell]
     error = lever[:, :, None] * (y - t[:, :, None] * score)
     size = np.where(population > 0, population, 1.0)[:, :, None]
     centre = (indicators.T @ (people[:, :, None] * error).reshape(n, -1)).reshape(effect.shape) / size
     score += error - centre[cell]
-    return Scores.of(score, inside)
+    return Scores.of(score, inside, by_one)
 
 
 def _nuisance_noise(controls: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -143,12 +143,15 @@ class Scores:
         Within any context, the shift is the sum of these, each over the rows in the context.
     inside : numpy.ndarray, shape (n, values), bool
         Respondents the estimate speaks for.
+    by_one : numpy.ndarray, shape (values,), bool, optional
+        Whether one person decides the effects of a value.
     """
 
     means: tuple[Mean, ...]
     inside: np.ndarray
+    by_one: np.ndarray | None = None
 
     @classmethod
-    def of(cls, score: np.ndarray, inside: np.ndarray) -> Scores:
+    def of(cls, score: np.ndarray, inside: np.ndarray, by_one: np.ndarray | None = None) -> Scores:
         """Wrap a score per respondent, shape (n, values, options), whose weighted mean is the effect."""
-        return cls((Mean(1, score, inside),), inside)
+        return cls((Mean(1, score, inside),), inside, by_one)

@@ -115,3 +115,36 @@ def bands_of(column: pd.Series, ranges: Sequence[tuple[float, float]], missing: 
             hint="widen a range; list under missing only codes that say nothing",
         )
     return positions
+
+
+#: What is said of them, before their number of rows.
+FAR_OFF = "far off all other numbers (a code that says nothing belongs under missing)"
+#: Numbers so many quartile ranges from the median, and so many times as far as all others, are taken for codes.
+FAR, FARTHER, CODES = 10.0, 5.0, 3
+
+
+def far_off(numbers: np.ndarray) -> np.ndarray:
+    """Find numbers that lie far off all others, as 99999999 among incomes does: an undeclared code, in all likelihood.
+
+    Parameters
+    ----------
+    numbers : numpy.ndarray, shape (n,), float
+        NaN where missing.
+
+    Returns
+    -------
+    numpy.ndarray
+        At most three different numbers, those furthest off first: ten quartile ranges and more from the median, and
+        five times as far as the next. Empty if there are none, or if half of all are one number.
+    """
+    known = numbers[np.isfinite(numbers)]
+    if not len(known):
+        return known
+    low, median, high = np.quantile(known, [0.25, 0.5, 0.75])
+    different = np.unique(known)
+    different = different[np.argsort(-np.abs(different - median), kind="stable")]
+    apart = np.abs(different - median)
+    for count in range(min(CODES, len(different) - 1), 0, -1):
+        if high > low and apart[count - 1] > FAR * (high - low) and apart[count - 1] > FARTHER * apart[count]:
+            return different[:count]
+    return different[:0]

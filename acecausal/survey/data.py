@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from acecausal.errors import DataError
-from acecausal.survey.cells import bands_of, codes_of, numbers_of, positions_of
+from acecausal.survey.cells import FAR_OFF, bands_of, codes_of, far_off, numbers_of, positions_of
 from acecausal.survey.codebook import Codebook, RowsSpec, code_key
 from acecausal.survey.copies import COPIES, count_copies
 from acecausal.survey.counting import count_distinct
@@ -346,6 +346,10 @@ def _noted(survey: Survey) -> dict[str, int]:
     if survey.item is not None:
         places = pd.Series(survey.country).groupby(survey.item).nunique()
         _count(noted, "items rated in two or more countries (their estimates share the items' noise)", places > 1)
+    for name, numbers in survey.covariates.items():
+        if len(odd := far_off(numbers)):
+            what = ", ".join(f"{number:.15g}" for number in odd)
+            _count(noted, f"{name} is {what}, {FAR_OFF}", np.isin(numbers, odd))
     rows = "ratings" if book.rater else "respondents"
     for place, (name, size) in enumerate(zip(names, sizes, strict=True)):
         counts = {

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from acecausal.cube import doubts, schema
 from acecausal.cube.files import write_cube
+from acecausal.errors import AceError
 from acecausal.estimation import balance
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
@@ -157,3 +158,18 @@ def test_doubts__a_plain_regression_that_differs_is_told(human):
 
 def test_reasons__every_one_in_words():
     assert set(doubts.REASONS) == set(schema.REASONS[1:])
+
+
+@pytest.mark.parametrize("code", [-99999999.0, 99999999.0])
+def test_one_person__who_decides_by_a_covariate_far_off(code):
+    """Truth .0: one 99999999 among incomes gave .88, interval .880 to .886, p 0, with status ok."""
+    survey, _ = confounded(1.0)
+    income = np.exp(10 + 0.6 * survey.covariates["age"])
+    clean = dataclasses.replace(survey, covariates={"age": income})
+    cell = estimate(clean, refute=0).isel(country=0, value=0).sel(attribute="gender:level1", persona="all")
+    assert int(cell.status) == schema.OK
+    income = income.copy()
+    income[3] = code
+    with pytest.raises(AceError, match="one person") as error:
+        estimate(dataclasses.replace(survey, covariates={"age": income}), refute=0)
+    assert "too_few 6" in str(error.value)

@@ -9,8 +9,11 @@ import numpy as np
 import pandas as pd
 import pyreadstat
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from acecausal.errors import DataError
+from acecausal.survey.cells import FAR_OFF, far_off
 from acecausal.survey.codebook import Codebook, load_codebook
 from acecausal.survey.copies import COPIES
 from acecausal.survey.data import from_table, read_survey
@@ -554,3 +557,35 @@ def test_hash__the_same_whatever_the_format(tmp_path):
     data.to_parquet(tmp_path / "a.parquet")
     hashes = {read_survey(tmp_path / f"a.{suffix}", book()).data_sha256 for suffix in ("csv", "parquet")}
     assert hashes == {from_table(data, book()).data_sha256}
+
+
+@pytest.mark.parametrize("code", [999, 9999, 99999999, -99999])
+@pytest.mark.parametrize("rows", [1, 5, 75])
+def test_far_off__undeclared_codes_among_numbers(code, rows):
+    """Ages with a code that says nothing, of few people or many: found. Ages alone: nothing."""
+    ages = np.random.default_rng(0).integers(18, 95, 1500).astype(float)
+    assert not len(far_off(ages))
+    ages[:rows] = code
+    assert far_off(ages).tolist() == [code]
+    ages[-2:] = [np.nan, code - 1]
+    assert sorted(far_off(ages)) == [code - 1, code]
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 1.5]))
+def test_far_off__hardly_ever_of_incomes(seed, spread):
+    """Lognormal numbers have long tails, but no gap of five times: at most the one furthest off is named."""
+    assert len(far_off(np.exp(np.random.default_rng(seed).normal(10, spread, 1500)))) <= 1
+
+
+def test_far_off__counts_and_shares_have_no_gap():
+    assert not len(far_off(np.array([])))
+    assert not len(far_off(np.full(10, np.nan)))
+    assert not len(far_off(np.repeat([0.0, 1.0], [990, 10])))  # a rare 1 is no oddity
+    assert not len(far_off(np.full(10, 3.0)))
+
+
+def test_far_off__is_said():
+    rows = {"c": ["NA"] * 10, "w": [1] * 10, "h": [1] * 10, "s": [0, 1] * 5, "a": [20, 50] * 5, "t": [1, 2] * 5}
+    table = pd.DataFrame(rows | {"i": [10, 20, 30, 40, 50, 60, 70, 80, 90, 99999999]})
+    noted = from_table(table, BOOK).noted
+    assert noted == noted | {f"income is 99999999, {FAR_OFF}": 1}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import networkx as nx
@@ -108,8 +108,12 @@ class Plan:
         return np.asarray(personas[(lattice.codes[personas][:, closed] < 0).all(axis=1)])
 
     def held(self, treatment: str) -> tuple[str, ...]:
-        """Name what must be known of a respondent besides the treatment: modifiers, then the rest of the adjustment."""
+        """Name what is held fixed, or may define a context: modifiers, then the rest of the adjustment."""
         return tuple(dict.fromkeys((*self.modifiers[treatment], *self.adjustment[treatment])))
+
+    def needed(self, treatment: str) -> tuple[str, ...]:
+        """Name what must be known of a respondent besides the treatment: nothing, where nothing is held fixed."""
+        return () if self.estimator == ASSOCIATION else self.held(treatment)
 
     def treatment(self, contrast: int) -> str:
         """Name of the attribute that a contrast moves."""
@@ -229,7 +233,7 @@ def make_plan(
     adjustment, modifiers = _identify(declared, estimand, chosen, (*held, *book.covariates))
     everything = dict.fromkeys(name for part in (*modifiers.values(), *adjustment.values()) for name in part)
     plan_values = tuple(book.value(name) for name in _choose("values", values, book.values))
-    return Plan(
+    plan = Plan(
         lattice=lattice,
         countries=tuple(Country(name, specs[name].label, specs[name].region) for name in country_names),
         values=plan_values,
@@ -239,7 +243,7 @@ def make_plan(
         modifiers=modifiers,
         covariates=tuple(adjusted_labels(book, everything)),
         graph=identify.graph_json(declared),
-        fits=tuple(_fits(survey, lattice, country_names, plan_values, adjustment, modifiers)),
+        fits=(),
         min_arm=min_arm,
         min_share=min_share,
         confidence=confidence,
@@ -253,6 +257,7 @@ def make_plan(
         ),
         within_items=bool(book.item and not book.item.random and estimand != ASSOCIATION),
     )
+    return replace(plan, fits=tuple(_fits(survey, plan)))
 
 
 def _one_per_column(book: Codebook, chosen: Sequence[str]) -> list[str]:
@@ -277,31 +282,24 @@ def _identify(
     return adjustment, modifiers
 
 
-def _fits(
-    survey: Survey,
-    lattice: Lattice,
-    countries: Sequence[str],
-    values: Sequence[Value],
-    adjustment: dict[str, tuple[str, ...]],
-    modifiers: dict[str, tuple[str, ...]],
-) -> Iterable[Fit]:
-    for c, country in enumerate(countries):
-        rows = survey.country == survey.country_names.index(country)
+def _fits(survey: Survey, plan: Plan) -> Iterable[Fit]:
+    for c, country in enumerate(plan.countries):
+        rows = survey.country == survey.country_names.index(country.name)
         at = np.flatnonzero(rows)
-        answered = np.stack([survey.values[value.name][rows] >= 0 for value in values])
-        batches = list(_batches(answered, [len(value.options) for value in values]))
+        answered = np.stack([survey.values[value.name][rows] >= 0 for value in plan.values])
+        batches = list(_batches(answered, [len(value.options) for value in plan.values]))
         known = {name: survey.attributes[name][rows] >= 0 for name in survey.attributes}
         known |= {name: ~np.isnan(numbers[rows]) for name, numbers in survey.covariates.items()}
-        for t, contrast in enumerate(lattice.contrasts):
-            treatment = lattice.attributes[contrast.attribute].name
-            complete = np.ones(rows.sum(), dtype=bool)
-            for name in {treatment, *adjustment[treatment], *modifiers[treatment]}:
-                if name == treatment or known[name].any():  # what was never asked there cannot be held fixed
+        for t in range(len(plan.lattice.contrasts)):
+            treatment = plan.treatment(t)
+            complete = known[treatment].copy()
+            for name in plan.needed(treatment):
+                if known[name].any():  # what was never asked there cannot be held fixed
                     complete &= known[name]
             for members in batches:
                 someone = np.flatnonzero(answered[list(members)].any(axis=0) & complete)
                 respondents = int(survey.count(at[someone])[0])
-                yield Fit(c, t, members, respondents, sum(len(values[v].options) for v in members))
+                yield Fit(c, t, members, respondents, sum(len(plan.values[v].options) for v in members))
 
 
 def adjusted_labels(book: Codebook, names: Iterable[str]) -> list[str]:

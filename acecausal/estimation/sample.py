@@ -16,6 +16,9 @@ from acecausal.estimation.problem import Problem
 from acecausal.survey.data import Survey
 from acecausal.survey.raters import item_means
 
+#: A covariate that varies by less, as a share of its largest number, is one number and rounding.
+SAME = 1e-14
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -59,9 +62,11 @@ class Sample:
         return np.select([level == spec.baseline, level == spec.treated], [0, 1], -1)
 
     def complete(self, treatment: str) -> np.ndarray:
-        """Say whose treatment and adjustment are known, shape (n,), bool."""
-        held = filter(self._asked, self.plan.held(treatment))
-        return np.all([self._known(name) for name in (treatment, *held)], axis=0)
+        """Say whose treatment is known, and all that is held fixed or defines contexts, shape (n,), bool."""
+        return self._complete(treatment, self.plan.held(treatment))
+
+    def _complete(self, treatment: str, besides: Sequence[str]) -> np.ndarray:
+        return np.all([self._known(name) for name in (treatment, *filter(self._asked, besides))], axis=0)
 
     @cached_property
     def known(self) -> np.ndarray:
@@ -72,11 +77,12 @@ class Sample:
         return np.all([np.ones(len(self.survey), dtype=bool), *known], axis=0)
 
     def rows(self, fit: Fit) -> np.ndarray:
-        """Find the positions of those with complete attributes who answered at least one of the fit's values."""
+        """Find the positions of those of whom all that the fit needs is known, and who answered one of its values."""
         answered = np.zeros(len(self.survey), dtype=bool)
         for v in fit.values:
             answered |= self.survey.values[self.plan.values[v].name] >= 0
-        return np.flatnonzero(answered & self.complete(self.plan.treatment(fit.contrast)))
+        treatment = self.plan.treatment(fit.contrast)
+        return np.flatnonzero(answered & self._complete(treatment, self.plan.needed(treatment)))
 
     def problem(self, fit: Fit, rows: np.ndarray) -> Problem:
         """Lay out what the estimator gets, for these rows."""
@@ -141,9 +147,7 @@ class Sample:
         columns = [np.empty((len(self.survey), 0))]
         for name in self.plan.held(treatment):
             if name in self.survey.covariates:
-                columns.append(
-                    self.survey.covariates[name][:, None] if self._asked(name) else np.zeros((len(self.survey), 1))
-                )
+                columns.append(self._scaled(name)[:, None])
             else:
                 spec = book.attributes[name]
                 others = [i for i, level in enumerate(spec.levels) if level != spec.baseline]
@@ -164,7 +168,7 @@ class Sample:
         for name in filter(self._asked, self.plan.adjustment[treatment]):
             if name in self.survey.covariates:
                 if book.covariates[name].column != column:  # the treatment's own column says nothing more about it
-                    columns.append(self.survey.covariates[name][:, None])
+                    columns.append(self._scaled(name)[:, None])
             elif name not in self.plan.modifiers[treatment] and book.attributes[name].column != column:
                 codes = range(1, len(book.attributes[name].levels))
                 columns.append(indicators(self.survey.attributes[name], codes))
@@ -173,6 +177,20 @@ class Sample:
             adjusted = np.where(complete[:, None], self.adjusted(treatment), 0.0)
             columns.append(self._item_means(adjusted, complete))
         return np.concatenate(columns, axis=1)
+
+    def _scaled(self, name: str) -> np.ndarray:
+        """Give a covariate mean 0 and variance 1, shape (n,), so that its unit means nothing; 0 if it does not vary.
+
+        Missing where it is missing of some, 0 where nobody has it.
+        """
+        numbers = self.survey.covariates[name]
+        known = numbers[np.isfinite(numbers)]
+        if not len(known):
+            return np.zeros(len(numbers))
+        largest = np.abs(known).max() or 1.0  # squares of very large and very small numbers are none
+        centred = numbers / largest - (known / largest).mean()
+        spread = np.sqrt(np.mean((known / largest - (known / largest).mean()) ** 2))
+        return np.asarray(centred / spread if spread > SAME else np.where(np.isnan(numbers), np.nan, 0.0))
 
     def _asked(self, name: str) -> bool:
         """Whether anybody in the country has it; what was never asked there cannot be held fixed."""

@@ -190,13 +190,16 @@ def _few_psus(
     some: np.ndarray,
     psus: np.ndarray,
 ) -> _Few:
-    """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value."""
-    many = few_psus.MANY if isinstance(sample.design, Crossed) or sample.design.single else few_psus.MANY_FOR_DF
-    few = some & (psus < many)
+    """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value.
+
+    Of raters crossed with items only the degrees of freedom, the raters'.
+    """
+    crossed = isinstance(sample.design, Crossed)
+    design = sample.design.rater if isinstance(sample.design, Crossed) else sample.design
+    few = some & (psus < (few_psus.MANY if design.single else few_psus.MANY_FOR_DF))
     found = _Few(bool(few.any()), np.ones((len(here), int(some.sum()))), np.full(int(some.sum()), np.inf))
-    design = sample.design
-    if not found.any or isinstance(design, Crossed):
-        return replace(found, any=False)
+    if not found.any:
+        return found
     # the plain difference compares whole arms, all others arms within cells
     cell = problem.cell[here] if len(scores.means) == 1 else np.zeros(len(here), dtype=int)
     known: dict[bytes, tuple[np.ndarray, float]] = {}
@@ -215,13 +218,13 @@ def _few_psus(
                 design.form(present),
             )
             factor = np.ones(len(here))
-            if psus[j] < few_psus.MANY:
+            if psus[j] < few_psus.MANY and not crossed:
                 factor[both] = small.factor[number]
                 factor *= np.sqrt(small.scale)
             known[inside.tobytes()] = factor, small.df
         place = int(some[:j].sum())
         found.factor[:, place], found.df[place] = known[inside.tobytes()]
-    return found
+    return replace(found, any=False) if crossed else found
 
 
 def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

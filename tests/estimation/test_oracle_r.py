@@ -81,15 +81,14 @@ def quantities(frame: pd.DataFrame):
     women = (frame["female"] == 1).to_numpy()
     no_degree, degree = ((frame["degree"] == level).to_numpy() for level in (0, 1))
     answered = frame["option"].notna().to_numpy()
-    complete = answered & (frame["known"] == 1).to_numpy()
     among = [change(frame, score, "female", answered & part) for part in (no_degree, degree)]
     effects, influence, share = cell_effects(frame)
     return {
         "response_all": response(frame, everybody),
         "response_women": response(frame, women),
         "response_women_degree": response(frame, women & degree),
-        "shift_female": change(frame, one_hot(frame), "female", complete),
-        "effect_female": change(frame, score, "female", complete),
+        "shift_female": change(frame, one_hot(frame), "female", answered),
+        "effect_female": change(frame, score, "female", answered),
         "effect_female_on_binary": change(frame, binary, "female", everybody),
         "effect_degree_women": change(frame, score, "degree", answered & women),
         "moderation_female_by_degree": tuple(high - low for low, high in zip(*among, strict=True)),

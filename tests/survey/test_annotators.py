@@ -505,3 +505,18 @@ def test_three_files__one_merge_and_the_command(tmp_path):
     cube, expected = open_cube(tmp_path / "c.nc"), estimate(survey)
     for name in ("response", "response_se", "n", "n_eff"):
         np.testing.assert_allclose(cube[name], expected[name], atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize(("treated", "low", "high"), [(6, 4.5, 7.0), (30, 35.0, 39.1)])
+def test_few_raters__have_few_degrees_of_freedom(treated, low, high):
+    """Oracle: Welch's for means of 6 and 54 raters of like variance, 5.9; all raters' would be 39, the items'.
+
+    With 6 of 60 raters treated 95 % intervals covered .92, with these .94.
+    """
+    world = World.make(values=1, options=3, attributes=1, effect=0.0, covariate=False, seed=1)
+    survey = draw_ratings(world, raters=60, items=40, per_rater=20, rater=0.13, item=0.1, seed=0)
+    rater = np.unique(survey.psu, return_inverse=True)[1]
+    survey = dataclasses.replace(survey, attributes={"gender": (rater < treated).astype(np.int32)})
+    cell = estimate(survey, min_arm=5, refute=0).isel(country=0, value=0, attribute=0).sel(persona="all")
+    reach = float(cell.effect_interval[1] - cell.effect_interval[0]) / 2 / float(cell.effect_se)
+    assert stats.t.ppf(0.975, high) < reach < stats.t.ppf(0.975, low)

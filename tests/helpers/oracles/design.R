@@ -43,7 +43,7 @@ quantities <- function(design) {
   response <- function(domain) result(svymean(options_formula, domain))
 
   # shift of every option from men to women, with the covariances between options
-  by_sex <- svyby(options_formula, ~female, subset(answered, known == 1), svymean, covmat = TRUE)
+  by_sex <- svyby(options_formula, ~female, answered, svymean, covmat = TRUE)
   shifts <- lapply(1:k, function(i) {
     weights <- rep(0, 2 * k)
     # svyby stacks the options: (option 1: men, women), (option 2: men, women), ... as coef() says
@@ -75,7 +75,7 @@ quantities <- function(design) {
     response_women = response(subset(answered, female == 1)),
     response_women_degree = response(subset(answered, female == 1 & degree == 1)),
     shift_female = result(svycontrast(by_sex, shifts)),
-    effect_female = slope(score ~ female, subset(answered, known == 1)),
+    effect_female = slope(score ~ female, answered),
     effect_female_on_binary = slope(binary ~ female, design),
     effect_degree_women = slope(score ~ degree, subset(answered, female == 1 & !is.na(degree))),
     moderation_female_by_degree = result(svycontrast(by_cell, list(moderation = moderation))),

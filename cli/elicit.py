@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from cli.console import (
     model_differs_option,
     note,
     opened,
+    print_table,
     progress_bar,
     quiet_libraries,
     revision_option,
@@ -68,6 +70,11 @@ if TYPE_CHECKING:
     help="Leave out the check questions, which ask the model for each attribute that it was told, or was not.",
 )  # fmt: skip
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
+@click.option(
+    "--try", "trying", is_flag=True,
+    help="Try ways of asking on a small part, print in which the persona is heeded and the order of the options means "
+    "nothing, and stop.  [default: all templates and marks]",
+)  # fmt: skip
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
 @force_option
 def elicit(
@@ -85,6 +92,7 @@ def elicit(
     precision: str | None,
     no_checks: bool,
     output: Path | None,
+    trying: bool,
     show_prompt: bool,
     force: bool,
 ) -> None:
@@ -94,18 +102,18 @@ def elicit(
     acecausal elicit --model ./SmolLM2-135M-Instruct --like human.zarr -o model.zarr
     acecausal elicit --model M --like human.zarr --order forward --order reversed --template interview -o model.zarr
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
+    acecausal elicit --model M --like human.zarr --try
     """
     from acecausal.cube.files import write_cube
     from acecausal.cube.outputs import check_output, hold
 
-    if output is None and not show_prompt:
-        raise click.UsageError("Missing option '-o' / '--output' (or --show-prompt).")
-    for option, given in (("--adapter", adapter), ("--precision", precision), ("--revision", revision)):
-        if endpoint and given:
-            raise click.UsageError(f"{option} is for a model in this process, not for --endpoint.")
-    if rate and not endpoint:
-        raise click.UsageError("--rate is for --endpoint.")
-    if output is not None and not show_prompt:
+    writes = not (show_prompt or trying)
+    if output is None and writes:
+        raise click.UsageError("Missing option '-o' / '--output' (or --try, or --show-prompt).")
+    _check_usage(endpoint, adapter, precision, revision, rate)
+    if trying and orders:
+        raise click.UsageError("--try asks both orders; leave --order out.")
+    if output is not None and writes:
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         click.get_current_context().with_resource(hold(output))
     cube = opened(like)
@@ -129,8 +137,7 @@ def elicit(
             text = sample_text(cube, wording)
             click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text, told)[0])
         return
-    assert output is not None
-    kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint else None
+    kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint and output and writes else None
     if endpoint:
         from align.elicitation.endpoint import Endpoint
 
@@ -138,6 +145,10 @@ def elicit(
         attrs: dict[str, Any] = {}
     else:
         backend, attrs = _in_process(source, adapter, revision, precision, told, model_differs=model_differs == "ok")
+    if trying:
+        _try(backend, cube, templates, marks or (("digits", "letters") if endpoint else ()))
+        return
+    assert output is not None
     if fresh := [w.label for w in wordings if any(map(w.matches, recipe.get("kept_back", [])))]:
         attrs["never_trained_on"] = fresh
     with progress_bar("elicit", questions(cube, checks=not no_checks)) as step:
@@ -147,6 +158,41 @@ def elicit(
         kept.unlink(missing_ok=True)
     note(f"{output}: option mass {option_mass(asked):.2f}")
     _warn(asked)
+
+
+def _check_usage(
+    endpoint: str | None, adapter: Path | None, precision: str | None, revision: str | None, rate: float | None
+) -> None:
+    """Refuse options that are for the other kind of model."""
+    for option, given in (("--adapter", adapter), ("--precision", precision), ("--revision", revision)):
+        if endpoint and given:
+            raise click.UsageError(f"{option} is for a model in this process, not for --endpoint.")
+    if rate and not endpoint:
+        raise click.UsageError("--rate is for --endpoint.")
+
+
+def _try(backend: Backend, cube: xr.Dataset, templates: tuple[str, ...], marks: tuple[str, ...]) -> None:
+    """Print how a model takes ways of asking, and name the best."""
+    from acecausal.comparison.agreement import CONTENT
+    from acecausal.comparison.heeding import HEEDED
+    from align.elicitation.trying import try_wordings
+    from align.prompting.templates import TEMPLATES
+    from align.prompting.wordings import MARKS
+
+    found, best = try_wordings(backend, cube, templates or tuple(TEMPLATES), marks or MARKS)
+    rows = [
+        [
+            f"{one.template} {one.marks}", f"{one.mean_heed:.2f}",
+            ", ".join(f"{label} {number:.2f}" for label, number in one.heed.items() if number < HEEDED) or "-",
+            f"{one.order_agreement:+.2f}", f"{one.option_mass:.2f}", f"{one.seconds:.1f}",
+        ]
+        for one in found
+    ]  # fmt: skip
+    columns = ["", "heed", "not heeded", "order agreement", "option mass", "seconds"]
+    print_table(f"ways of asking, in both orders: {cube['country_label'].values[0]}", columns, rows)
+    if not best.order_agreement >= CONTENT:
+        note("in none of them are effects the same when the options are listed in reverse: the model answers by place")
+    note(f"best: --template {best.template} --marks {best.marks}")
 
 
 def _warn(asked: xr.Dataset) -> None:
@@ -160,6 +206,13 @@ def _warn(asked: xr.Dataset) -> None:
         note(heed)
     for warning in (*agreement.warnings(asked), *heeding.warnings(asked)):
         note(f"warning: {warning}")
+    marks = json.loads(asked.attrs["marks"])
+    if agreed.get("order", 1.0) < agreement.CONTENT and marks != ["labels"]:
+        unbound = " and ".join(mark for mark in marks if mark != "labels")
+        note(
+            f"warning: {unbound} do not stand for their options in this model: ask in the options' own words (--marks "
+            "labels), or look for a way of asking that holds (--try)"
+        )
     if float(asked["option_mass"].mean()) < 0.5:
         note("warning: the model puts most of its probability on something that is no option")
     if float(asked.attrs.get("checks_option_mass", 1.0)) < 0.5:

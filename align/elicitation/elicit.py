@@ -3,83 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from scipy.special import log_softmax, logsumexp
 
 from acecausal.comparison.agreement import agreements
 from acecausal.comparison.coherence import coherence
 from acecausal.cube import files as cubes
 from acecausal.cube.check_questions import check_values, checked_personas, drift, heed
-from acecausal.cube.files import Country, Value
 from acecausal.cube.functional import effect_functional, effects_of, standard_error
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, ModelError
+from align.elicitation.asking import Asked, ask
 from align.elicitation.backends import Backend
-from align.prompting.prompts import compose, describe, lattice_texts
+from align.prompting.prompts import compose, describe
 from align.prompting.templates import Text
 from align.prompting.wordings import Wording
-
-
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One question, asked of personas of one country in all wordings.
-
-    Attributes
-    ----------
-    response : numpy.ndarray, shape (wordings, personas, options)
-        Normalised over the options; missing in all wordings where a server listed no option in one.
-    mass, unlisted, imputed : numpy.ndarray, shape (personas,)
-        Means over the wordings; the last two are missing for a model that was asked for the options themselves.
-    lost : int
-        Prompts of which no option was listed.
-    """
-
-    response: np.ndarray
-    mass: np.ndarray
-    unlisted: np.ndarray
-    imputed: np.ndarray
-    lost: int
-
-
-def _ask(
-    backend: Backend,
-    country: Country,
-    value: Value,
-    lattice: Lattice,
-    wordings: Sequence[Wording],
-    digest: Any,
-    personas: Sequence[int] | None = None,
-) -> _Asked:
-    """Ask it of all personas or some, and add every prompt as the model got it to the digest."""
-    texts = [lattice_texts(country, value, lattice, wording, personas) for wording in wordings]
-    asked = [backend.ask(of_wording) for of_wording in texts]
-    for text in itertools.chain.from_iterable(texts):
-        digest.update(json.dumps([backend.rendered(text), text.options]).encode())
-    log_probs = np.stack([answers.log_probs for answers in asked])
-    listed = any(answers.unlisted is not None for answers in asked)
-    # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
-    missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
-    if not np.isfinite(log_probs[~missing]).all():
-        raise ModelError("gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}")
-    # of all wordings or none: personas that were asked differently are not compared
-    log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
-    nothing = np.full(log_probs.shape[1], np.nan)
-    hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
-    shares = [answers.imputed for answers in asked if answers.imputed is not None]
-    return _Asked(
-        response=np.exp(log_softmax(log_probs, axis=-1)),
-        mass=np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0),
-        unlisted=np.mean(hidden, axis=0) if hidden else nothing,
-        imputed=np.mean(shares, axis=0) if shares else nothing,
-        lost=int(missing.sum()),
-    )
 
 
 def elicit(
@@ -133,11 +74,11 @@ def elicit(
     mass, unlisted, imputed = (np.full(shape, np.nan) for _ in range(3))
     lost = 0
     prompts, check_prompts = hashlib.sha256(), hashlib.sha256()
-    checked: list[list[_Asked]] = []
+    checked: list[list[Asked]] = []
     whom = checked_personas(lattice).tolist()
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
-            asked = _ask(backend, country, value, lattice, wordings, prompts)
+            asked = ask(backend, country, value, lattice, wordings, digest=prompts)
             response[:, c, v, :, : len(value.options)] = asked.response
             mass[c, v], unlisted[c, v], imputed[c, v] = asked.mass, asked.unlisted, asked.imputed
             lost += asked.lost
@@ -145,7 +86,7 @@ def elicit(
                 progress()
         checked.append([])
         for value in check_values(lattice) if checks else ():
-            checked[c].append(_ask(backend, country, value, lattice, wordings, check_prompts, whom))
+            checked[c].append(ask(backend, country, value, lattice, wordings, whom, check_prompts))
             if progress:
                 progress()
     answered = np.isfinite(mass)
@@ -203,7 +144,7 @@ def questions(like: xr.Dataset, *, checks: bool = True) -> int:
     return like.sizes["country"] * asked
 
 
-def _checked(lattice: Lattice, asked: Sequence[Sequence[_Asked]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def _checked(lattice: Lattice, asked: Sequence[Sequence[Asked]]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Make variables and attrs of what was said to the check questions, country by country, in the lattice's order."""
     told = np.stack([np.concatenate([a.response for a in of_country], axis=-1) for of_country in asked], axis=1)
     said = np.full((*told.shape[:2], len(lattice.personas), told.shape[-1]), np.nan)

@@ -1,0 +1,90 @@
+"""One question to a model, in several wordings: responses, and what of the probability they are."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax, logsumexp
+
+from acecausal.cube.files import Country, Value
+from acecausal.cube.lattice import Lattice
+from acecausal.errors import ModelError
+from align.elicitation.backends import Backend
+from align.prompting.prompts import lattice_texts
+from align.prompting.wordings import Wording
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question, asked of personas of one country in all wordings.
+
+    Attributes
+    ----------
+    response : numpy.ndarray, shape (wordings, personas, options)
+        Normalised over the options; missing in all wordings where a server listed no option in one.
+    mass, unlisted, imputed : numpy.ndarray, shape (personas,)
+        Means over the wordings; the last two are missing for a model that was asked for the options themselves.
+    lost : int
+        Prompts of which no option was listed.
+    """
+
+    response: np.ndarray
+    mass: np.ndarray
+    unlisted: np.ndarray
+    imputed: np.ndarray
+    lost: int
+
+
+def ask(
+    backend: Backend,
+    country: Country,
+    value: Value,
+    lattice: Lattice,
+    wordings: Sequence[Wording],
+    personas: Sequence[int] | None = None,
+    digest: Any = None,
+) -> Asked:
+    """Ask a question in some wordings.
+
+    Parameters
+    ----------
+    backend : Backend
+    country, value, lattice
+    wordings : sequence of Wording
+    personas : sequence of int, optional
+        Positions in the lattice; by default all.
+    digest : hashlib object, optional
+        Every prompt is added to it, as the model got it.
+
+    Raises
+    ------
+    ModelError
+        If the model gives a number that is not finite.
+    """
+    texts = [lattice_texts(country, value, lattice, wording, personas) for wording in wordings]
+    asked = [backend.ask(of_wording) for of_wording in texts]
+    for text in itertools.chain.from_iterable(texts) if digest else ():
+        digest.update(json.dumps([backend.rendered(text), text.options]).encode())
+    log_probs = np.stack([answers.log_probs for answers in asked])
+    listed = any(answers.unlisted is not None for answers in asked)
+    # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
+    missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
+    if not np.isfinite(log_probs[~missing]).all():
+        raise ModelError("gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}")
+    # of all wordings or none: personas that were asked differently are not compared
+    log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
+    nothing = np.full(log_probs.shape[1], np.nan)
+    hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
+    shares = [answers.imputed for answers in asked if answers.imputed is not None]
+    return Asked(
+        response=np.exp(log_softmax(log_probs, axis=-1)),
+        mass=np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0),
+        unlisted=np.mean(hidden, axis=0) if hidden else nothing,
+        imputed=np.mean(shares, axis=0) if shares else nothing,
+        lost=int(missing.sum()),
+    )

@@ -146,6 +146,7 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
             )
             if names
         ),
+        *(["# The first cell of each row is taken for a row name: the header is one shorter."] * labels.row_names),
         "codebook: 1",
         f"name: {name}",
         f"title: {_quoted(name)}  # fill in",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from acecausal.errors import DataError
 
+#: How files begin that say their encoding; that of UTF-16 begins that of UTF-32.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
 #: What `--encoding guess` chooses from beside UTF-8, with the letters of its languages; the frequent ones stand before
 #: the bar, and count thrice.
 ALPHABETS = {
@@ -24,6 +33,11 @@ ALPHABETS = {
 }
 #: Of these languages accented letters stand among plain ones; the others have words of their own letters alone.
 LATIN = ("cp1252", "cp1250", "cp1254", "cp1257")
+
+
+def marked(raw: bytes) -> str | None:
+    """Give the encoding that a file's first bytes say; None where they say none."""
+    return next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
 
 
 def guess(raw: bytes) -> str | None:
@@ -83,7 +97,10 @@ def resolve(path: Path, encoding: str | None, raw: Callable[[Path], bytes]) -> s
     """
     if encoding != "guess":
         return encoding
-    found = guess(raw(path))
+    content = raw(path)
+    if marked(content):
+        return None
+    found = guess(content)
     if found is None:
         raise DataError("its encoding cannot be guessed", param=str(path), hint="name it: --encoding cp1252, say")
     return found

@@ -48,6 +48,33 @@ def test_rows__a_closed_quote_that_swallowed_some(tmp_path):
         read_table(path, ["q"])
 
 
+SAID = ["I think, yes", "line one\n\nline two", "a, b\nc, d, e", "yes"]
+
+
+@pytest.mark.parametrize("said", SAID)
+@pytest.mark.parametrize("swallowed", [1, 2, 40])
+@pytest.mark.parametrize("place", [2, 4])
+def test_rows__swallowed_by_a_quote_that_is_not_closed(tmp_path, said, swallowed, place):
+    """Oracle: the rows that were written. What opens is a text with commas, blank lines or neither; rows go on."""
+    rows = [[str(i), "NO", "2", "3"] for i in range(60)]
+    for i, row in enumerate(rows):
+        row.insert(place, f'"{said}' if i == 10 else '"fine"' if i == 10 + swallowed else "")
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(["pid,cntry,q,r,s", *map(",".join, rows)]) + "\n")
+    first = 12 + said.count("\n")
+    with pytest.raises(DataError, match=rf"swallowed rows(?s:.*)line 12: (?s:.*)line {first + swallowed}"):
+        read_table(path, ["pid"])
+
+
+def test_rows__texts_of_many_lines_are_no_rows(tmp_path):
+    """Lists, pasted tables and quotes inside: as many separators as a row has, by chance. Oracle: what was written."""
+    said = ["dear all,\nwell, yes\nperhaps, no\nbye, then", "a,b\nc,d\ne,f", 'he said "yes, now"\nand left, at once']
+    path = tmp_path / "a.csv"
+    with path.open("w", newline="") as stream:
+        csv.writer(stream).writerows([["q", "said"], *([k, text] for k, text in enumerate(said))])
+    assert read_table(path, ["q"])["q"].tolist() == ["0", "1", "2"]
+
+
 def test_rows__line_breaks_and_separators_in_quotes_are_texts(tmp_path):
     """Oracle: Python's csv writer."""
     said = ["one\ntwo, three\nfour", 'a "quoted" word', "", " x ", "\nNO,1\n", "a\r\nb"]
@@ -84,6 +111,25 @@ def test_nul__in_a_text(tmp_path):
 # --- what stands before the rows --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("cell", "name"), [('15" screen', '15" screen'), ('"15\\" screen"', '15\\ screen"')])
+def test_header__a_quote_inside_a_cell_is_a_letter(tmp_path, cell, name):
+    """Oracle: Python's csv reader. Counted by parity, such a quote took the next hundred rows into the header."""
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([f"pid,cntry,q,{cell}", *(f"{i},NO,{i % 3},2" for i in range(150))]) + "\n")
+    assert next(csv.reader([path.read_text().splitlines()[0]]))[-1] == name
+    assert read_labels(path).columns == ("pid", "cntry", "q", name)
+    assert read_table(path, ["q"])["q"].tolist() == [str(i % 3) for i in range(150)]
+
+
+@pytest.mark.parametrize("closed", ["", ',"fine"', ',"fine, well"'])
+def test_header__a_quote_that_is_not_closed(tmp_path, closed):
+    rows = [f"{i},NO,{i % 3}{closed if i == 5 else ',' if closed else ''}" for i in range(150)]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(['pid,cntry,q,"open', *rows]) + "\n")
+    with pytest.raises(DataError, match=r"quote in the header(?s:.*)line 1"):
+        read_table(path, ["q"])
+
+
 @pytest.mark.parametrize("gaps", [False, True])
 def test_row_names__as_r_writes_them(tmp_path, gaps):
     """R's write.table(x, sep = ","): a header one cell shorter than the rows; names of a subset have gaps."""
@@ -94,6 +140,41 @@ def test_row_names__as_r_writes_them(tmp_path, gaps):
     found = read_table(path, ["sex", "q"])
     assert found["sex"].tolist() == ["0", "1", "2"]
     assert found["q"].tolist() == ["v0", "v1", "v2"]
+
+
+AMBIGUOUS = {
+    "a weight of one digit": ('"pid","sex","q","w","cntry"', '"{}",1,2,0,{},"NO"'),
+    "grades": ('"person","sex","grade"', '"{}","f",2,{}'),
+    "a weight before a missing one": ('"pid","w","q"', '"{}",1,{},NA'),
+    "an unquoted text with a comma": ('"pid","place","q"', '"{}",Oslo, Norway,{}'),
+    "a separator at the end": ('"pid","sex","q"', '"{}",{},2.5,'),
+}
+
+
+@pytest.mark.parametrize("case", AMBIGUOUS)
+def test_row_names__not_where_a_split_cell_explains_as_much(tmp_path, case):
+    """A decimal comma between two whole numbers, in every row: whose names or numbers they are, nothing says."""
+    header, row = AMBIGUOUS[case]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([header, *(row.format(i, i % 10) for i in range(1, 40))]) + "\n")
+    with pytest.raises(DataError, match=r"39 of 39 rows(?s:.*)hint: .*(row names|end of each row)"):
+        read_table(path, [header.split(",")[2].strip('"')])
+
+
+@pytest.mark.parametrize("case", ["texts between numbers", "decimal points elsewhere", "lengths", "truth values"])
+def test_row_names__where_nothing_else_explains_the_cell(tmp_path, case):
+    """Oracle: the cells as they were written."""
+    header, rows = {
+        "texts between numbers": ('"sex","place","q"', [["1", '"Oslo"', str(i)] for i in range(12)]),
+        "decimal points elsewhere": ('"sex","q","w"', [["1", str(i), f"0.{i}5"] for i in range(12)]),
+        "lengths": ('"sex","q"', [["1", str(i)] for i in range(12)]),  # 10 is no end of a decimal number beside 0 to 9
+        "truth values": ('"adult","q"', [["TRUE", str(i)] for i in range(12)]),
+    }[case]
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([header, *(",".join([f'"{i + 1}"', *row]) for i, row in enumerate(rows))]) + "\n")
+    last = header.split(",")[-1].strip('"')
+    assert read_table(path, [last])[last].tolist() == [row[-1] for row in rows]
+    assert read_labels(path).row_names
 
 
 @pytest.mark.parametrize("names", [["7", "5", "6"], ["1", "1", "2"], ["1", "2", "x"]])

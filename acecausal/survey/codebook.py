@@ -48,7 +48,7 @@ def code_key(code: object) -> str:
 
 def number(key: str) -> float | None:
     """Read a code as a number; None where it is none, or not finite."""
-    if "_" in key:  # Python reads 1_0 as ten
+    if "_" in key or not key.isascii():  # Python reads 1_0 as ten, and the digits of every script
         return None
     try:
         found = float(key)

@@ -342,6 +342,17 @@ def _arrow(column: Any, where: str) -> pd.Categorical:
         return spell(np.zeros(0, dtype=np.intp), [])
     numbers = [part.indices.fill_null(-1).to_numpy(zero_copy_only=False) for part in parts]
     values = parts[0].dictionary
+    if (
+        pa.types.is_binary(values.type)
+        or pa.types.is_large_binary(values.type)
+        or pa.types.is_fixed_size_binary(values.type)
+    ):
+        try:
+            values = values.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                "holds bytes that are no texts", param=where, expected="numbers, or texts in UTF-8"
+            ) from error
     single = pa.types.is_float32(values.type)  # 0.1 in single precision is .1, not .100000001490116
     return spell(np.concatenate(numbers).astype(np.intp), values.to_numpy() if single else values.to_pylist())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 
 import pandas as pd
 import pytest
@@ -254,3 +255,53 @@ def test_swallowed_rows__with_the_line_ends_of_old_macs(tmp_path):
     path.write_bytes("\r".join(["a,b", *rows, ""]).encode())
     with pytest.raises(DataError):
         read_table(path, ["a"])
+
+
+# --- what stands before the header, and what is no CSV file -----------------------------------------------------------
+
+BODY = "pid,cntry,q\n1,NO,2\n2,NO,3\n"
+BEGINNINGS = {
+    "Excel's line": b"sep=;\r\n" + BODY.replace(",", ";").encode(),
+    "Excel's line with another separator": b"sep=|\n" + BODY.replace(",", "|").encode(),
+    "blank lines": b"\n  \r\n" + BODY.encode(),
+    "blank lines behind the header": BODY.replace("q\n", "q" + 500 * "\n").encode(),
+    "blanks around names": BODY.replace(",", " , ").encode(),
+    "UTF-8 with a mark": BODY.encode("utf-8-sig"),
+    "UTF-16 with a mark": b"\xfe\xff" + BODY.encode("utf-16-be"),
+    "UTF-32 with a mark": BODY.encode("utf-32"),
+}
+
+
+@pytest.mark.parametrize("case", BEGINNINGS)
+@pytest.mark.parametrize("encoding", [None, "guess", "cp1252"])
+def test_beginnings__that_leave_no_doubt(tmp_path, case, encoding):
+    """A mark says the encoding, whatever is asked for. Oracle: the cells that were written."""
+    (tmp_path / "a.csv").write_bytes(BEGINNINGS[case])
+    assert read_labels(tmp_path / "a.csv", encoding=encoding).columns == ("pid", "cntry", "q")
+    assert read_table(tmp_path / "a.csv", ["pid", "q"], encoding=encoding).to_numpy().tolist() == [
+        ["1", "2"], ["2", "3"],
+    ]  # fmt: skip
+
+
+def test_beginnings__lines_are_counted_from_the_first(tmp_path):
+    (tmp_path / "a.csv").write_text("sep=,\n\n" + BODY + "3,NO\n")
+    with pytest.raises(DataError, match=r"line 6: 2 cells \(1 of 3 rows\)"):
+        read_table(tmp_path / "a.csv", ["q"])
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (gzip.compress(BODY.encode()), "is no text(.|\n)*got: a gzip file"),
+        (b"PK\x03\x04" + bytes(30), "is no text(.|\n)*got: a ZIP file, or an Excel workbook"),
+        (BODY.encode("utf-16-le"), "hold NUL(.|\n)*--encoding utf-16-le"),
+        (b"\n\n", "is empty"),
+        (b"sep=;\n", "is empty"),
+        (BODY.replace("2\n", "2,\n").replace("3\n", "3,\n").encode(), "a separator at the end of each row"),
+    ],
+)
+@pytest.mark.parametrize("encoding", [None, "cp1252"])
+def test_beginnings__of_what_cannot_be_read(tmp_path, content, says, encoding):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(DataError, match=says):
+        read_table(tmp_path / "a.csv", ["q"], encoding=encoding)

@@ -48,15 +48,25 @@ def guess(raw: bytes) -> str | None:
     str or None
         None where none does.
     """
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
+    if _decodes(raw, "utf-8"):
         return "utf-8"
     scores = {name: _score(raw, name) for name in ALPHABETS}
     best = max(scores, key=scores.__getitem__)  # the first of equals
-    return best if scores[best] > 0.4 else None
+    return best if scores[best] > (0.7 if _pairs(raw) else 0.4) else None
+
+
+def _pairs(raw: bytes) -> bool:
+    """Whether bytes beyond ASCII always come in pairs, as where two mean a character: in Chinese, Japanese, Korean."""
+    runs = set(re.findall(rb"[\x80-\xff]+", raw))
+    return len(runs) > 2 and any(all(_decodes(run, name) for run in runs) for name in ("gb2312", "euc_kr", "euc_jp"))
+
+
+def _decodes(raw: bytes, name: str) -> bool:
+    try:
+        raw.decode(name)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _score(raw: bytes, name: str) -> float:
@@ -64,6 +74,8 @@ def _score(raw: bytes, name: str) -> float:
     try:
         text = raw.decode(name)
     except UnicodeDecodeError:
+        return 0.0
+    if re.search("[\u2500-\u259f]", text):  # lines and boxes
         return 0.0
     frequent, _, others = ALPHABETS[name].partition("|")
     worth = dict.fromkeys(others, 1 / 3) | dict.fromkeys(frequent, 1.0)

@@ -1,4 +1,4 @@
-"""What stands before the rows of a CSV file: Excel's line of the separator, the header, Qualtrics' two more rows."""
+"""What stands before the rows of a CSV file: Excel's line of the separator, the header, its further rows."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ SEPARATORS = (",", ";", "\t")
 HEADER_LINES = 100
 #: Qualtrics' header is three records.
 RECORDS = 3
+#: Columns of dates in Qualtrics' files, and how those of SurveyMonkey begin.
+DATES = ("StartDate", "EndDate", "RecordedDate")
+IDS = (r"Respondent ?ID", r"Collector ?ID")
 #: How files begin that are something else, whatever they are called.
 OTHERS = {
     b"\x1f\x8b": "a gzip file",
@@ -37,7 +40,7 @@ class Header:
         Of the columns, without blanks around them.
     separator : str
     labels : dict of str to str
-        The texts of questions by column, where Qualtrics put them below the header.
+        The texts of questions by column, where Qualtrics put them below the names.
     row_names : bool
         Whether each row begins with a name of its own that the header lacks, as R's write.table has it; so far as the
         first row tells.
@@ -134,11 +137,9 @@ def begin(path: Path, stream: TextIO) -> tuple[Header, str]:
         )  # fmt: skip
     second = _record(lines[head.lines :], separator)
     third = _record(lines[head.lines + second.lines :], separator)
-    if len(third.cells) == len(names) and all(
-        re.fullmatch(r'\s*\{\s*"ImportId".*\}\s*', cell, re.S) for cell in third.cells
-    ):
-        labels = {name: " ".join(text.split()) for name, text in zip(names, second.cells, strict=False) if text.strip()}
-        taken = head.lines + second.lines + third.lines
+    more, labels = _more_rows(names, second.cells, third.cells)
+    if more:
+        taken = head.lines + second.lines + (third.lines if more > 1 else 0)
         return Header(names, separator, labels, lines=before + taken), "".join(lines[taken:])
     quoted = rf'"(?:[^"]|"")*"(?:{re.escape(separator)}"(?:[^"]|"")*")*\s*'
     row_names = (
@@ -147,6 +148,25 @@ def begin(path: Path, stream: TextIO) -> tuple[Header, str]:
         and re.match(r'"\d+"', lines[head.lines]) is not None
     )
     return Header(names, separator, row_names=row_names, lines=before + head.lines), "".join(lines[head.lines :])
+
+
+def _more_rows(names: Sequence[str], second: Sequence[str], third: Sequence[str]) -> tuple[int, dict[str, str]]:
+    """Say how many rows of the header stand below the names, as some programs write them, and what they ask.
+
+    Qualtrics' are texts and import ids, one of them maybe left out: texts are no dates. SurveyMonkey's say "Response"
+    and the like, and leave the respondent's id empty.
+    """
+    labels = {name: " ".join(text.split()) for name, text in zip(names, second, strict=False) if text.strip()}
+    for more, cells in ((1, second), (2, third)):
+        if len(cells) == len(names) and all(re.fullmatch(r'\s*\{\s*"ImportId".*\}\s*', cell, re.S) for cell in cells):
+            return more, labels if more == 2 else {}
+    if len(second) != len(names):
+        return 0, {}
+    dates = [cell for name, cell in zip(names, second, strict=True) if name in DATES]
+    if len(dates) > 1 and all(re.fullmatch(r"\s*[^\d\s][^\d]*", cell) for cell in dates):
+        return 1, labels
+    monkey = all(re.fullmatch(id_, name) for id_, name in zip(IDS, names, strict=False)) and not any(second[:2])
+    return int(monkey and bool(labels) and not any(text.isdecimal() for text in labels.values())), {}
 
 
 def sound(lines: Sequence[str], separator: str) -> bool:

@@ -212,6 +212,33 @@ def test_qualtrics__two_more_rows_of_header(tmp_path):
         read_table(path, ["Q1"])
 
 
+MORE_ROWS = {
+    "Qualtrics without import ids": (
+        "StartDate,EndDate,ResponseId,Q1\nStart Date,End Date,Response ID,Do you trust people?\n",
+        "2024-01-01 00:00:00,2024-01-01 00:05:00,R_1,2\n2024-01-02 00:00:00,2024-01-02 00:05:00,R_2,3\n",
+        {"Q1": "Do you trust people?", "ResponseId": "Response ID", "StartDate": "Start Date", "EndDate": "End Date"},
+    ),
+    "Qualtrics with import ids alone": (
+        'ResponseId,Q1\n"{""ImportId"":""_recordId""}","{""ImportId"":""QID1""}"\n', "R_1,2\nR_2,3\n", {},
+    ),
+    "SurveyMonkey": (
+        "Respondent ID,Collector ID,Q1,Which?,\n,,Response,A,B\n", "1,9,2,A,\n2,9,3,,B\n", {},
+    ),
+    "none of them": ("StartDate,EndDate,Q1\n", "2024-01-01,2024-01-02,2\n2024-01-01,2024-01-02,3\n", {}),
+    "empty dates": ("StartDate,EndDate,Q1\n", ",,2\n,,3\n", {}),
+    "ids of two columns": ("Respondent ID,Collector ID,Q1\n", ",,2\n1,9,3\n", {}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MORE_ROWS)
+def test_more_rows_of_header__of_programs_that_write_them(tmp_path, case):
+    """They are no people: a draft took "Response" for a country, and numbers for texts."""
+    header, rows, labels = MORE_ROWS[case]
+    (tmp_path / "a.csv").write_text(header + rows)
+    assert read_table(tmp_path / "a.csv", ["Q1"])["Q1"].tolist() == ["2", "3"]
+    assert read_labels(tmp_path / "a.csv").variables == labels
+
+
 def test_limesurvey_and_redcap__as_they_write_codes(tmp_path):
     """LimeSurvey: a byte order mark, all in quotes, codes and questions in the header. REDCap: events, checkboxes."""
     path = tmp_path / "a.csv"

@@ -13,7 +13,9 @@ from acecausal.errors import DataError
 from acecausal.survey.csv_header import Header, opened, sound
 
 #: Cells that R leaves unquoted: numbers, dates, truth values, gaps.
-PLAIN = re.compile(r"|NA|NaN|-?Inf|TRUE|FALSE|-?[\d.][-+:.\deE ]*")
+PLAIN = re.compile(r"|NA|NaN|-?Inf|TRUE|FALSE|-?[\d.][-+:.,\deE ]*")
+#: Decimal points for sure: 1.234 may be a thousand, 12.30 a time.
+POINT = re.compile(r"-?(0?\.\d+|\d+\.(\d|\d{4,}))([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +102,21 @@ def _cause_of_more(bad: Sequence[_Row], header: Header, all_rows: bool) -> str:
 def only_row_names(path: Path, encoding: str | None, header: Header) -> bool:
     """Whether nothing but names of rows explains that each row has one cell more than the header.
 
-    What else would: a separator at the end of each row, a text that R would have quoted, or a decimal comma between two
-    whole numbers side by side in every row. The last is none where decimal points stand elsewhere; nor where the digits
-    behind it are of unequal number though some end in 0, since zeros are either filled up or left out.
+    What else would: a separator at the end of each row, a text that R would have quoted, or, where commas separate, a
+    decimal comma between two whole numbers side by side in every row. The last is none where decimal points stand
+    elsewhere; nor where the digits behind it are of unequal number though some end in 0, since zeros are either filled
+    up or left out.
     """
     cell = re.compile(rf'(?:^|{re.escape(header.separator)})("(?:[^"]|"")*"|[^"{re.escape(header.separator)}]*)')
-    pairs = {place: (set[int](), set[bool]()) for place in range(header.width - 1)}
+    places = range(header.width - 1) if header.separator == "," else ()
+    pairs = {place: (set[int](), set[bool]()) for place in places}
     ended, points = True, False
     for row in _rows(path, encoding, header):
         cells = [cell.strip() for cell in cell.findall("".join(row.lines).rstrip("\r\n"))]
         if len(cells) != header.width or not all(text[:1] == '"' or PLAIN.fullmatch(text) for text in cells):
             return False
         ended = ended and cells[-1] in ("", '""')
-        points = points or any(re.fullmatch(r"-?\d*\.\d+(e[-+]?\d+)?", text, re.IGNORECASE) for text in cells)
+        points = points or any(map(POINT.fullmatch, cells))
         for place in list(pairs):
             whole, digits = cells[place : place + 2]
             if re.fullmatch(r"-?(0|[1-9]\d*)", whole) and re.fullmatch(r"\d+", digits):

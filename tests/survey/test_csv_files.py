@@ -148,6 +148,7 @@ AMBIGUOUS = {
     "grades": ('"person","sex","grade"', '"{}","f",2,{}'),
     "a weight before a missing one": ('"pid","w","q"', '"{}",1,{},NA'),
     "an unquoted text with a comma": ('"pid","place","q"', '"{}",Oslo, Norway,{}'),
+    "thousands and times with points": ('"pid","w","income","at"', '"{}",1,{},1.234,12.30'),
     "a separator at the end": ('"pid","sex","q"', '"{}",{},2.5,'),
 }
 
@@ -176,6 +177,12 @@ def test_row_names__where_nothing_else_explains_the_cell(tmp_path, case):
     last = header.split(",")[-1].strip('"')
     assert read_table(path, [last])[last].tolist() == [row[-1] for row in rows]
     assert read_labels(path).row_names
+
+
+def test_row_names__beside_decimal_commas_that_separate_nothing(tmp_path):
+    """R's write.table(x, sep = ";", dec = ",")."""
+    (tmp_path / "a.csv").write_text('"sex";"q";"w"\n' + "".join(f'"{i}";1;{i};0,{i}5\n' for i in range(1, 10)))
+    assert read_table(tmp_path / "a.csv", ["w"])["w"].tolist() == [f"0,{i}5" for i in range(1, 10)]
 
 
 @pytest.mark.parametrize("names", [["7", "5", "6"], ["1", "1", "2"], ["1", "2", "x"]])

@@ -11,6 +11,8 @@ from acecausal.errors import AceError
 
 #: Lists and mappings within one another, more than anybody writes and fewer than Python's stack holds.
 DEEPEST = 100
+#: Half of a character beyond 16 bits, as escapes can write it.
+_HALF = re.compile(r"[\ud800-\udfff]")
 
 
 class _Loader(yaml.SafeLoader):
@@ -46,7 +48,20 @@ class _Loader(yaml.SafeLoader):
                 None, None, f"{str(node.value)[:40]!r} is no {tag}", node.start_mark
             ) from error
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+    def construct_scalar(self, node: yaml.ScalarNode) -> str:
+        """Give the text, in which pairs of escapes are one character, as in JSON."""
+        text: str = super().construct_scalar(node)
+        half = _HALF.search(text)
+        if half:
+            try:
+                return text.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
+                said = f"half a character (\\u{ord(half[0]):x})"
+                raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from None
+        return text
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in what is merged; each key once, or mappings that merge one another ten times would grow tenfold."""
         seen = set()
         for key, _ in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -54,7 +69,8 @@ class _Loader(yaml.SafeLoader):
             if key.value in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} stands twice", key.start_mark)
             seen.add(key.value)
-        return super().construct_mapping(node, deep)
+        super().flatten_mapping(node)
+        node.value = list({key.value: (key, value) for key, value in node.value}.values())
 
 
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))

@@ -1,12 +1,14 @@
 """Outputs: only what acecausal wrote is replaced, a new one takes its place when it is whole, and one run writes it.
 
-A folder of several files carries `LIST`, the list of what was written into it; a Zarr store is its own list, since
-whatever is in it that is no array of the schema stands out. What is not on the list stops the run, and stays.
+A folder of several files carries `LIST`, the list of what was written into it, by hash; a cube is its own list, since
+whatever is in it that the schema does not know stands out. What is not on the list, or was changed since, stops the
+run, and stays.
 """
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import re
@@ -17,12 +19,16 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
+
 from acecausal.errors import AceError
 
 #: The list of files in a folder that acecausal wrote.
 LIST = ".acecausal-files.json"
 #: Files of an array in a Zarr store, below the array's folder.
 _IN_ARRAY = re.compile(r"zarr\.json|c(/\d+)*")
+#: Dimensions of the characters of texts, as xarray calls them.
+_CHARACTERS = re.compile(r"string\d+")
 
 
 def check_output(
@@ -80,7 +86,7 @@ def check_ours(path: Path) -> None:
     Parameters
     ----------
     path : pathlib.Path
-        A folder, or a file; of files only NetCDF says who wrote it. Nothing there, or nothing in it, is no error.
+        A folder, or a file; of files only NetCDF says what is in it. Nothing there, or nothing in it, is no error.
 
     Raises
     ------
@@ -93,8 +99,12 @@ def check_ours(path: Path) -> None:
         foreign = _foreign_in_store(path) if (path / "zarr.json").exists() else _foreign_in_folder(path)
         if foreign:
             refuse(path, foreign)
-    elif path.suffix == ".nc" and path.exists() and path.stat().st_size and not _is_cube_file(path):
-        raise AceError("is a file that acecausal did not write", param=str(path), hint="use another name")
+    elif path.suffix == ".nc" and path.exists() and path.stat().st_size:
+        extra = _foreign_in_file(path)
+        if extra is None:
+            raise AceError("is a file that acecausal did not write", param=str(path), hint="use another name")
+        if extra:
+            refuse(path, extra)
 
 
 def refuse(folder: Path, foreign: list[str]) -> None:
@@ -123,8 +133,8 @@ def entries(folder: Path) -> Iterator[tuple[str, bool]]:
 
 
 def write_list(folder: Path) -> None:
-    """Write down that everything now in a folder was written by acecausal."""
-    files = sorted(name for name, _ in entries(folder) if name != LIST)
+    """Write down that everything now in a folder was written by acecausal, each file with its SHA-256."""
+    files = {name: _sha256(folder / name) for name in sorted(name for name, _ in entries(folder)) if name != LIST}
     text = json.dumps({"written_by": f"acecausal {version('acecausal')}", "files": files}, indent=1)
     (folder / LIST).write_text(text, encoding="utf-8")
 
@@ -256,20 +266,30 @@ def _link(path: Path) -> AceError:
     )  # fmt: skip
 
 
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _foreign_in_folder(folder: Path) -> list[str]:
-    """Name what is in a folder and not on its list."""
-    found = list(entries(folder))
+    """Name what is in a folder and not on its list, or not any more what was listed."""
     try:
-        listed = {LIST, *json.loads((folder / LIST).read_text(encoding="utf-8"))["files"]}
+        listed = dict(json.loads((folder / LIST).read_text(encoding="utf-8"))["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        listed = set()
-    return [name for name, plain in found if not plain or name not in listed]
+        listed = {}
+    foreign = []
+    for name, plain in entries(folder):
+        if name == LIST and listed and plain:
+            continue
+        if not plain or name not in listed:
+            foreign.append(name)
+        elif _sha256(folder / name) != listed[name]:
+            foreign.append(f"{name} (changed since)")
+    return foreign
 
 
 def _foreign_in_store(folder: Path) -> list[str]:
     """Name what is in a Zarr store and is no part of a cube; everything, if the store is none."""
-    from acecausal.cube import schema
-
     found = list(entries(folder))
     try:
         stated = json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"][
@@ -277,23 +297,45 @@ def _foreign_in_store(folder: Path) -> list[str]:
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return [name for name, _ in found]
-    # of another version of the schema we do not know what its arrays were called
-    named = {name for spec in schema.VARIABLES for name in (spec.name, *spec.dims)} | schema.COORDINATES.keys()
-    known = named if str(stated) == str(schema.VERSION) else None
     foreign = []
     for name, plain in found:
         array, _, rest = name.partition("/")
-        ours = name == "zarr.json" or (_IN_ARRAY.fullmatch(rest) and (known is None or array in known))
+        ours = name == "zarr.json" or (_IN_ARRAY.fullmatch(rest) and _known(array, stated))
         if not plain or not ours:
             foreign.append(name)
+        elif rest == "zarr.json":
+            foreign += [f"{array}, dimension {dim}" for dim in _dims(folder / name) if not _known(dim, stated)]
     return foreign
 
 
-def _is_cube_file(path: Path) -> bool:
+def _dims(array: Path) -> list[str]:
+    """Give the names of the dimensions of an array in a Zarr store; none where it says none."""
+    try:
+        return list(map(str, json.loads(array.read_text(encoding="utf-8"))["dimension_names"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _foreign_in_file(path: Path) -> list[str] | None:
+    """Name what is in a NetCDF file and is no part of a cube; None if the file is none."""
     import h5py
 
     try:
         with h5py.File(path) as file:
-            return "acecausal_schema_version" in file.attrs
+            if "acecausal_schema_version" not in file.attrs:
+                return None
+            stated = np.ravel(file.attrs["acecausal_schema_version"])[0]  # NetCDF has numbers as arrays of one
+            return [name for name, part in file.items() if isinstance(part, h5py.Group) or not _known(name, stated)]
     except OSError:
-        return False
+        return None
+
+
+def _known(name: str, version: object) -> bool:
+    """Whether a cube of that version of the schema may have an array or dimension of that name."""
+    from acecausal.cube import schema
+
+    if str(version) != str(schema.VERSION):
+        return True  # what those were called, we do not know
+    coordinates = schema.COORDINATES.keys() | schema.OPTIONAL_COORDINATES.keys()
+    named = {word for spec in schema.VARIABLES for word in (spec.name, *spec.dims)}
+    return name in named | coordinates or _CHARACTERS.fullmatch(name) is not None

@@ -25,8 +25,8 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
     models : mapping of str to xarray.Dataset
         Model cubes by the label they get, in the order of the report; may be empty.
     path : path
-        A file that stands there is replaced, a folder if acecausal wrote everything in it; the new one is written
-        beside it first.
+        A file that stands there is replaced, a folder if everything in it is as acecausal wrote it; the new one is
+        written beside it first.
     kind : {'html', 'md', 'tex', 'csv', 'svg', 'png'}
         One HTML page that needs no network, and no script to be read; tables and methods as Markdown or LaTeX; every
         effect as CSV; or a folder with every picture, ``captions.md``, and the list of these files.
@@ -41,7 +41,7 @@ def write_report(human: xr.Dataset, models: Mapping[str, xr.Dataset], path: str 
         If `human` is not a survey cube, one of `models` is not a model cube, or they share nothing.
     AceError
         If `kind` is unknown, `path` is a folder and should be a file, or the other way round, or a folder with
-        something that acecausal did not write.
+        something that acecausal did not write, or that was changed since.
     """
     path = Path(path)
     if kind not in get_args(Format):

@@ -236,13 +236,23 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
         return
     listed = book.listed
     read = {column: _column(table[column], labels, column, listed.get(column, ())) for column in present}
-    found = [*_contents(read, book), *_meanings(read, book)]
+    found = [*_row_names(labels), *_contents(read, book), *_meanings(read, book)]
     if book.weight and book.weight.column in table:
         found += _weights(table, book)
     found += [*_doubled(table, book), *_declared(labels, present)]
     yield from found
     if not any(finding.severity == "error" for finding in (*absent, *found)):
         yield from _refused(whole, book, str(path))
+
+
+def _row_names(labels: Labels) -> Iterator[Finding]:
+    """Say aloud which columns the cells of a CSV file were put under, where its header leaves that open."""
+    if labels.row_names:
+        yield Finding(
+            "note", "", "the file", "the first cell of each row is taken for a row name",
+            got="a header that is one cell shorter than the rows",
+            hint="if it is none, every cell stands under its neighbour's name: write a name for each column",
+        )  # fmt: skip
 
 
 def _refused(table: pd.DataFrame, book: Codebook, source: str) -> Iterator[Finding]:

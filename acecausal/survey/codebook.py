@@ -15,7 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    model_validator,
+)
 
 from acecausal.cube.files import Value
 from acecausal.cube.lattice import Attribute, Level
@@ -23,7 +32,14 @@ from acecausal.errors import CodebookError, unknown
 from acecausal.plain_yaml import read_yaml
 from acecausal.survey.countries import CODINGS, Coding, iso_countries
 
-Code = bool | str | int | float
+
+def _check_code(code: object) -> object:
+    if not isinstance(code, bool | str | int | float) or (isinstance(code, float) and not math.isfinite(code)):
+        raise ValueError(f"{code!r}: a code is a text, true or false, or a finite number")
+    return code
+
+
+Code = Annotated[bool | str | int | float, BeforeValidator(_check_code)]
 
 #: Texts that are whole numbers, written plainly: no exponent, leading zero, sign + or underscore.
 _WHOLE = re.compile(r"(-?(?:0|[1-9][0-9]*))(?:\.0+)?")
@@ -48,7 +64,7 @@ def code_key(code: object) -> str:
 
 def number(key: str) -> float | None:
     """Read a code as a number; None where it is none, or not finite."""
-    if "_" in key:  # Python reads 1_0 as ten
+    if "_" in key or not key.isascii():  # Python reads 1_0 as ten, and the digits of every script
         return None
     try:
         found = float(key)
@@ -134,7 +150,7 @@ class AttributeSpec(_Part):
     baseline: Name
     levels: dict[Name, LevelSpec] = Field(min_length=2)
     missing: tuple[Code, ...] = ()
-    missing_below: float | None = None
+    missing_below: FiniteFloat | None = None
     parents: tuple[Name, ...] = ()
     ask: AskSpec | None = None
     unverified: bool = False
@@ -173,7 +189,7 @@ class ValueSpec(_Part):
     scale: Literal["ordinal", "binary", "nominal"]
     options: tuple[OptionSpec, ...] = Field(min_length=2, max_length=26)
     missing: tuple[Code, ...] = ()
-    missing_below: float | None = None
+    missing_below: FiniteFloat | None = None
     unverified: bool = False
 
     @model_validator(mode="after")
@@ -297,7 +313,7 @@ class Codebook(_Part):
     rater: GroupColumn | None = None
     item: ItemColumn | None = None
     missing: tuple[Code, ...] = ()
-    missing_below: float | None = None
+    missing_below: FiniteFloat | None = None
     rows: dict[str, RowsSpec] = {}
     domain: dict[str, RowsSpec] = {}
     lattice: tuple[Name, ...] = ()

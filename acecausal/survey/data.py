@@ -18,7 +18,7 @@ from acecausal.survey.copies import COPIES, count_copies
 from acecausal.survey.counting import count_distinct
 from acecausal.survey.design import fractions_of, identities_of, units_of, weights_of
 from acecausal.survey.raters import check_raters
-from acecausal.survey.readers import choose_columns, read_table, stack, take
+from acecausal.survey.readers import choose_columns, read_labels, read_table, stack, take
 from acecausal.survey.spelling import spelled
 
 
@@ -136,7 +136,15 @@ def read_survey(
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     optional, listed = _optional_columns(codebook), codebook.listed
     tables = [read_table(path, codebook.columns, optional=optional, listed=listed, encoding=encoding) for path in paths]
-    return from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
+    survey = from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
+    named = [
+        len(table)
+        for path, table in zip(paths, tables, strict=True)
+        if str(path).lower().endswith((".csv", ".tsv")) and read_labels(path, encoding=encoding).row_names
+    ]
+    if named:
+        survey.noted["rows whose first cell is taken for a row name (the header is one cell shorter)"] = sum(named)
+    return survey
 
 
 def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table") -> Survey:

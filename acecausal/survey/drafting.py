@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -119,7 +120,8 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
     """
     labels = read_labels(source, encoding=encoding)
     exported = _exports(labels.columns)
-    columns = _columns(source, labels, {*labels.nested, *exported}, encoding)
+    twice = [name for name, count in Counter(labels.columns).items() if count > 1]
+    columns = _columns(source, labels, {*labels.nested, *exported, *twice}, encoding)
     country = _country(columns)
     for role, pattern in DESIGN.items():
         _give(role, pattern, columns)
@@ -143,9 +145,11 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
             for names, why in (
                 (labels.nested, "lists or mappings"),
                 (exported, "what Qualtrics puts beside the answers"),
+                (twice, "names that stand twice"),
             )
             if names
         ),
+        *(["# The first cell of each row is taken for a row name: the header is one shorter."] * labels.row_names),
         "codebook: 1",
         f"name: {name}",
         f"title: {_quoted(name)}  # fill in",

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 from acecausal.errors import DataError
 
+#: How files begin that say their encoding; that of UTF-16 begins that of UTF-32.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
 #: What `--encoding guess` chooses from beside UTF-8, with the letters of its languages; the frequent ones stand before
 #: the bar, and count thrice.
 ALPHABETS = {
@@ -26,6 +35,11 @@ ALPHABETS = {
 LATIN = ("cp1252", "cp1250", "cp1254", "cp1257")
 
 
+def marked(raw: bytes) -> str | None:
+    """Give the encoding that a file's first bytes say; None where they say none."""
+    return next((name for mark, name in MARKS.items() if raw.startswith(mark)), None)
+
+
 def guess(raw: bytes) -> str | None:
     """Guess the encoding of a text of one language: the one that makes of it words of its frequent letters.
 
@@ -34,15 +48,25 @@ def guess(raw: bytes) -> str | None:
     str or None
         None where none does.
     """
-    try:
-        raw.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
+    if _decodes(raw, "utf-8"):
         return "utf-8"
     scores = {name: _score(raw, name) for name in ALPHABETS}
     best = max(scores, key=scores.__getitem__)  # the first of equals
-    return best if scores[best] > 0.4 else None
+    return best if scores[best] > (0.7 if _pairs(raw) else 0.4) else None
+
+
+def _pairs(raw: bytes) -> bool:
+    """Whether bytes beyond ASCII always come in pairs, as where two mean a character: in Chinese, Japanese, Korean."""
+    runs = set(re.findall(rb"[\x80-\xff]+", raw))
+    return len(runs) > 2 and any(all(_decodes(run, name) for run in runs) for name in ("gb2312", "euc_kr", "euc_jp"))
+
+
+def _decodes(raw: bytes, name: str) -> bool:
+    try:
+        raw.decode(name)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _score(raw: bytes, name: str) -> float:
@@ -50,6 +74,8 @@ def _score(raw: bytes, name: str) -> float:
     try:
         text = raw.decode(name)
     except UnicodeDecodeError:
+        return 0.0
+    if re.search("[\u2500-\u259f]", text):  # lines and boxes
         return 0.0
     frequent, _, others = ALPHABETS[name].partition("|")
     worth = dict.fromkeys(others, 1 / 3) | dict.fromkeys(frequent, 1.0)
@@ -83,7 +109,10 @@ def resolve(path: Path, encoding: str | None, raw: Callable[[Path], bytes]) -> s
     """
     if encoding != "guess":
         return encoding
-    found = guess(raw(path))
+    content = raw(path)
+    if marked(content):
+        return None
+    found = guess(content)
     if found is None:
         raise DataError("its encoding cannot be guessed", param=str(path), hint="name it: --encoding cp1252, say")
     return found

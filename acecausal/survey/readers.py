@@ -20,7 +20,8 @@ from pandas.api.types import union_categoricals
 from acecausal.errors import DataError, unknown
 from acecausal.survey import encodings, labelled_files
 from acecausal.survey.codebook import code_key
-from acecausal.survey.csv_files import csv_header, read_csv
+from acecausal.survey.csv_files import read_csv
+from acecausal.survey.csv_header import csv_header
 from acecausal.survey.sav_header import weight_variable
 from acecausal.survey.spelling import nested, spell, spelled
 from acecausal.survey.wording import number_of
@@ -50,6 +51,8 @@ class Labels:
         The column that an SPSS file is weighted by, or ''.
     nested : tuple of str
         Columns of lists or mappings, which cannot be read.
+    row_names : bool
+        Whether the rows of a CSV file seem to begin with names of their own, which its header lacks.
     """
 
     columns: tuple[str, ...]
@@ -59,6 +62,7 @@ class Labels:
     measures: dict[str, str] = field(default_factory=dict)
     weight: str = ""
     nested: tuple[str, ...] = ()
+    row_names: bool = False
 
     def declared(self, column: str, keys: Iterable[str]) -> list[str]:
         """Say which of these codes the file declares missing in a column; as `code_key` spells them."""
@@ -105,7 +109,7 @@ def read_labels(path: str | Path, *, encoding: str | None = None) -> Labels:
     encoding = resolved(path, encoding)
     if path.suffix.lower() in (".csv", ".tsv"):
         found = _guarded(path, encoding, lambda: csv_header(path, encoding))
-        return Labels(tuple(name for name in found.names if name.strip()), found.labels)
+        return Labels(tuple(filter(None, found.names)), found.labels, row_names=found.row_names)
     if path.suffix.lower() == ".parquet":
         return Labels(
             tuple(_guarded(path, encoding, lambda: header(path, encoding))),
@@ -338,6 +342,17 @@ def _arrow(column: Any, where: str) -> pd.Categorical:
         return spell(np.zeros(0, dtype=np.intp), [])
     numbers = [part.indices.fill_null(-1).to_numpy(zero_copy_only=False) for part in parts]
     values = parts[0].dictionary
+    if (
+        pa.types.is_binary(values.type)
+        or pa.types.is_large_binary(values.type)
+        or pa.types.is_fixed_size_binary(values.type)
+    ):
+        try:
+            values = values.cast(pa.binary()).cast(pa.string())
+        except pa.ArrowInvalid as error:
+            raise DataError(
+                "holds bytes that are no texts", param=where, expected="numbers, or texts in UTF-8"
+            ) from error
     single = pa.types.is_float32(values.type)  # 0.1 in single precision is .1, not .100000001490116
     return spell(np.concatenate(numbers).astype(np.intp), values.to_numpy() if single else values.to_pylist())
 

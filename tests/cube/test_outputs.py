@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -102,8 +103,38 @@ def test_cube__what_a_user_put_into_ours(tmp_path, human):
         write_cube(human, path, force=True)
 
 
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("mine", ["variable", "coordinate", "dimension", "group"])
+def test_cube__what_a_user_added_with_xarray(tmp_path, human, suffix, mine):
+    """Opened, added to, saved: the cube's attributes travel along, and say nothing of who wrote the file."""
+    path = tmp_path / f"h{suffix}"
+    cube = open_cube(write_cube(human, tmp_path / f"first{suffix}"))
+    if mine == "variable":
+        cube = cube.assign(mine=("country", np.arange(cube.sizes["country"], dtype=float)))
+    elif mine == "coordinate":
+        cube = cube.assign_coords(mine=("country", np.arange(cube.sizes["country"], dtype=float)))
+    elif mine == "dimension":
+        cube = cube.assign(response=cube.response.expand_dims(mine=2))
+    save = {
+        ".nc": lambda c, **k: c.to_netcdf(path, engine="h5netcdf", **k),
+        ".zarr": lambda c, **k: c.to_zarr(path, **k),
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        save[suffix](cube)
+        if mine == "group":
+            save[suffix](xr.Dataset({"x": ("t", np.arange(3.0))}), group="mine", mode="a")
+    refused(tmp_path, *ESTIMATE, path, says="acecausal did not write")
+    with pytest.raises(AceError, match=r"did not write(.|\n)*got: .*mine" if mine != "dimension" else "did not write"):
+        write_cube(human, path, force=True)
+
+
+@pytest.mark.parametrize("pinned", [False, True])
 @pytest.mark.parametrize("name", ["h.zarr", "h.nc"])
-def test_cube__ours_is_replaced(tmp_path, human, name):
+def test_cube__ours_is_replaced(tmp_path, human, name, pinned):
+    if pinned:
+        keep = np.zeros(human["option_label"].shape, dtype=np.int8)
+        human = human.assign_coords(option_pinned=(human["option_label"].dims, keep))
     write_cube(human, tmp_path / name)
     write_cube(human.isel(country=[0]), tmp_path / name, force=True)
     assert open_cube(tmp_path / name).sizes["country"] == 1
@@ -146,9 +177,15 @@ def test_pictures__the_list_and_what_is_not_on_it(tmp_path, human, monkeypatch):
         write_report(human, {}, folder, "svg")
     assert contents(folder) == before
     (folder / "mine.svg").unlink()
-    (folder / listed[0]).write_text("edited")
     write_report(human, {}, folder, "svg")
-    assert contents(folder)[listed[0]] != b"edited"
+    assert {*listed, outputs.LIST} == set(contents(folder))
+    (folder / "effects-1.svg").write_text("edited")
+    before = contents(folder)
+    with pytest.raises(AceError, match=r"did not write(.|\n)*got: effects-1.svg \(changed since\)\n"):
+        write_report(human, {}, folder, "svg")
+    assert contents(folder) == before
+    (folder / "effects-1.svg").unlink()
+    write_report(human, {}, folder, "svg")
     assert [path.name for path in tmp_path.iterdir()] == ["figures"]
 
 

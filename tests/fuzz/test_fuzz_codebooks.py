@@ -91,7 +91,7 @@ def case(rng: np.random.Generator, folder: Path) -> str:
 
 
 def test_codebooks(tmp_path):
-    outcomes = fuzz(case, 30, tmp_path)
+    outcomes = fuzz(case, 60, tmp_path)
     assert outcomes["refused"] > 5
     assert outcomes["loaded and used"] > 0
 

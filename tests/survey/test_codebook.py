@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 
 import numpy as np
 import pytest
@@ -265,6 +266,38 @@ def test_yaml__codes_are_texts_as_they_are_written():
     assert read_yaml("a: [0, -12, 1.5, -0.25, true, 0.0001]", "x") == {"a": [0, -12, 1.5, -0.25, True, 1e-4]}
 
 
+def test_yaml__merge_keys_cost_no_more_than_their_keys():
+    """Ten mappings that each merge the one before ten times: 10^9 pairs, were they not made one. Oracle: by hand."""
+    lines = ["b0: &b0 {k: 0, k0: 0}"]
+    lines += [f"b{i}: &b{i} {{<<: [{', '.join([f'*b{i - 1}'] * 10)}], k: {i}, k{i}: {i}}}" for i in range(1, 10)]
+    started = time.perf_counter()
+    found = read_yaml("\n".join(lines), "x")
+    assert time.perf_counter() - started < 2
+    assert found["b9"] == {"k": 9} | {f"k{i}": i for i in range(10)}
+    assert read_yaml("a: &a {x: 1, y: 1}\nb: {<<: [{x: 2}, *a], y: 3}", "x")["b"] == {"x": 2, "y": 3}
+
+
+def test_yaml__pairs_of_escapes_are_one_character():
+    """As JSON, which is YAML, writes what lies beyond 16 bits."""
+    assert read_yaml('a: "\\ud83d\\ude00"', "x") == {"a": "\U0001f600"}
+
+
+@pytest.mark.parametrize("code", [".nan", "-.inf", ".inf", "!!binary MQ==", "2024-01-01"])
+@pytest.mark.parametrize("where", ["missing", "levels"])
+def test_codes__are_texts_truth_values_or_numbers(tmp_path, code, where):
+    book = copy.deepcopy(MINIMAL) | {"missing": ["HERE"] if where == "missing" else []}
+    if where == "levels":
+        book["attributes"]["sex"]["levels"]["m"]["codes"] = ["HERE"]
+    text = yaml.safe_dump(book, sort_keys=False).replace("HERE", code)
+    with pytest.raises(CodebookError, match="a code is a text, true or false, or a finite number"):
+        load_codebook(write(tmp_path, text))
+
+
+def test_missing_below__is_a_number(tmp_path):
+    with pytest.raises(CodebookError, match="missing_below: Input should be a finite number"):
+        load_codebook(write(tmp_path, yaml.safe_dump(MINIMAL, sort_keys=False) + "\nmissing_below: .nan\n"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     {
@@ -279,6 +312,9 @@ def test_yaml__codes_are_texts_as_they_are_written():
         "a: [1": "line 1, column 6: expected ',' or ']'",
         "a: !!python/object:os.system 1": "could not determine a constructor",
         "a: x\0y": "special characters are not allowed",
+        'a: "x\\ud800"': "line 1, column 4: half a character (\\ud800)",
+        '"\\udc00": 1': "line 1, column 1: half a character (\\udc00)",
+        "x:\n  y: &y {<<: {a: 1}, b: 1, b: 2}\nz: {<<: *y}": "line 2, column 28: key 'b' stands twice",
     }.items(),
 )
 def test_yaml__what_its_constructor_refuses_is_one_message(text, said):

@@ -276,6 +276,14 @@ def test_pinned__what_stands_last(tmp_path):
     assert text.count("pinned: true") == 3
 
 
+def test_names_that_stand_twice__are_left_out(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("country,sex,zz,trust,zz\n" + "NO,1,4,1,5\nNO,2,4,2,5\n" * 5)
+    text = draft(path)
+    assert "# Left out: zz (names that stand twice)." in text
+    assert 'column: "trust"' in text
+
+
 def test_nameless_columns__are_row_numbers(tmp_path):
     """As R's write.csv and pandas' to_csv leave them, once or twice."""
     table = pd.DataFrame({"country": ["NO", "PL"] * 30, "sex": [1, 1, 2, 2] * 15, "q": [1, 2, 3] * 20})

@@ -139,3 +139,20 @@ def test_commands__encoding(tmp_path):
         run = [*command.split(), str(path), "--codebook", str(tmp_path / "b.yaml"), "--encoding"]
         assert CliRunner().invoke(main, [*run, "windows-1251"]).exit_code == 0
         assert CliRunner().invoke(main, [*run, "cp12"]).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "words"),
+    [
+        ("gb18030", "是 否 从不 总是"),
+        ("gb18030", "男 女 大学 小学 同意 非常同意"),
+        ("euc_kr", "예 아니오 전혀 항상 매우"),
+        ("euc_jp", "はい いいえ 表示 いつも"),
+        ("shift_jis", "はい いいえ 表示 いつも"),
+        ("big5", "是 否 從不 總是"),
+        ("cp874", "ใช่ ไม่ใช่ ชาย"),
+    ],
+)
+def test_guess__what_it_does_not_know_is_no_guess(encoding, words):
+    """Chinese was read as Western European: `´Ó²»` for never."""
+    assert guess(f"q,{words}\n".replace(" ", "\n").encode(encoding)) is None

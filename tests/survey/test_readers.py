@@ -13,7 +13,7 @@ import pytest
 
 from acecausal.errors import AceError, DataError
 from acecausal.survey import csv_files, readstat_child
-from acecausal.survey.codebook import load_codebook
+from acecausal.survey.codebook import load_codebook, number
 from acecausal.survey.data import read_survey
 from acecausal.survey.readers import read_labels, read_table, stack
 from acecausal.survey.spelling import spelled
@@ -61,6 +61,28 @@ def test_columns__two_that_differ_by_case(tmp_path):
         read_table(path, ["age"])
     with pytest.raises(DataError, match=r"(?s)column: unknown name.*did you mean 'sex'"):
         read_table(path, ["sexe"])
+
+
+@pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_parquet__texts_without_the_mark_of_texts(tmp_path, kind):
+    """As Impala and older Spark write them."""
+    said = ["ja", "ø", None, "ja"]
+    raw = pa.array([text if text is None else text.encode() for text in said], pa.binary())
+    column = raw.dictionary_encode() if pa.types.is_dictionary(kind) else raw.cast(kind)
+    pq.write_table(pa.table({"q": column}), tmp_path / "b.parquet")
+    assert (
+        read_table(tmp_path / "b.parquet", ["q"])["q"].astype(object).where(lambda q: q.notna(), None).tolist() == said
+    )
+    pq.write_table(pa.table({"q": pa.array([b"\xff\x00"], pa.binary())}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match="column q: holds bytes that are no texts"):
+        read_table(tmp_path / "b.parquet", ["q"])
+
+
+def test_number__of_ascii_digits_only():
+    """One rule for codes and numbers: Arabic digits are texts in both."""
+    assert number("1.5") == 1.5
+    assert number("\u0661.\u0665") is None
+    assert number("\uff11") is None
 
 
 def test_declared_missing__but_for_the_codes_that_are_listed(tmp_path):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from acecausal.errors import DataError
 from acecausal.survey.cells import FAR_OFF, far_off
+from acecausal.survey.checking import check
 from acecausal.survey.codebook import Codebook, load_codebook
 from acecausal.survey.copies import COPIES
 from acecausal.survey.data import from_table, read_survey
@@ -95,6 +96,21 @@ def test_positions__by_hand():
 def test_csv__semicolons_and_byte_order_mark(tmp_path):
     table().to_csv(tmp_path / "a.csv", index=False, sep=";", encoding="utf-8-sig")
     assert len(read_survey(tmp_path / "a.csv", BOOK)) == 4
+
+
+def test_csv__row_names_are_said_aloud(tmp_path):
+    """As R's write.table has it: in the cube's notes, by check, and in drafts. Oracle: the same rows with a name."""
+    rows = "".join(f'"{i + 1}","NA",{i % 2},{20 + i},{i % 3 + 1},1.5,1,2\n' for i in range(40))
+    header = '"c","s","a","t","w","h","i"\n'
+    (tmp_path / "r.csv").write_text(header + rows)
+    (tmp_path / "plain.csv").write_text('"row",' + header + rows)
+    named, plain = read_survey(tmp_path / "r.csv", BOOK), read_survey(tmp_path / "plain.csv", BOOK)
+    assert named.data_sha256 == plain.data_sha256
+    told = {what: count for what, count in named.noted.items() if "row name" in what}
+    assert list(told.values()) == [40]
+    assert {**plain.noted, **told} == named.noted
+    assert any("taken for a row name" in finding.what for finding in check(tmp_path / "r.csv", BOOK))
+    assert not any("taken for a row name" in finding.what for finding in check(tmp_path / "plain.csv", BOOK))
 
 
 def test_csv__a_column_twice(tmp_path):

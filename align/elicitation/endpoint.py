@@ -265,7 +265,13 @@ class Endpoint:
     def _read(self, reply: str) -> Listed:
         usual = "the URL of an OpenAI-compatible server usually ends in /v1"
         try:
-            listed = listed_tokens(parsed(reply))
+            told = parsed(reply)
+            if isinstance(told, dict) and told.get("error") and not told.get("choices"):
+                raise ModelError(
+                    "answers with an error", param=self.origin, got=self._clean(json.dumps(told["error"]))[:300],
+                    hint="run again later: what has been answered is kept",
+                )  # fmt: skip
+            listed = listed_tokens(told)
         except ImpossibleError as error:
             raise ModelError(
                 "gives numbers that cannot be", param=self.origin, expected="log probabilities, 0 at most",
@@ -306,7 +312,9 @@ class Endpoint:
             message += f", asked {times} times"
         wait = error.response.headers.get("retry-after", "") if isinstance(error, openai.APIStatusError) else ""
         if wait and status in (429, 503):
-            hint = f"{hint or 'run again later'}; it asks to wait {self._clean(wait)[:20]} seconds"
+            told = self._clean(wait)[:40]
+            how_long = f"{told} seconds" if told.isdigit() else f"until {told}"
+            hint = f"{hint or 'run again later'}; it asks to wait {how_long}"
         return ModelError(message, param=self.origin, got=said, hint=hint)
 
     def _clean(self, said: str) -> str:
@@ -350,11 +358,11 @@ class _Kept:
         self._path, self._lock = Path(store) if store else None, threading.Lock()
         self.known: dict[str, Listed] = {}
         text = self._path.read_text(encoding="utf-8", errors="replace") if self._path and self._path.is_file() else ""
-        if text and not text.startswith('{"key"'):
+        rows = [row for row in map(_row, text.splitlines()) if row is not None]
+        if text and (not rows or any(set(row) != {"key", "listed", "count"} for row in rows)):
             raise AceError("holds no answers", param="store", got=self._path, hint="name another file")
-        for line in text.splitlines():
-            with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
-                row = json.loads(line)
+        for row in rows:
+            with suppress(ValueError, LookupError, TypeError, AttributeError):
                 tokens = {str(token): float(p) for token, p in row["listed"].items()}
                 if tokens and all(0 < p <= 1 + SLACK for p in tokens.values()):
                     self.known[row["key"]] = Listed(tokens, int(row["count"]))
@@ -376,6 +384,15 @@ class _Kept:
                     file.write(text)
             except OSError as error:
                 raise AceError("cannot be written", param="store", got=f"{self._path}, {error.strerror}") from None
+
+
+def _row(line: str) -> dict[str, Any] | None:
+    """Read a line's object; None where it was cut off, or is none."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) else None
 
 
 def split_url(url: str) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from align.prompting.chat import open_thoughts
 
-#: Least probability of an option that is not listed, so that its log is finite.
+#: Least probability of a token or an option, so that its log is finite.
 FLOOR = 1e-12
 #: How far rounding may lift a log probability above 0, and the sum of probabilities above 1.
 LOG_SLACK, SLACK = 0.01, 0.05
@@ -65,7 +65,7 @@ def parsed(reply: str) -> Any:
         If it is none, or nested without end.
     """
     try:
-        return json.loads(reply, object_pairs_hook=_Members)
+        return json.loads(reply.removeprefix("\ufeff"), object_pairs_hook=_Members)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -96,8 +96,8 @@ def listed_tokens(reply: Any) -> Listed:
             number = math.nan
         if not number <= LOG_SLACK:
             raise ImpossibleError(f"a log probability of {str(log_p)[:12]}")
-        tokens[token] += math.exp(min(number, 0.0))
-    tokens = {token: p for token, p in tokens.items() if p > 0}  # some list -9999 or -inf for "hardly any"
+        if number > -math.inf:  # with which some fill a list up; -9999 is "hardly any", and listed nonetheless
+            tokens[token] += max(math.exp(min(number, 0.0)), FLOOR)
     if (total := math.fsum(tokens.values())) > 1 + SLACK:
         raise ImpossibleError(f"probabilities that sum to {total:.4g}")
     return Listed(tokens, sum(log_p > -math.inf for _, log_p in pairs))

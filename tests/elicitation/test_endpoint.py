@@ -239,7 +239,10 @@ def test_space_first():
 
 def test_listed_tokens__both_forms():
     found = listed_tokens(chat_list([("1", -1.0), ("�", -2.0), ("�", -3.0), ("2", -9999.0)]))
-    assert found == Listed({"1": math.exp(-1), "�": math.exp(-2) + math.exp(-3)}, 4)
+    # -9999 is listed: hardly any, and not what may be left over
+    assert found == Listed({"1": math.exp(-1), "�": math.exp(-2) + math.exp(-3), "2": FLOOR}, 4)
+    probs, unlisted, imputed = option_probabilities(found.tokens, ["1", "2"])
+    assert (probs[1], unlisted, imputed) == (FLOOR, 0.0, 0.0)
     assert listed_tokens(plain_list([("1", -1.0), ("3", -math.inf)])) == Listed({"1": math.exp(-1)}, 1)
     for none in (None, {}, {"content": []}, {"top_logprobs": []}, {"top_logprobs": [None]}):
         assert listed_tokens({"choices": [{"logprobs": none}]}) == Listed({}, 0)

@@ -98,6 +98,8 @@ WRONG = {
     "to a file": ((308, "", {"Location": "file:///etc/passwd"}), "redirects to file:/etc/passwd"),
     "in circles": ((307, "", {"Location": "/v1/completions"}), "redirects more than 3 times"),
     "to nowhere": ((307, "", {"Location": "http://[::1"}), "redirects to http://"),
+    "error and 200": ((200, {"error": {"message": "busy", "code": 503}}, {}), "answers with an error\n.*busy"),
+    "wait until": ((429, {}, {"Retry-After": "Wed, 21 Oct 2099 07:28:00 GMT"}), "wait until Wed, 21 Oct 2099 07:28"),
     "wait a day": ((429, {}, {"Retry-After": "86400"}), "no more requests(.*\n)*.*asks to wait 86400 seconds"),
 }  # fmt: skip
 
@@ -189,6 +191,25 @@ def test_endpoint__a_bad_reply_poisons_no_later_run(tmp_path):
         asked = len(server.requests)
         Endpoint(server.url, NAME, store=store).ask([TEXT])  # and what is right is taken
         assert len(server.requests) == asked
+
+
+@pytest.mark.parametrize(
+    "mine",
+    ['{"key": "mine", "text": "my own notes"}', '{"key"', "notes", '[{"key": 1}]', '{"key": 1, "listed": {}}\n{}'],
+)
+def test_endpoint__a_users_own_file_is_no_store(tmp_path, mine):
+    """It was taken for one if it began alike, and deleted when the cube was written."""
+    store = tmp_path / "cube.nc.answers.jsonl"
+    store.write_text(mine)
+    with pytest.raises(AceError, match="holds no answers"):
+        Endpoint("http://127.0.0.1:9/v1", NAME, store=store)
+    assert store.read_text() == mine
+
+
+def test_endpoint__a_mark_of_utf_8_before_the_reply():
+    with serving((200, "\ufeff" + json.dumps(GOOD), {})) as server:
+        answers = Endpoint(server.url, NAME).ask([TEXT])
+    np.testing.assert_allclose(np.exp(answers.log_probs), [[0.5, 0.3, 0.2]], rtol=1e-12)
 
 
 def test_endpoint__nothing_that_a_terminal_obeys():

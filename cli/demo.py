@@ -13,7 +13,7 @@ from cli.console import force_option, note, print_table, progress_bar, quiet_lib
 @click.option(
     "-o", "--output", default=Path("demo"), show_default=True, type=click.Path(path_type=Path), help="Folder to fill."
 )
-@click.option("--passes", default=32, show_default=True, help="Passes over the three training countries.")
+@click.option("--passes", default=84, show_default=True, help="Passes over the three training countries.")
 @force_option
 def demo(output: Path, passes: int, force: bool) -> None:
     """Run everything on real data and a real model: four countries of the World Values Survey, SmolLM2-135M.

@@ -50,9 +50,9 @@ SHIPPED = {
     "default": (
         "shrunk",
         ("persona-last", "questionnaire", "first-person"),
-        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1, "identity": 0.2})],
+        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1, "identity": 0.5})],
         16,
-        40,
+        84,
     ),
     "mode": ("association", ("persona-last",), [(1.0, {"mode": 1.0})], 16, 10),
     "subpop": ("raw", ("persona-last",), [(1.0, {"level": 1.0})], 8, 50),

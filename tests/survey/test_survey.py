@@ -605,3 +605,12 @@ def test_far_off__is_said():
     table = pd.DataFrame(rows | {"i": [10, 20, 30, 40, 50, 60, 70, 80, 90, 99999999]})
     noted = from_table(table, BOOK).noted
     assert noted == noted | {f"income is 99999999, {FAR_OFF}": 1}
+
+
+def test_far_off__check_warns(tmp_path):
+    rows = {"c": ["NA"] * 10, "w": [1] * 10, "h": [1] * 10, "s": [0, 1] * 5, "a": [20, 50] * 5, "t": [1, 2] * 5}
+    numbers = [10, 20, 30, 40, 50, 60, 70, 80, 90]
+    for name, last, said in (("odd", 99999999, 1), ("even", 100, 0)):
+        pd.DataFrame(rows | {"i": [*numbers, last]}).to_csv(tmp_path / f"{name}.csv", index=False)
+        found = [finding for finding in check(tmp_path / f"{name}.csv", BOOK) if finding.column == "i"]
+        assert [(finding.severity, finding.got) for finding in found] == [("warning", "99999999 (1 rows)")] * said

@@ -31,7 +31,7 @@ def few(plain):
 
 @pytest.fixture(scope="module")
 def recipe():
-    chosen = load_recipe("default", passes=3)
+    chosen = load_recipe("default", passes=3, accumulate=1)
     optimiser = chosen.optimiser.model_copy(update={"learning_rate": 5e-3, "schedule": "linear"})
     # dropout, so that a lost random state shows; a schedule, so that a lost one does
     lora = chosen.lora.model_copy(update={"dropout": 0.2})

@@ -14,6 +14,8 @@ from acecausal.estimation.problem import N_FOLDS, Problem, Scores
 
 #: One person who decides the effect of a cell alone would have leverage 1 and an error that nothing tells.
 MAX_LEVERAGE = 0.9
+#: Directions of covariates that vary by less within cells, as a share, are rounding.
+RANK = 1e-10
 #: Most of what a cell's effect rests on that one person may be whose arm is predicted further off than so.
 MAX_SHARE, MAX_RESIDUAL = 0.5, 2.0
 
@@ -93,6 +95,18 @@ def _nuisance_noise(controls: np.ndarray, weight: np.ndarray) -> np.ndarray:
     return np.asarray(1 + rank / np.maximum(people, 1))
 
 
+def _inverse(gram: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Invert symmetric matrices, shape (V, p, p), as far as they hold more than rounding.
+
+    `whole`, shape (V,), is what the largest entry was before cell means were taken off: measured by what is left of it,
+    a covariate that does not vary within cells would be rounding, and have a slope of rounding over rounding.
+    """
+    values, vectors = np.linalg.eigh(gram)
+    kept = values > RANK * np.maximum(whole, values[:, -1])[:, None]
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
+    return np.asarray((vectors * inverse[:, None, :]) @ vectors.transpose(0, 2, 1))
+
+
 def _residuals(
     outcomes: np.ndarray,
     fold: np.ndarray,
@@ -145,10 +159,11 @@ def _residuals(
             covariate_mean = of_cell.transpose(2, 0, 1)
             gram = np.empty((n_values, p, p))
             gram[:, left, right] = gram[:, right, left] = train[n_cells * (1 + p) :].T
+            whole = np.einsum("vpp->vp", gram).max(axis=1)
             gram -= np.einsum("cv,vcp,vcq->vpq", size, covariate_mean, covariate_mean, optimize=True)
             within = cross[n_cells:].transpose(1, 0, 2)
             within = within - np.einsum("cv,vcp,cvk->vpk", size, covariate_mean, mean, optimize=True)
-            slope = np.linalg.pinv(gram, rcond=1e-10, hermitian=True) @ within
+            slope = _inverse(gram, whole) @ within
             mean = mean - (covariate_mean @ slope).transpose(1, 0, 2)
         intercepts.append(mean)
         slopes.append(slope)

@@ -12,8 +12,6 @@ from acecausal.comparison.distance import distribution_distance
 from acecausal.cube.files import lattice_of
 from acecausal.errors import CubeError
 
-PROTOCOLS = ("ace-align",)
-
 
 def ace_align(human: xr.Dataset, model: xr.Dataset) -> dict[str, Any]:
     """Reckon ACE-Align's table: 100 (1 - EMD) by granularity and country.

@@ -23,7 +23,7 @@ def draw_ratings(
     steering: float = 0.0,
     nonresponse: float = 0.0,
 ) -> Survey:
-    """Draw raters, and the ratings they give to some of the items. Effects estimate those of `simulate.truth`.
+    """Draw raters, and the ratings they give to some of the items. Effects estimate those of `world.truth`.
 
     Raters are simple random samples of the world's people. A rater, an item, and the item's effect of the first
     attribute each move the share of the high answer up or down, evenly, so that they leave the mean and move answers

@@ -205,7 +205,7 @@ def model(tiny_model, tmp_path_factory) -> Path:
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     known = (
-        ROOT / "align" / "prompting" / "prompts.py",
+        ROOT / "align" / "prompting" / "templates.py",
         ROOT / "acecausal" / "survey" / "codebooks" / "wvs-sample.yaml",
     )
     texts = [path.read_text(encoding="utf-8") for path in known] + ["Option 1, 2, 3"] * 100

@@ -24,7 +24,9 @@ from acecausal.cube import schema
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
 from acecausal.simulation.ratings import draw_ratings
-from acecausal.simulation.world import World, draw, truth
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 from acecausal.survey.data import Survey
 
 #: Annotator data: raters, items, and what they add to ratings.

@@ -33,7 +33,8 @@ from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import Plan, make_plan
 from acecausal.estimation.problem import N_FOLDS, Problem
 from acecausal.estimation.sample import Sample
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 from acecausal.survey.data import Survey
 
 QUESTIONS, OPTIONS, ATTRIBUTES, RESPONDENTS = 30, 5, 4, 1500

@@ -42,7 +42,9 @@ from acecausal.cube import files as cubes
 from acecausal.cube.lattice import Lattice
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
-from acecausal.simulation.world import World, draw, truth
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import Survey, read_survey
 from align.elicitation.backends import Backend, InProcess
@@ -174,7 +176,7 @@ def strangers() -> xr.Dataset:
     """A lattice of attributes that no world trains on: place and marital status, in one country."""
     book = load_codebook("wvs7")
     lattice = Lattice.over([book.attribute(name) for name in ("residence", "marital")])
-    values, country = [book.value(book.values[0])], [cubes.Country("Norway", "Norway", "NOR")]
+    values, country = [book.value(next(iter(book.values)))], [cubes.Country("Norway", "Norway", "NOR")]
     shape = (1, 1, len(lattice.personas))
     options = len(values[0].options)
     flat = {
@@ -182,6 +184,7 @@ def strangers() -> xr.Dataset:
         "n": np.ones(shape, dtype=int), "option_mass": np.ones(shape),
         "shift": np.zeros((1, len(lattice.contrasts), *shape[1:], options)),
         "effect": np.zeros((1, len(lattice.contrasts), *shape[1:])),
+        "status": np.zeros((1, len(lattice.contrasts), *shape[1:]), dtype=np.int8),
     }  # fmt: skip
     return cubes.build("model", country, values, lattice, flat, {"model": "nobody"})
 

@@ -84,10 +84,10 @@ def align(
 
     quiet_libraries()
     from align.prompting import chat
+    from align.training.alignment import align as run
     from align.training.card import reasons
     from align.training.folder import beside
     from align.training.recipe import load_recipe
-    from align.training.run import align as run
 
     if not resume and first_process():
         check_output(beside(output), force=force, hint=RERUN)

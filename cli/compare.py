@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from acecausal.plain_numbers import number_or_dash
 from cli.console import hold_out_option, model_differs_option, note, opened, print_comparison, print_table
 
 
@@ -70,7 +71,7 @@ def _print_protocol(title: str, result: dict[str, Any], as_json: bool) -> None:
     rows = [
         [
             str(row["granularity"]),
-            *("-" if x is None else f"{x:.2f}" for x in (*row["countries"].values(), row["mean"])),
+            *map(number_or_dash, (*row["countries"].values(), row["mean"])),
         ]
         for row in result["rows"]
     ]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from acecausal.plain_numbers import number_or_dash
+
 if TYPE_CHECKING:
     import xarray as xr
 
@@ -195,7 +197,7 @@ def print_comparison(title: str, result: Mapping[str, Any]) -> None:
 def _shown(name: str, number: float | None) -> str:
     """Write a number for a table; a dash where the data cannot tell."""
     digits = {"cells": 0, "score": 1}.get(name, 3)
-    return "-" if number is None else f"{number:.{digits}f}"
+    return number_or_dash(number, digits)
 
 
 def note_guesses(paths: Iterable[str | Path], encoding: str | None) -> None:

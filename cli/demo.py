@@ -29,6 +29,6 @@ def demo(output: Path, passes: int, force: bool) -> None:
 
     with hold(output), whole(output, folder=True) as folder, progress_bar("train") as step:
         summary = run(folder, passes=passes, progress=step, say=note)
-    columns = ["cells", "wordings", "", "before", "after", "distance before", "after", "null", "ceiling"]
+    columns = ["cells", "wordings", "", "before", "after"]
     print_table("people against model: 1 is perfect, 0 no better than the null", columns, summary.rows)
     note(f"report: {output / 'report.html'}")

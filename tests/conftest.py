@@ -11,7 +11,8 @@ import xarray as xr
 from acecausal.estimation.estimate import estimate
 from acecausal.exchange import import_cube
 from acecausal.exchange.choices import Imported
-from acecausal.simulation.world import World, simulate
+from acecausal.simulation.surveys import simulate
+from acecausal.simulation.world import World
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import Survey, read_survey
 

@@ -69,3 +69,8 @@ def warnings(cube: xr.Dataset) -> list[str]:
                 f"effects are the same in another {part}, -1: the opposite)"
             )
     return said
+
+
+def standard_error(each: np.ndarray) -> np.ndarray:
+    """Give the standard error of the mean over the first axis, that of wordings."""
+    return np.asarray(each.std(axis=0, ddof=1) / np.sqrt(len(each)))

@@ -9,10 +9,11 @@ import numpy as np
 import xarray as xr
 
 from acecausal.comparison import heeding, holdout
+from acecausal.comparison.agreement import standard_error
 from acecausal.comparison.distance import distribution_distance, expected_distance
 from acecausal.cube import schema
 from acecausal.cube.files import lattice_of, matched
-from acecausal.cube.functional import effect_functional, effects_of, held_fixed, not_stated, standard_error
+from acecausal.cube.functional import effect_functional, effects_of, held_fixed, not_stated
 from acecausal.errors import CubeError
 
 #: Fewest respondents behind a response that is compared.

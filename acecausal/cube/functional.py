@@ -272,11 +272,6 @@ def effects_of(response: np.ndarray, functional: Functional, like: xr.Dataset) -
     return {"shift": shift, "effect": effect, "status": status}
 
 
-def standard_error(each: np.ndarray) -> np.ndarray:
-    """Give the standard error of the mean over the first axis, that of wordings."""
-    return np.asarray(each.std(axis=0, ddof=1) / np.sqrt(len(each)))
-
-
 def held_fixed(cube: xr.Dataset) -> dict[str, frozenset[str]] | None:
     """Name what the estimand holds fixed per treated attribute, covariates too; None where the cube has no shares.
 

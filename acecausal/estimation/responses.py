@@ -7,7 +7,7 @@ import numpy as np
 from acecausal.cube.check_questions import people_implied
 from acecausal.estimation.inference import Design
 from acecausal.estimation.sample import Sample
-from acecausal.survey.raters import effective_size, intraclass
+from acecausal.survey.raters import effective_answers, intraclass
 
 
 def responses(sample: Sample) -> dict[str, np.ndarray]:
@@ -57,7 +57,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             codes = [unit[everybody[here]] for unit in units]
             if p == 0:  # the persona all, in which every value of the batch has answers
                 alike = [intraclass(influence, w, code) for code in codes]
-            arrays["n_eff"][at, p] = effective_size(w, codes, [part[some] for part in alike])
+            arrays["n_eff"][at, p] = effective_answers(w, codes, [part[some] for part in alike])
             arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
             # of one PSU alone, deviations from its own mean add up to 0: that is no error of 0
             arrays["response_se"][at, p, :n_options] = np.where(psus[:, None] > 1, np.sqrt(variance), np.nan)

@@ -24,7 +24,7 @@ from acecausal.cube import files as cubes
 from acecausal.cube.files import Value
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, DataError
-from acecausal.exchange import output
+from acecausal.exchange import losses, output
 from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.rows import Groups, Row, gather, to_cube
@@ -126,7 +126,7 @@ def read(path: Path, choices: Choices) -> Imported:
 
 def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
     """Write a survey cube as a tree, every number with all its digits; returns what the layout does not hold."""
-    cube = output.people(cube)
+    cube = losses.people(cube)
     lattice, values = cubes.lattice_of(cube), cubes.values_of(cube)
     topics = _file_names([value.topic for value in values], "topics")
     folders = _file_names([country.name for country in cubes.countries_of(cube)], "countries")
@@ -157,7 +157,7 @@ def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
                     ]
                     text = json.dumps(rows, ensure_ascii=False, indent=2)
                     (place / f"{name}{_END}").write_text(text, encoding="utf-8")
-    return ["the persona all: an import pools it from the subgroups of one attribute", *output.lost(cube, words=WORDS)]
+    return ["the persona all: an import pools it from the subgroups of one attribute", *losses.lost(cube, words=WORDS)]
 
 
 def combinations_of(lattice: Lattice) -> Iterator[tuple[tuple[int, ...], list[int]]]:

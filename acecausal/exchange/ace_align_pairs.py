@@ -21,7 +21,7 @@ from acecausal.cube import files as cubes
 from acecausal.cube.files import Country, Value, matched, spelling
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import DataError
-from acecausal.exchange import output
+from acecausal.exchange import losses, output
 from acecausal.exchange.ace_align import (
     WORDS,
     coded,
@@ -35,8 +35,9 @@ from acecausal.exchange.ace_align import (
 )
 from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
+from acecausal.exchange.personas import you_are
 from acecausal.exchange.rows import Row, gather, to_cube
-from acecausal.exchange.text import parse_json, part, read_lines, shown, slug, whole, you_are
+from acecausal.exchange.text import parse_json, part, read_lines, shown, slug, whole
 
 #: How the published prompts word a level.
 _SIGNS = (
@@ -100,7 +101,7 @@ def read(path: Path, choices: Choices) -> Imported:
 
 def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
     """Write one row per edge with at least ten people at both ends; returns what the rows do not hold."""
-    cube = output.people(cube)
+    cube = losses.people(cube)
     with output.beside(path, suffixes=(".jsonl",), force=force) as part_path:
         count = output.write_json_lines(_rows(cube), part_path)
         if not count:
@@ -109,7 +110,7 @@ def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
         "the persona all: an import pools it from the subgroups of one attribute",
         f"responses of personas at no edge with {MIN_RESPONDENTS} people at both ends",
         "the published wording of prompts: they are in words of this program",
-        *output.lost(cube, words=WORDS),
+        *losses.lost(cube, words=WORDS),
     ]
 
 

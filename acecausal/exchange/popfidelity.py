@@ -24,13 +24,13 @@ import yaml
 
 from acecausal.cube import files as cubes
 from acecausal.errors import AceError, DataError
-from acecausal.exchange import output
+from acecausal.exchange import losses, output
 from acecausal.exchange.ace_align import combinations_of
 from acecausal.exchange.association import pool
 from acecausal.exchange.choices import Choices, Imported, Log
 from acecausal.exchange.popfidelity_files import COUNTRY, OPEN, Facets, levels_of, read_facets, read_questions
 from acecausal.exchange.rows import Row, gather, to_cube
-from acecausal.exchange.text import number_of, read_text, shares, shown, whole
+from acecausal.exchange.text import read_number, read_text, shares, shown, whole
 
 _COLUMNS = ("cell_id", "question", "option", "share")
 
@@ -179,7 +179,7 @@ def write(cube: xr.Dataset, path: Path, *, force: bool = False) -> list[str]:
         )
     found = ["personas that specify less: an import pools them from the finest", "topics, and labels of countries"]
     if survey:
-        return [*found, *output.lost(cube, kept=("nominal",))]
+        return [*found, *losses.lost(cube, kept=("nominal",))]
     return [*found, "shifts and effects", "the probability on the options together"]
 
 
@@ -245,7 +245,7 @@ def _cells(
                     "has more cells than the header", param=where, expected=f"{len(there)} cells",
                     got=len(there) + len(line[None]), hint="a text that holds a comma stands in quotes",
                 )  # fmt: skip
-            share = number_of(line["share"], "share", "0..1", where)
+            share = read_number(line["share"], "share", "0..1", where)
             options = found.setdefault((line["question"], line["cell_id"]), {})
             if line["option"] in options:
                 raise DataError("the cell lists the option twice", param=where, got=shown(line["option"]))
@@ -281,7 +281,7 @@ def _row(
             "n differs within a cell", param=where, expected="one number", got=shown(", ".join(sorted(counts)))
         )
     count = counts.pop()
-    n = number_of(count, "n", "a number of people", where) if count else choices.respondents
+    n = read_number(count, "n", "a number of people", where) if count else choices.respondents
     if n is None:
         raise DataError(
             "the cells hold no number of respondents", param=where, expected="a column n",

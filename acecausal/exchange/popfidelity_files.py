@@ -10,7 +10,7 @@ from typing import Any
 
 from acecausal.errors import DataError
 from acecausal.exchange.choices import Log
-from acecausal.exchange.text import number_of, read_text, shown
+from acecausal.exchange.text import read_number, read_text, shown
 from acecausal.plain_yaml import read_yaml
 
 #: What stands in a cell's id where an attribute is left open.
@@ -183,7 +183,7 @@ def read_questions(path: Path, log: Log) -> dict[str, dict[str, Any]]:
             raise DataError("a question is not as it should be", param=where, expected="id, options")
         options = [option if isinstance(option, dict) else {"label": option} for option in entry["options"]]
         labels = _texts([option.get("label") for option in options], "options", where)
-        places = [number_of(str(o.get("position", k)), "position", "a number", where) for k, o in enumerate(options)]
+        places = [read_number(str(o.get("position", k)), "position", "a number", where) for k, o in enumerate(options)]
         if any(not b > a for a, b in pairwise(places)):
             raise DataError("positions do not increase", param=where, expected="1, 2, ...", got=places)
         if len({round(b - a, 9) for a, b in pairwise(places)}) > 1:

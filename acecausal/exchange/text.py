@@ -31,20 +31,6 @@ def shown(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
 
 
-def you_are(persona: str, country: str) -> str:
-    """Tell a model who it is, in a sentence whatever the persona leaves open.
-
-    Parameters
-    ----------
-    persona : str
-        Phrases joined by commas; where the first is no noun (no gender is told), an adult has the others.
-    country : str
-        As it stands in a sentence.
-    """
-    noun = re.match(r"(an?|the|(some|any)(one|body))\b", persona, re.IGNORECASE)
-    return f"You are {persona if noun else f'an adult, {persona}'}, living in {country}."
-
-
 def parse_json(text: str, where: str) -> Any:
     """Read JSON strictly: no NaN, no Infinity, no key twice.
 
@@ -116,7 +102,7 @@ def part(row: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     return item
 
 
-def number_of(text: str, name: str, expected: str, where: str) -> float:
+def read_number(text: str, name: str, expected: str, where: str) -> float:
     """Read a number; what only Python takes for one (1_000) is none.
 
     Raises

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from acecausal.errors import AceError
-from acecausal.simulation.world import AGES, NAMES, World, check_range, draw_options, draw_people
+from acecausal.simulation.surveys import draw_options, draw_people
+from acecausal.simulation.world import AGES, NAMES, World, check_range
 from acecausal.survey.codebook import Codebook
 from acecausal.survey.data import Survey
 
@@ -23,7 +24,7 @@ def draw_ratings(
     steering: float = 0.0,
     nonresponse: float = 0.0,
 ) -> Survey:
-    """Draw raters, and the ratings they give to some of the items. Effects estimate those of `world.truth`.
+    """Draw raters, and the ratings they give to some of the items. Effects estimate those of `truth`.
 
     Raters are simple random samples of the world's people. A rater, an item, and the item's effect of the first
     attribute each move the share of the high answer up or down, evenly, so that they leave the mean and move answers

@@ -1,4 +1,4 @@
-"""Simulated surveys with known effects: for tests, for benchmarks, and for trying a design before paying for it."""
+"""Simulated populations whose law is known."""
 
 from __future__ import annotations
 
@@ -6,18 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
-from typing import Any
 
 import numpy as np
-import xarray as xr
 
-from acecausal.cube import files as cubes
-from acecausal.cube import schema
-from acecausal.cube.files import Country
-from acecausal.cube.lattice import Lattice
-from acecausal.errors import AceError, unknown
+from acecausal.errors import AceError
 from acecausal.survey.codebook import Codebook
-from acecausal.survey.data import Survey
 
 NAMES = ("gender", "education", "residence", "religion", "marital_status", "class", "region", "work")
 #: Ages, and how many of the population have each; scaled to -1..1 in the laws below.
@@ -26,11 +19,8 @@ AGE_SHARE = np.array([0.16, 0.18, 0.18, 0.17, 0.15, 0.11, 0.05])
 #: How far each part of the law may move the share of the high answer from a half. Together less than a half, so that
 #: shares stay within 0..1 without clipping, which would break the linearity that makes the truth exact.
 BASE, AGE, EFFECTS, STRATUM = 0.02, 0.09, 0.14, 0.03
-#: Standard deviation of a PSU's (uniform) random effect on that share, and on the first attribute.
-CLUSTER_ANSWER, CLUSTER_ATTRIBUTE = 0.12, 0.2
 #: How far an attribute from the third on is moved by the one before it.
 CHAIN = 0.15
-ESTIMANDS = ("direct", "total", "association")
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +242,7 @@ class World:
     def level_share(self, attribute: int, codes: np.ndarray) -> np.ndarray:
         """Share of each level of an attribute, shape (n, levels), among people whose codes before it are given."""
         share = self.share[attribute]
-        moved = self.on_age[attribute] * _scaled(codes[:, -1])
+        moved = self.on_age[attribute] * scaled_age(codes[:, -1])
         if attribute:
             before = (codes[:, attribute - 1] > 0) - (1 - self.share[attribute - 1][0])  # has mean 0
             moved = moved + self.on_previous[attribute] * before
@@ -261,7 +251,7 @@ class World:
 
     def high_share(self, country: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Share of the high answer, shape (n, values), for kinds of people given as codes."""
-        share = self.base[country] + self.on_answer_age[country] * _scaled(codes[:, -1])[:, None]
+        share = self.base[country] + self.on_answer_age[country] * scaled_age(codes[:, -1])[:, None]
         for a, part in enumerate(self.main):
             share = share + part[country, :, codes[:, a]]
         for a, part in enumerate(self.interaction, start=1):
@@ -269,236 +259,11 @@ class World:
         return np.asarray(share)
 
 
-def draw(
-    world: World,
-    respondents: int,
-    seed: int,
-    *,
-    weights: bool = False,
-    clusters: int = 0,
-    strata: int = 1,
-    nonresponse: float = 0.0,
-) -> Survey:
-    """Draw a survey. Whatever the design, its weighted shares and effects estimate those of `truth`.
-
-    Parameters
-    ----------
-    world : World
-    respondents : int
-        Per country.
-    seed : int
-    weights : bool
-        Selection by age and the second attribute (or the first, if it is alone); weights are inverse probabilities.
-        Without them the effects of the first attribute that are averaged over the second are biased, if they differ.
-    clusters : int
-        PSUs per country, in which both answers and the first attribute are alike; 0 for a simple random sample. With
-        30 respondents per PSU the design effect of a mean answer is 2 to 3. Respondents per PSU vary.
-    strata : int
-        PSUs (or respondents) are drawn from this many strata, whose answers differ.
-    nonresponse : float
-        Share of answers missing, 0 to 0.95: completely at random and apart for each value, since anything else would
-        change whom the effects are about.
-
-    Returns
-    -------
-    Survey
-
-    Raises
-    ------
-    AceError
-        For a number out of range.
-    """
-    check_range("respondents", (respondents,), 1)
-    check_range("clusters", (clusters,), 0)
-    check_range("strata", (strata,), 1, clusters or respondents)
-    check_range("nonresponse", (nonresponse,), 0, 0.95)
-    rng = np.random.default_rng(seed)
-    n = respondents * world.countries
-    country = np.repeat(np.arange(world.countries), respondents)
-    psu = np.arange(n)
-    on_answer = on_first = np.zeros(n)
-    if clusters:
-        uniform = rng.uniform(-np.sqrt(3), np.sqrt(3), (2, clusters * world.countries))  # of standard deviation 1
-        on_answer, on_first = uniform[0] * CLUSTER_ANSWER, uniform[1] * min(CLUSTER_ATTRIBUTE, _first_room(world))
-
-    # whoever is not selected is drawn anew, PSU and all: only so are the weights the inverse of the selection
-    codes = np.zeros((n, len(world.levels) + 1), dtype=int)
-    chance = np.ones(n)
-    todo = np.arange(n)
-    while len(todo):
-        if clusters:
-            psu[todo] = rng.integers(0, clusters, len(todo)) + country[todo] * clusters
-        found = draw_people(world, on_first[psu[todo]], rng)
-        kept = np.ones(len(todo), dtype=bool)
-        if weights:
-            chance[todo] = _selection(found)
-            kept = rng.random(len(todo)) < chance[todo]
-        codes[todo] = found
-        todo = todo[~kept]
-
-    unit = psu % (clusters or respondents)
-    high = world.high_share(country, codes) + on_answer[psu, None]
-    high += _between_strata(clusters or respondents, strata)[unit, None]
-    values = {}
-    for v, (low_law, high_law) in enumerate(zip(world.low, world.high, strict=True)):
-        luck = rng.random(n)
-        answer = np.where(rng.random(n) < high[:, v], draw_options(high_law, luck), draw_options(low_law, luck))
-        if nonresponse:
-            answer[rng.random(n) < nonresponse] = -1
-        values[f"value{v}"] = answer
-    return Survey(
-        world.codebook(weights=weights, strata=strata > 1, clusters=clusters > 0),
-        country,
-        {name: codes[:, a] for a, name in enumerate(NAMES[: len(world.levels)])},
-        values,
-        {"age": AGES[codes[:, -1]].astype(float)} if world.covariate else {},
-        weight=1 / chance,
-        stratum=unit % strata,
-        psu=psu,
-        data_sha256=f"simulated with seed {seed}",
-    )
-
-
-def truth(world: World, *, estimand: str = "direct", depth: int | None = None) -> xr.Dataset:
-    """Compute the true cube of a world, by enumerating all kinds of people.
-
-    Parameters
-    ----------
-    world : World
-    estimand : {'direct', 'total', 'association'}
-        `direct`: all else held fixed, averaged over the people of the context. `total`: what the attribute moves
-        follows it; contexts that specify such an attribute do not apply. `association`: difference of subgroups.
-    depth : int, optional
-        Of the lattice.
-
-    Returns
-    -------
-    xarray.Dataset
-        Of kind model: responses, shifts and effects without error.
-
-    Raises
-    ------
-    AceError
-        For an estimand that is none of these.
-    """
-    if estimand not in ESTIMANDS:
-        raise unknown("estimand", estimand, ESTIMANDS)
-    book = world.codebook()
-    lattice = Lattice.over([book.attribute(name) for name in book.attributes], depth)
-    values = [book.value(name) for name in book.values]
-    codes, share = world.people
-    matched = lattice.match(codes[:, :-1])
-    width = max(world.options)
-    shape = (world.countries, len(values), len(lattice.personas))
-    edges = (world.countries, len(lattice.contrasts), *shape[1:])
-    arrays = {
-        "response": np.full((*shape, width), np.nan),
-        "n": np.ones(shape, dtype=np.int64),
-        "option_mass": np.ones(shape),
-        "shift": np.full((*edges, width), np.nan),
-        "effect": np.full(edges, np.nan),
-        "status": np.full(edges, schema.NOT_APPLICABLE, dtype=np.int8),
-    }
-    for c in range(world.countries):
-        high = world.high_share(np.full(len(codes), c), codes)
-        for p, rows in enumerate(matched):
-            mean = np.average(high[rows], axis=0, weights=share[rows])
-            for v, count in enumerate(world.options):
-                arrays["response"][c, v, p, :count] = world.low[v] + mean[v] * (world.high[v] - world.low[v])
-        for t, context, _, _ in lattice.edges:
-            contrast = lattice.contrasts[t]
-            if estimand == "total" and (lattice.codes[context, world.descendants(contrast.attribute)] >= 0).any():
-                continue
-            baseline, treated = (
-                _mean_at(world, c, contrast.attribute, level, matched[context], estimand)
-                for level in (contrast.baseline, contrast.treated)
-            )
-            arrays["status"][c, t, :, context] = schema.OK
-            for v, count in enumerate(world.options):
-                shift = (treated - baseline)[v] * (world.high[v] - world.low[v])
-                arrays["shift"][c, t, v, context, :count] = shift
-                arrays["effect"][c, t, v, context] = shift @ schema.scores(count)
-    countries = [Country(f"country{c}", f"Country {c}", "") for c in range(world.countries)]
-    attrs = {"estimand": estimand, "model": "simulated truth"}
-    return cubes.build("model", countries, values, lattice, arrays, attrs)
-
-
-def simulate(
-    world: World | None = None, respondents: int = 1500, seed: int = 0, **design: Any
-) -> tuple[Survey, xr.Dataset]:
-    """Draw a survey of a world, by default of `World.make()`; return it with the true direct effects.
-
-    `design` are keywords of `draw`.
-    """
-    world = world or World.make()
-    return draw(world, respondents, seed, **design), truth(world)
-
-
-def _mean_at(world: World, country: int, attribute: int, level: int, context: np.ndarray, estimand: str) -> np.ndarray:
-    """Mean share of the high answer, shape (values,), in a context (mask of kinds) at one level of an attribute."""
-    codes, share = world.people
-    if estimand == "direct":
-        rows = context
-        codes = codes[rows].copy()
-        codes[:, attribute] = level
-        weight = share[rows]
-    else:
-        rows = context & (codes[:, attribute] == level)
-        codes, weight = codes[rows], share[rows]
-        if estimand == "total":  # the truncated factorisation: the law without the factor of what is set
-            weight = weight / world.level_share(attribute, codes)[:, level]
-    high = world.high_share(np.full(len(codes), country), codes)
-    return np.asarray(np.average(high, axis=0, weights=weight))
-
-
-def draw_people(world: World, on_first: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Draw people from PSUs that move the first attribute off its baseline by `on_first`, shape (n,); return codes."""
-    n = len(on_first)
-    codes = np.zeros((n, len(world.levels) + 1), dtype=int)
-    codes[:, -1] = draw_options(AGE_SHARE, rng.random(n))
-    for a in range(len(world.levels)):
-        share = world.level_share(a, codes)
-        if a == 0:
-            rest = share[:, 1:] / share[:, 1:].sum(axis=1, keepdims=True)
-            share += on_first[:, None] * np.concatenate([np.full((n, 1), -1.0), rest], axis=1)
-        codes[:, a] = (rng.random(n)[:, None] > share.cumsum(axis=1)[:, :-1]).sum(axis=1)
-    return codes
-
-
-def _first_room(world: World) -> float:
-    """Largest standard deviation of a PSU's (uniform) effect on the first attribute that needs no clipping at any age.
-
-    Clipping one side would move its share in the population.
-    """
-    codes = np.zeros((len(AGES), len(world.levels) + 1), dtype=int)
-    codes[:, -1] = range(len(AGES))
-    baseline = world.level_share(0, codes)[:, 0]
-    return float(0.8 * min(baseline.min(), 1 - baseline.max()) / np.sqrt(3))
-
-
-def _selection(codes: np.ndarray) -> np.ndarray:
-    """Probability of being selected under unequal weights, 0.19 to 0.95, shape (n,)."""
-    by = min(1, codes.shape[1] - 2)
-    return np.asarray(0.35 + 0.2 * _scaled(codes[:, -1]) + 0.4 * (codes[:, by] > 0))
-
-
-def _between_strata(units: int, strata: int) -> np.ndarray:
-    """What the stratum of a unit (PSU or respondent) adds to the share of the high answer; over all units 0."""
-    depth = np.linspace(-STRATUM, STRATUM, strata) if strata > 1 else np.zeros(1)
-    added = depth[np.arange(units) % strata]
-    return np.asarray(added - added.mean())
-
-
 def _reach(parts: Sequence[np.ndarray]) -> np.ndarray:
     """Bound on how far effects add up in one direction, shape (countries, values)."""
     flat = [part.reshape(*part.shape[:2], -1) for part in parts]  # baselines are among them, so max >= 0 >= min
     up, down = sum(part.max(axis=2) for part in flat), sum(-part.min(axis=2) for part in flat)
     return np.maximum(up, down)
-
-
-def draw_options(law: np.ndarray, luck: np.ndarray) -> np.ndarray:
-    """Positions drawn from a law by uniform numbers."""
-    return np.searchsorted(law.cumsum()[:-1], luck, side="right")
 
 
 def _from_baseline(numbers: np.ndarray, *, first: bool = False) -> np.ndarray:
@@ -515,7 +280,7 @@ def _geometric(count: int, *, falling: bool) -> np.ndarray:
     return np.asarray(weight / weight.sum())
 
 
-def _scaled(age: np.ndarray) -> np.ndarray:
+def scaled_age(age: np.ndarray) -> np.ndarray:
     """Age by code, so that its population mean is 0 and it lies within -1 and 1."""
     mean = AGE_SHARE @ AGES
     return np.asarray((AGES[age] - mean) / (AGES.max() - mean))

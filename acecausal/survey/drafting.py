@@ -15,8 +15,8 @@ from acecausal.errors import DataError
 from acecausal.survey.cells import EMPTY
 from acecausal.survey.codebook import code_key
 from acecausal.survey.countries import CODINGS, Coding, iso_countries
+from acecausal.survey.meanings import number_of, says_nothing, silent_codes
 from acecausal.survey.readers import Labels, read_labels, read_table
-from acecausal.survey.wording import number_of, says_nothing, silent_codes
 
 #: What columns are called, by what they hold; looked for in name and label.
 ATTRIBUTES = {

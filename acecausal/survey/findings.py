@@ -24,8 +24,8 @@ from acecausal.survey.codebook import (
 )
 from acecausal.survey.copies import COPIES, copies_hint, count_copies
 from acecausal.survey.countries import customary
+from acecausal.survey.meanings import contradictions, says_nothing, silent_codes
 from acecausal.survey.readers import Labels
-from acecausal.survey.wording import contradictions, says_nothing, silent_codes
 
 
 @dataclass(frozen=True, slots=True)

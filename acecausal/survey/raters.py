@@ -102,7 +102,7 @@ def intraclass(influence: np.ndarray, weight: np.ndarray, unit: np.ndarray) -> n
     return np.clip(np.divide(excess, square * pairs, out=np.zeros(len(pairs)), where=there), 0, 1)
 
 
-def effective_size(weight: np.ndarray, units: Sequence[np.ndarray], alike: Sequence[np.ndarray]) -> np.ndarray:
+def effective_answers(weight: np.ndarray, units: Sequence[np.ndarray], alike: Sequence[np.ndarray]) -> np.ndarray:
     """Compute how many independent answers a share is worth, shape (values,).
 
     Parameters

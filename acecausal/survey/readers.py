@@ -22,9 +22,9 @@ from acecausal.survey import encodings, labelled_files
 from acecausal.survey.codebook import code_key
 from acecausal.survey.csv_files import read_csv
 from acecausal.survey.csv_header import csv_header
+from acecausal.survey.meanings import number_of
 from acecausal.survey.sav_header import weight_variable
 from acecausal.survey.spelling import nested, spell, spelled
-from acecausal.survey.wording import number_of
 
 T = TypeVar("T")
 Header = Callable[[Path, str | None], list[str]]

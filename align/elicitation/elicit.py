@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from acecausal.comparison.agreement import agreements
+from acecausal.comparison.agreement import agreements, standard_error
 from acecausal.comparison.coherence import coherence
 from acecausal.cube import files as cubes
 from acecausal.cube.check_questions import check_values, checked_personas, drift, heed
-from acecausal.cube.functional import effect_functional, effects_of, standard_error
+from acecausal.cube.functional import effect_functional, effects_of
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, ModelError
 from align.elicitation.asking import Asked, ask

@@ -13,7 +13,7 @@ import torch
 
 from acecausal.errors import ModelError
 from align.models.hashes import cache_folder, hash_file, hashes_below
-from align.models.loading import check_loading
+from align.models.weights import check_loading
 
 #: What a converted folder should hold: by which transformers it was made, and the hash of each of its files.
 MADE = ".acecausal-converted.json"

@@ -12,9 +12,9 @@ import torch
 from acecausal.errors import ModelError, unknown
 from align.models.adapters import adapter_record, put_adapter
 from align.models.identity import differing, fingerprint, told
-from align.models.loading import check_loading, reason_of
 from align.models.sources import locate, weight_files
 from align.models.tokenizer import load_tokenizer
+from align.models.weights import check_loading, reason_of
 
 
 def load_model(

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from acecausal.errors import ModelError
-from align.models.loading import reason_of
 from align.models.sources import locate
+from align.models.weights import reason_of
 
 
 def load_tokenizer(source: str | Path, revision: str | None = None) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from acecausal.exchange.text import you_are
+from acecausal.exchange.personas import you_are
 
 SYSTEM = "You answer a survey question the way the described person would. Reply with one option only."
 #: What the answer begins with, before a mark and before the option's own words. Without it a small chat model talks

@@ -7,6 +7,7 @@ from typing import Any
 
 from acecausal.comparison import holdout
 from acecausal.comparison.heeding import HEEDED, MARK
+from acecausal.plain_numbers import number_or_dash
 
 
 def model_card(
@@ -24,7 +25,7 @@ def model_card(
         By wordings, "trained on" and "never trained on": `acecausal.comparison.compare.compare` of the base model and
         of the adapted one.
     besides : mapping
-        What else changed (see `align.training.run.Alignment`).
+        What else changed (see `align.training.alignment.Alignment`).
     """
     cube, recipe, trained = record["cube"], record["recipe"], record["trained_on"]
     mass, fluency = besides["option_mass"], besides["perplexity"]
@@ -88,7 +89,7 @@ def _heeds(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     for check in after["checks"]:
         old, name = earlier.get(check["attribute"], {}), check["attribute"]
         numbers = [old.get("heed"), check["heed"], old.get("drift_error"), check["drift_error"]]
-        shown = " | ".join("-" if number is None else f"{number:.2f}" for number in numbers)
+        shown = " | ".join(number_or_dash(number) for number in numbers)
         low = check["heed"] is not None and check["heed"] < HEEDED
         lines.append(f"| {name}{f' {MARK}' if low else ''} | {shown} |")
     if not lines:
@@ -125,11 +126,7 @@ def _row(label: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str
     lines = []
     for part in ("level", "effect"):
         distances = (before[part]["distance"], after[part]["distance"], after[part]["null"], after[part]["ceiling"])
-        shown = [_number(number, 4) for number in distances]
-        shown += [_number(number, 2) for number in (before[part]["skill"], after[part]["skill"])]
+        shown = [number_or_dash(number, 4) for number in distances]
+        shown += [number_or_dash(number) for number in (before[part]["skill"], after[part]["skill"])]
         lines.append(f"| {label} | {part} distance | {' | '.join(shown)} |")
     return "\n".join(lines)
-
-
-def _number(number: float | None, digits: int) -> str:
-    return "-" if number is None else f"{number:.{digits}f}"

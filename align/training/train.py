@@ -31,10 +31,10 @@ from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
 from align.training.checks import make_checks
+from align.training.lattice_trainer import SKILL, Ask, Item, Validate, computes_in, make_trainer
 from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, left_out, make_targets
-from align.training.trainer import SKILL, Ask, Item, Validate, computes_in, make_trainer
 
 
 def train(

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from acecausal.comparison import holdout
 from acecausal.errors import AceError
-from acecausal.simulation.world import World, truth
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 
 QUESTIONS = (
     "Should the government reduce differences in income?",

@@ -16,7 +16,9 @@ from acecausal.cube import schema
 from acecausal.cube.files import lattice_of
 from acecausal.cube.functional import effect_functional, mixture_functional
 from acecausal.estimation.estimate import estimate
-from acecausal.simulation.world import ESTIMANDS, World, draw, truth
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.truth import ESTIMANDS, truth
+from acecausal.simulation.world import World
 
 
 @cache

@@ -14,7 +14,8 @@ from scipy import optimize, stats
 from acecausal.comparison.pooling import Pooled, pool, pooled
 from acecausal.cube.files import write_cube
 from acecausal.errors import AceError, CubeError
-from acecausal.simulation import world as simulate
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 from cli import main
 
 FIELDS = [field.name for field in dataclasses.fields(Pooled)]
@@ -207,7 +208,7 @@ def test_pooled__uses_the_level_of_the_cube(human):
 
 def test_pooled__what_cannot_be_pooled(human):
     with pytest.raises(CubeError, match="got: a model cube"):
-        pooled(simulate.truth(simulate.World.make(countries=2, values=2), depth=1))
+        pooled(truth(World.make(countries=2, values=2), depth=1))
     with pytest.raises(CubeError, match="dimension country: missing"):
         pooled(human.sel(country="USA"))
     with pytest.raises(AceError, match="min_countries: out of range"):
@@ -270,7 +271,7 @@ def test_command__one_message(path, args, message):
 
 
 def test_command__a_model_cube_is_refused(tmp_path):
-    write_cube(simulate.truth(simulate.World.make(countries=2, values=2), depth=1), tmp_path / "m.nc")
+    write_cube(truth(World.make(countries=2, values=2), depth=1), tmp_path / "m.nc")
     result = run(tmp_path / "m.nc", "-o", tmp_path / "p.csv", code=1)
     assert "expected: a survey cube" in result.stderr
     assert not (tmp_path / "p.csv").exists()

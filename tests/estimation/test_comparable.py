@@ -15,7 +15,8 @@ from acecausal.estimation import balance
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.report.diagnostics import section
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 from acecausal.survey.data import Survey
 from cli.main import main
 

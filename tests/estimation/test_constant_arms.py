@@ -10,7 +10,8 @@ from scipy import stats
 
 from acecausal.cube import schema
 from acecausal.estimation.estimate import estimate
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 
 
 def rare(chance: float, sizes: tuple[int, int], values: int, options: int = 2, seed: int = 0, clusters: int = 0):

@@ -16,7 +16,8 @@ from acecausal.cube.files import open_cube
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import FAMILY_DIMS, make_plan
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 from cli.main import main
 
 

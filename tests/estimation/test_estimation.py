@@ -15,7 +15,9 @@ from acecausal.cube.check import validate
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
-from acecausal.simulation.world import World, draw, truth
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 from acecausal.survey.data import Survey
 
 

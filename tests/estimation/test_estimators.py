@@ -20,7 +20,8 @@ from acecausal.estimation.linear_dml import linear_dml
 from acecausal.estimation.plan import make_plan
 from acecausal.estimation.problem import MIN_CELL_ARM, N_FOLDS, Problem
 from acecausal.estimation.sample import Sample
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 
 
 def econml_fit(p: Problem, v: int, k: int | slice, estimator=None, **fit):

@@ -17,7 +17,8 @@ from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.few_psus import MANY_FOR_DF, MIN_DF, small_sample
 from acecausal.estimation.inference import Design
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 
 CASES = json.loads((ORACLES / "few_psus.json").read_text(encoding="utf-8"))["cases"]
 #: What the oracle solves for each PSU as a matrix is one factor here: exact where a PSU's people are all alike.

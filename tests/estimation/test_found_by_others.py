@@ -16,7 +16,9 @@ from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.estimation.linear_dml import linear_dml
 from acecausal.estimation.problem import Problem
-from acecausal.simulation.world import World, draw, truth
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 
 
 @pytest.mark.parametrize("name", ["linear-dml", "dr", "forest-dml"])

@@ -11,7 +11,8 @@ from acecausal.cube import schema
 from acecausal.cube.functional import effect_functional
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
-from acecausal.simulation.world import World, draw
+from acecausal.simulation.surveys import draw
+from acecausal.simulation.world import World
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from acecausal.cube.lattice import Attribute, Lattice, Level
-from acecausal.estimation import mixture, shrinkage
-from acecausal.estimation.shrinkage import _covariance, _subsets, fill_shrunk, shrink_responses, shrink_shifts
+from acecausal.estimation import borrowing, mixture
+from acecausal.estimation.nested import covariance_of, subsets_of
+from acecausal.estimation.shrinkage import fill_shrunk, shrink_responses, shrink_shifts
 from acecausal.simulation.cells import scenes
 
 
@@ -28,9 +29,9 @@ def known(monkeypatch, *tau2s):
         weight = np.where(np.isfinite(noise), 1.0, 0.0)[..., None]
         return np.array([tau2]), weight, np.full(noise.shape[1], tau2)
 
-    monkeypatch.setattr(shrinkage, "variances", variances)
-    monkeypatch.setattr(shrinkage, "LIMIT", 1e9)
-    monkeypatch.setattr(shrinkage, "BEYOND", 1e9)
+    monkeypatch.setattr(borrowing, "variances", variances)
+    monkeypatch.setattr(borrowing, "LIMIT", 1e9)
+    monkeypatch.setattr(borrowing, "BEYOND", 1e9)
 
 
 def test_variances__exact_posterior_cell_by_cell():
@@ -87,14 +88,14 @@ def test_covariance__means_over_shared_people():
     inside = grid.match(leaves) * n
     mean = inside / inside.sum(axis=1, keepdims=True)
     exact = mean / n @ mean.T
-    subsets = _subsets((0, 1, 2))
+    subsets = subsets_of((0, 1, 2))
     ones = [
         int(np.flatnonzero((grid.codes == [1 if a in part else -1 for a in range(3)]).all(1))[0]) for part in subsets
     ]
     s2 = {part: np.full((1, 1, 1), exact[i, i]) for part, i in zip(subsets, ones, strict=True)}
-    np.testing.assert_allclose(_covariance(subsets, s2)[:, 0, 0, 0], exact[np.ix_(ones, ones)], atol=1e-12)
+    np.testing.assert_allclose(covariance_of(subsets, s2)[:, 0, 0, 0], exact[np.ix_(ones, ones)], atol=1e-12)
     s2[0, 1] = np.full((1, 1, 1), np.nan)
-    assert _covariance(subsets, s2)[1, 0, 0, 0, 2] == pytest.approx(exact[0, 0], rel=1e-12)
+    assert covariance_of(subsets, s2)[1, 0, 0, 0, 2] == pytest.approx(exact[0, 0], rel=1e-12)
 
 
 def test_responses__closed_form_with_shared_noise(monkeypatch):

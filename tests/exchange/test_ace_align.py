@@ -16,7 +16,8 @@ from acecausal.estimation.estimate import estimate
 from acecausal.exchange import export_cube, import_cube
 from acecausal.exchange.choices import Choices
 from acecausal.exchange.rows import ANOTHER_ORDER, parse_baselines
-from acecausal.simulation.world import World, simulate
+from acecausal.simulation.surveys import simulate
+from acecausal.simulation.world import World
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from acecausal.estimation.estimate import estimate
 from acecausal.exchange import export_cube, import_cube
 from acecausal.exchange.choices import Choices
 from acecausal.exchange.popfidelity import merged_order
-from acecausal.simulation.world import World, simulate
+from acecausal.simulation.surveys import simulate
+from acecausal.simulation.world import World
 
 
 def test_levels__popfidelity_measures():

@@ -22,7 +22,8 @@ from acecausal.cube.check import validate
 from acecausal.cube.files import open_cube, write_cube
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
-from acecausal.simulation.world import World, simulate
+from acecausal.simulation.surveys import simulate
+from acecausal.simulation.world import World
 
 ODD = ["", " ", "x", "{", "[1, 2]", '{"a": null}', "[[1]]", "0.5", 0, -1, 2.5, 1e308, 10**18, [1, 2], np.arange(3)]
 

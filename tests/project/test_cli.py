@@ -105,7 +105,7 @@ def test_people_side__imports_no_torch(tmp_path):
 
 def test_model_side__imports_no_econml():
     code = (
-        "import sys, align.training.run, align.elicitation.elicit\n"
+        "import sys, align.training.alignment, align.elicitation.elicit\n"
         "assert not {'econml', 'dowhy'} & set(sys.modules), 'heavy'\n"
         "import acecausal.cube.files, acecausal.comparison.compare\n"
         "assert not {'econml', 'dowhy', 'sklearn'} & set(sys.modules), 'heavy'\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from acecausal.cube.files import Country, Value
-from acecausal.exchange.text import you_are
+from acecausal.exchange.personas import you_are
 from align.prompting.prompts import compose
 from align.prompting.wordings import Wording
 

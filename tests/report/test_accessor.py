@@ -17,7 +17,8 @@ from acecausal.comparison.pooling import pooled
 from acecausal.cube import schema
 from acecausal.cube.functional import effect_functional, effects_of
 from acecausal.errors import AceError, CubeError
-from acecausal.simulation import world as simulate
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 
 EFFECT_COLUMNS = [
     *("country", "attribute", "value", "context", "term", "estimate", "std.error", "statistic", "p.value"),
@@ -31,7 +32,7 @@ OPTION_COLUMNS = [
 
 @pytest.fixture(scope="module")
 def model() -> xr.Dataset:
-    return simulate.truth(simulate.World.make(countries=2, values=2, options=(3, 2)), depth=1)
+    return truth(World.make(countries=2, values=2, options=(3, 2)), depth=1)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from report_cubes import survey_cube
 from acecausal.cube import schema
 from acecausal.estimation.estimate import estimate
 from acecausal.report import diagnostics
-from acecausal.simulation.world import World, simulate
+from acecausal.simulation.surveys import simulate
+from acecausal.simulation.world import World
 
 
 @pytest.fixture(scope="module")

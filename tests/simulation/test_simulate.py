@@ -10,21 +10,9 @@ from acecausal.cube.files import lattice_of
 from acecausal.errors import AceError
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
-from acecausal.simulation.world import (
-    AGE,
-    AGE_SHARE,
-    AGES,
-    BASE,
-    CLUSTER_ANSWER,
-    CLUSTER_ATTRIBUTE,
-    EFFECTS,
-    STRATUM,
-    World,
-    _between_strata,
-    draw,
-    simulate,
-    truth,
-)
+from acecausal.simulation.surveys import CLUSTER_ANSWER, CLUSTER_ATTRIBUTE, _between_strata, draw, simulate
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import AGE, AGE_SHARE, AGES, BASE, EFFECTS, STRATUM, World
 
 MANY = 2_000_000
 

@@ -32,10 +32,11 @@ from acecausal.estimation.plan import make_plan
 from acecausal.estimation.problem import N_FOLDS
 from acecausal.estimation.sample import Sample, take
 from acecausal.simulation.ratings import draw_ratings
-from acecausal.simulation.world import World, truth
+from acecausal.simulation.truth import truth
+from acecausal.simulation.world import World
 from acecausal.survey.codebook import Codebook, load_codebook
 from acecausal.survey.data import Survey, from_table, read_survey
-from acecausal.survey.raters import effective_size, intraclass, item_means
+from acecausal.survey.raters import effective_answers, intraclass, item_means
 from cli import main
 
 # --- two-way clustered variance -------------------------------------------------------------------------------------
@@ -153,8 +154,8 @@ def test_intraclass__recovers_the_share_of_variance_and_gives_the_design_effect(
     weight = np.full((2, 8000), 1 / 8000)
     found = intraclass((weight * (y - y.mean(axis=1, keepdims=True)))[:, None], weight, unit)
     np.testing.assert_allclose(found, 0.3, atol=0.03)
-    np.testing.assert_allclose(effective_size(weight, [unit], [np.full(2, 0.3)]), 8000 / (1 + 9 * 0.3), rtol=1e-12)
-    np.testing.assert_allclose(effective_size(weight, [], []), 8000, rtol=1e-12)
+    np.testing.assert_allclose(effective_answers(weight, [unit], [np.full(2, 0.3)]), 8000 / (1 + 9 * 0.3), rtol=1e-12)
+    np.testing.assert_allclose(effective_answers(weight, [], []), 8000, rtol=1e-12)
     assert intraclass(np.ones((1, 1, 5)), np.ones((1, 5)), np.arange(5)) == 0  # nobody has two
 
 

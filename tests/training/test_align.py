@@ -26,12 +26,12 @@ from align.models.load import load_model
 from align.prompting.wordings import Wording
 from align.scoring.scorer import Scorer
 from align.scoring.trie import distinct_prefixes
+from align.training.alignment import align
+from align.training.lattice_trainer import FILLER, LatticeTrainer, Metrics, step_items
 from align.training.objectives import OBJECTIVES
 from align.training.recipe import Stage, load_recipe, shipped_recipes
-from align.training.run import align
 from align.training.targets import make_targets
 from align.training.train import make_items, train
-from align.training.trainer import FILLER, LatticeTrainer, Metrics, step_items
 from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")

@@ -13,12 +13,12 @@ from safetensors.torch import load_file, save_file
 from acecausal.errors import AceError
 from align.models.identity import fingerprint
 from align.models.load import load_model
+from align.training.alignment import align
 from align.training.checkpoints import SEAL, damage, newest_whole
 from align.training.folder import beside, check_free, start
+from align.training.lattice_trainer import LatticeTrainer
 from align.training.recipe import load_recipe
-from align.training.run import align
 from align.training.train import train
-from align.training.trainer import LatticeTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 

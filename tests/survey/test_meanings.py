@@ -9,7 +9,7 @@ import pytest
 from published_labels import PUBLISHED
 
 from acecausal.survey.codebook import AttributeSpec, ValueSpec, code_key, load_codebook, shipped_codebooks
-from acecausal.survey.wording import contradictions, says_nothing, silent_codes
+from acecausal.survey.meanings import contradictions, says_nothing, silent_codes
 
 SILENT = """
 Don't know|Don’t know|Do not know|dont know|DK|D.K.|DK/NA|DK/Refused|I don't know|(Don't know)|8 - Don't know

@@ -39,6 +39,14 @@ RERUN = "--resume goes on with a run that was cut off, --force starts anew"
     help="Cells, named as for --hold-out, that no loss sees and on which skill is measured after each pass: the best "
     "pass's adapter is kept, and the recipe's patience stops early. Can be given several times.",
 )
+@click.option(
+    "--margins", type=click.Path(path_type=Path), metavar="FILE",
+    help="Published marginals of what is held out: CSV with country, value, option, share, and, of groups, persona. "
+    "Its levels are learnt from them, its effects from elsewhere.",
+)  # fmt: skip
+@click.option(
+    "--keep-levels", is_flag=True, help="Train effects alone: what the model answers for everybody stays as it is."
+)
 @click.option("--recipe", default="default", show_default=True, metavar="NAME|FILE", help="How to train.")
 @click.option("--passes", type=int, help="Passes over the lattices.  [default: the recipe's]")
 @template_arg_option
@@ -54,6 +62,8 @@ def align(
     cube: Path,
     hold_out: tuple[str, ...],
     validate: tuple[str, ...],
+    margins: Path | None,
+    keep_levels: bool,
     recipe: str,
     passes: int | None,
     template_args: tuple[str, ...],
@@ -75,6 +85,8 @@ def align(
 
     if resume and force:
         raise click.UsageError("--resume and --force exclude each other.")
+    if margins and keep_levels:
+        raise click.UsageError("--margins and --keep-levels exclude each other.")
     if not resume and first_process():
         check_output(output, force=force, hint=RERUN)
     people = opened(cube)
@@ -87,12 +99,14 @@ def align(
     from align.training.alignment import align as run
     from align.training.card import reasons
     from align.training.folder import beside
+    from align.training.margins import read_margins
     from align.training.recipe import load_recipe
 
     if not resume and first_process():
         check_output(beside(output), force=force, hint=RERUN)
     chosen = load_recipe(recipe, passes=passes, seed=seed, kept_back=kept_back or None)
     told = chat.template_args(template_args)
+    known = read_margins(margins, people, holdout.complete(held_out, people)) if margins else None
     with progress_bar("align") as step:
         result = run(
             source,
@@ -102,6 +116,8 @@ def align(
             revision=revision,
             held_out=held_out,
             validation=validation,
+            margins=known,
+            keep_levels=keep_levels,
             template_args=told,
             resume=resume,
             model_differs=model_differs == "ok",

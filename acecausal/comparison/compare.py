@@ -181,6 +181,8 @@ def differences(human: xr.Dataset, model: xr.Dataset) -> list[str]:
     ]
     if other := [f"{a}={x}" for (a, x), text in phrases[0].items() if phrases[1].get((a, x), text) != text]:
         said.append(f"told in other words: {', '.join(other[:4])}{' ...' if len(other) > 4 else ''}")
+    if margins := model.attrs.get("margins"):
+        said.append(f"levels of what was held out are no forecast: the adapter was given margins ({margins})")
     return [*said, *unlike(shared(human, model)[0])]
 
 

@@ -59,6 +59,8 @@ def provenance(source: str | Path, adapter: str | Path | None = None, *, revisio
             "adapter_base": "unknown" if not told(record) else "differs" if differing(record, base) else "same",
             "held_out": record.get("held_out", {}),
         }
+        if "margins" in record:
+            attrs["margins"] = record["margins"]["source"]
         quantise = record.get("recipe", {}).get("quantise", "none")
         if quantise != "none":
             attrs["quantise"] = quantise

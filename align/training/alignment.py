@@ -15,6 +15,7 @@ import xarray as xr
 
 from acecausal.comparison import holdout
 from acecausal.comparison.compare import compare
+from acecausal.errors import AceError
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
 from align.models.adapters import ADAPTER_RECORD
@@ -23,10 +24,11 @@ from align.models.load import load_model
 from align.training.besides import option_mass, perplexity
 from align.training.card import model_card
 from align.training.folder import check_free
+from align.training.margins import Margins, as_they_are
 from align.training.processes import processes
-from align.training.recipe import Recipe
+from align.training.recipe import Recipe, effects_alone
 from align.training.targets import make_targets
-from align.training.train import train
+from align.training.train import needed, train
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ def align(
     *,
     held_out: holdout.HoldOut | None = None,
     validation: holdout.HoldOut | None = None,
+    margins: Margins | None = None,
+    keep_levels: bool = False,
     template_args: Mapping[str, Any] = MappingProxyType({}),
     revision: str | None = None,
     resume: bool = False,
@@ -91,15 +95,22 @@ def align(
 ) -> Alignment:
     """Train an adapter for the model at `source`, and measure the model before and after.
 
-    Parameters are those of `load_model` and of `train`; the folder also receives the model card.
+    Parameters are those of `load_model` and of `train`; the folder also receives the model card. With `keep_levels`
+    levels are not trained: what the model answers for everybody stays where it was, in each country, and only effects
+    are learnt.
     """
+    if keep_levels and margins:
+        raise AceError("exclude each other", param="margins, keep_levels", expected="one of them")
+    if keep_levels:
+        recipe = effects_alone(recipe)
     folder = Path(folder)
     group = processes()
     if not resume and group.is_main_process:
         check_free(folder)
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     # an error comes before a model is loaded
-    make_targets(cube, holdout.merged(held_out, validation), recipe.targets, coherence=recipe.coherence)
+    out = holdout.merged(held_out, validation)
+    make_targets(cube, out, recipe.targets, coherence=recipe.coherence, margins=needed(margins, recipe))
     clock = [time.perf_counter()]
     weights = None if recipe.precision in ("auto", "mixed") else recipe.precision
     base = fingerprint(source, revision)
@@ -118,6 +129,7 @@ def align(
         folder,
         held_out=held_out,
         validation=validation,
+        margins=as_they_are(before[0]) if keep_levels else margins,
         template_args=template_args,
         base=base,
         resume=resume,

@@ -47,7 +47,7 @@ Trained with acecausal so that the answers of the base model move, from one pers
 - **Countries**: {", ".join(cube["countries"])}
 - **Values**: {", ".join(cube["values"])}
 - **Held out**: {holdout.in_words(record["held_out"])}
-- **Validated on**: {holdout.in_words(record["validated_on"])}
+{_margins(record)}- **Validated on**: {holdout.in_words(record["validated_on"])}
 - **Trained on**: {trained["lattices"]} lattices, {trained["responses"]} responses, {trained["edges"]} edges
 - **Left out**: responses {reasons(record["left_out"]["responses"])}; edges {reasons(record["left_out"]["edges"])}
 - **Recipe**: {recipe["name"]}, {recipe["passes"]} passes, targets {recipe["targets"]},
@@ -75,6 +75,14 @@ what sampling error alone would give a perfect model; skill is 1 for a perfect m
 For research on how language models represent groups of people. Distributions of answers of groups say nothing about a
 person. The adapter was fitted to the questions above; on other questions, countries and personas it is untested.
 """
+
+
+def _margins(record: Mapping[str, Any]) -> str:
+    """Say which responses were given of what was held out, or kept; '' if none were."""
+    if "margins" not in record:
+        return ""
+    about = record["margins"]
+    return f"- **Margins**: {about['responses']} responses, {about['source']}\n"
 
 
 def reasons(counts: Mapping[str, int]) -> str:

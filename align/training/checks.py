@@ -49,4 +49,6 @@ def _target(lattice: Lattice, shares: np.ndarray, country: int, attribute: int) 
         shift=torch.zeros(0, size),
         precision=torch.zeros(0),
         apart=torch.zeros(0, len(known)),
+        known=torch.zeros(0, size),
+        mixed=torch.zeros(0, len(known)),
     )

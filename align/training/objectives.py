@@ -78,6 +78,18 @@ def coherence(log_probs: Tensor, target: Target) -> Weighed:
     return squared.sum(), torch.full_like(log_probs[0, 0], len(target.apart))
 
 
+def margin(log_probs: Tensor, target: Target) -> Weighed:
+    """Kullback-Leibler divergence, in nats, from the model's to known responses of what is held out, all alike.
+
+    Of the persona itself and of the mixture of the finest ones in it: the whole moves, and who differs how is left to
+    what was learnt elsewhere. It has no part in a target without margins.
+    """
+    # not the log of the mixture, whose gradient is lost where a probability rounds to 0
+    mixed = (target.mixed.log()[:, :, None] + log_probs).logsumexp(dim=1)
+    divergence = torch.xlogy(target.known, target.known) - target.known * mixed
+    return divergence.sum(), torch.full_like(log_probs[0, 0], len(target.known))
+
+
 def mass(log_probs: Tensor, target: Target) -> Weighed:
     """Cross-entropy, in nats, on answering with any option at all, all personas alike.
 
@@ -94,6 +106,7 @@ OBJECTIVES: dict[str, Callable[[Tensor, Target], Weighed]] = {
     "shift": shift,
     "shift-emd": shift_emd,
     "coherence": coherence,
+    "margin": margin,
     "mass": mass,
     "identity": identity,
 }

@@ -201,6 +201,28 @@ class Recipe(_Part):
         return self.stages[-1].objectives
 
 
+def effects_alone(recipe: Recipe) -> Recipe:
+    """Let a recipe train no levels: these are to stay as they are (objective `margin`).
+
+    Raises
+    ------
+    AceError
+        If nothing is left in a stage.
+    """
+    levels = ("level", "level-emd", "mode")
+    stages = []
+    for stage in recipe.stages:
+        kept = {name: weight for name, weight in stage.objectives.items() if name not in levels and weight}
+        if not any(name in ("shift", "shift-emd") for name in kept):
+            raise AceError(
+                "trains levels alone", param=f"recipe {recipe.name}", expected="shift in every stage",
+                hint="another recipe, or leave the levels to it",
+            )  # fmt: skip
+        weight = sum(stage.objectives.get(name, 0.0) for name in levels) or 1.0
+        stages.append(stage.model_copy(update={"objectives": kept | {"margin": weight}}))
+    return recipe.model_copy(update={"stages": tuple(stages)})
+
+
 def _asked(order: str) -> tuple[str, ...]:
     """Say in which orders a model is asked that is trained in this one."""
     return ORDERS if order == PERMUTED else (order,)

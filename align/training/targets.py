@@ -16,6 +16,7 @@ from acecausal.cube.functional import Functional, effect_functional, effects_of,
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import CubeError, unknown
 from acecausal.estimation.shrinkage import shrink_responses, shrink_shifts
+from align.training.margins import Margins
 
 #: What the targets are taken from: the cube's estimates, their empirical-Bayes versions, or plain subgroup shares and
 #: their differences, every cell weighing the same (as in published protocols).
@@ -52,6 +53,10 @@ class Target:
         One over the mean squared standard error of the shift; 1 for associations.
     apart : torch.Tensor, shape (coarse, asked)
         Takes responses to what those to coarse personas are off the mixtures of the finest; no rows unless wanted.
+    known : torch.Tensor, shape (margins, options)
+        Responses known of what is held out, or to be kept (see `align.training.margins`); no rows unless given.
+    mixed : torch.Tensor, shape (margins, asked)
+        Takes responses to theirs: of the persona itself, or the mixture of the finest in it.
     """
 
     country: int
@@ -64,6 +69,8 @@ class Target:
     shift: torch.Tensor
     precision: torch.Tensor
     apart: torch.Tensor
+    known: torch.Tensor
+    mixed: torch.Tensor
 
     def to(self, device: torch.device) -> Target:
         """Copy the tensors to a device."""
@@ -72,7 +79,7 @@ class Target:
 
 
 def some(target: Target, most: int, rng: np.random.Generator) -> Target:
-    """Draw some of a target's personas: edge by edge those that whole shifts need, then others for their levels.
+    """Draw some of a target's personas: those of margins, edge by edge those of whole shifts, others for their levels.
 
     Parameters
     ----------
@@ -84,30 +91,33 @@ def some(target: Target, most: int, rng: np.random.Generator) -> Target:
     Returns
     -------
     Target
-        Of `most` personas, with the edges, and the distances of coarse personas from mixtures, that these suffice for.
+        Of `most` personas, with the margins, the edges, and the distances of coarse personas from mixtures, that these
+        suffice for. A target that has margins alone stays whole.
     """
-    n = len(target.personas)
-    if n <= most:
+    n, margins, edges = len(target.personas), len(target.mixed), len(target.functional)
+    if n <= most or (margins and not edges and not target.weight.any()):
         return target
-    rows = torch.cat([target.functional, target.apart]).cpu().numpy() != 0
+    rows = torch.cat([target.mixed, target.functional, target.apart]).cpu().numpy() != 0
     chosen = np.zeros(n, dtype=bool)
-    for row in rng.permutation(len(rows)):
+    for row in (*range(margins), *(margins + rng.permutation(len(rows) - margins))):
         if (chosen | rows[row]).sum() <= most:
             chosen |= rows[row]
     others = rng.permutation(np.flatnonzero(~chosen))
     chosen[others[: most - chosen.sum()]] = True
     whole = torch.from_numpy((rows <= chosen).all(axis=1)).to(target.personas.device)
     at = torch.from_numpy(np.flatnonzero(chosen)).to(target.personas.device)
-    edges, coarse = whole[: len(target.functional)], whole[len(target.functional) :]
+    held, moved, coarse = whole[:margins], whole[margins : margins + edges], whole[margins + edges :]
     return replace(
         target,
         personas=target.personas[at],
         response=target.response[at],
         weight=target.weight[at],
-        functional=target.functional[edges][:, at],
-        shift=target.shift[edges],
-        precision=target.precision[edges],
+        functional=target.functional[moved][:, at],
+        shift=target.shift[moved],
+        precision=target.precision[moved],
         apart=target.apart[coarse][:, at],
+        known=target.known[held],
+        mixed=target.mixed[held][:, at],
     )
 
 
@@ -125,7 +135,12 @@ class _Numbers:
 
 
 def make_targets(
-    cube: xr.Dataset, held_out: holdout.HoldOut | None = None, source: str = "raw", *, coherence: bool = False
+    cube: xr.Dataset,
+    held_out: holdout.HoldOut | None = None,
+    source: str = "raw",
+    *,
+    coherence: bool = False,
+    margins: Margins | None = None,
 ) -> list[Target]:
     """Cut a survey cube into lattices, without what is held out.
 
@@ -141,6 +156,8 @@ def make_targets(
     coherence : bool
         Ask for what the objective `coherence` needs too: all personas with a share, also those of held-out lattices,
         since nobody's answers enter.
+    margins : Margins, optional
+        Responses that are known all the same, or to be kept.
 
     Raises
     ------
@@ -152,12 +169,13 @@ def make_targets(
     held_out = held_out or {}
     numbers = _numbers(cube, holdout.masks(held_out, cube), source, cubes.lattice_of(cube))
     functional = _functional(cube, held_out, source)
-    mixture = mixture_functional(cube) if coherence else None
+    mixture = mixture_functional(cube) if coherence or margins else None
     targets = [
         target
         for c in range(cube.sizes["country"])
         for v in range(cube.sizes["value"])
-        if (target := _target(cube, numbers, c, v, functional, mixture)) is not None
+        if (target := _target(cube, numbers, c, v, functional, mixture, coherence=coherence, margins=margins))
+        is not None
     ]
     if not targets:
         raise CubeError("nothing to train on", param="--cube", hint="hold out less, or estimate with a smaller min_arm")
@@ -241,7 +259,15 @@ def _ratio(after: np.ndarray, before: np.ndarray) -> np.ndarray:
 
 
 def _target(
-    cube: xr.Dataset, numbers: _Numbers, country: int, value: int, functional: Functional, mixture: Functional | None
+    cube: xr.Dataset,
+    numbers: _Numbers,
+    country: int,
+    value: int,
+    functional: Functional,
+    mixture: Functional | None,
+    *,
+    coherence: bool,
+    margins: Margins | None,
 ) -> Target | None:
     n_options, scale = int(cube["n_options"][value]), str(cube["scale"].values[value])
     contrast, context = functional.rows[:, :2].T
@@ -249,11 +275,12 @@ def _target(
     precision = numbers.precision[country, contrast, value, context]
     weights = functional.matrix(country, value).toarray()
     known = (precision > 0) & (weights != 0).any(axis=1)
-    apart = np.empty((0, len(weight)))
-    if mixture is not None:
-        mixed = mixture.matrix(country, value).toarray()
-        apart = (np.eye(len(weight)) - mixed)[(mixed != 0).any(axis=1)]
-    asked = np.flatnonzero((weight > 0) | (weights[known] != 0).any(axis=0) | (apart != 0).any(axis=0))
+    personas = np.eye(len(weight))
+    mixtures = np.zeros_like(personas) if mixture is None else mixture.matrix(country, value).toarray()
+    apart = (personas - mixtures)[(mixtures != 0).any(axis=1) & coherence]
+    told, mixed = _margins(margins, mixtures, country, value, n_options)
+    parts = (weights[known], apart, mixed)
+    asked = np.flatnonzero((weight > 0) | np.any([(part != 0).any(axis=0) for part in parts], axis=0))
     if not asked.size:
         return None
     transform = np.eye(n_options) if scale == "nominal" else np.triu(np.ones((n_options, n_options)))[:, :-1]
@@ -271,4 +298,21 @@ def _target(
         shift=tensor(shift @ transform).float(),
         precision=tensor(precision[known]).float(),
         apart=tensor(apart[:, asked]).float(),
+        known=tensor(told).float(),
+        mixed=tensor(mixed[:, asked]).float(),
     )
+
+
+def _margins(
+    margins: Margins | None, mixtures: np.ndarray, country: int, value: int, n_options: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give known responses, shape (margins, options), and what of the personas each is of, shape (margins, personas).
+
+    Each is told twice where shares say whom its persona consists of: of the persona itself, and of that mixture.
+    """
+    if margins is None:
+        return np.empty((0, n_options)), np.empty((0, len(mixtures)))
+    response = margins.response[country, value, :, :n_options]
+    given = np.flatnonzero(np.isfinite(response).all(axis=1))
+    whole = given[(mixtures[given] != 0).any(axis=1)]
+    return response[[*given, *whole]], np.concatenate([np.eye(len(mixtures))[given], mixtures[whole]])

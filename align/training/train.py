@@ -32,6 +32,7 @@ from align.training import checkpoints
 from align.training import folder as folders
 from align.training.checks import make_checks
 from align.training.lattice_trainer import SKILL, Ask, Item, Validate, computes_in, make_trainer
+from align.training.margins import Margins
 from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, left_out, make_targets
@@ -46,6 +47,7 @@ def train(
     *,
     held_out: holdout.HoldOut | None = None,
     validation: holdout.HoldOut | None = None,
+    margins: Margins | None = None,
     template_args: Mapping[str, Any] = MappingProxyType({}),
     base: dict[str, str] | None = None,
     resume: bool = False,
@@ -74,6 +76,8 @@ def train(
     validation : dict, optional
         More such cells, on which skill is measured before the first and after each pass; the best pass's adapter is
         kept. The recipe's `patience` says when to stop early.
+    margins : Margins, optional
+        Responses that are known of what is held out, or to be kept as they are, for the objective `margin`.
     template_args : mapping, optional
         More that the tokenizer's chat template is told (see `align.prompting.chat`); the record keeps it.
     base : dict, optional
@@ -109,7 +113,7 @@ def train(
         raise AceError("is not installed", param="tensorboard", hint="pip install 'acecausal[tensorboard]'")
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     out = holdout.merged(held_out, validation)
-    targets = make_targets(cube, out, recipe.targets, coherence=recipe.coherence)
+    targets = make_targets(cube, out, recipe.targets, coherence=recipe.coherence, margins=needed(margins, recipe))
     items = make_items(tokenizer, cube, recipe, targets, template_args)
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     adapted = _with_lora(model, recipe)
@@ -122,6 +126,7 @@ def train(
         **(base or {}),
         "template_args": dict(template_args),
         "computed_in": computes_in(recipe, next(model.parameters()).device),
+        **({"margins": margins.about} if margins else {}),
     }
     record = _record(cube, recipe, held_out, validation, about, items)
     group = processes()
@@ -146,6 +151,22 @@ def train(
         folders.save_adapter(adapted, folder, place, record)
     group.wait_for_everyone()
     return adapted.eval()
+
+
+def needed(margins: Margins | None, recipe: Recipe) -> Margins | None:
+    """Give the margins back, if the recipe has a use for them.
+
+    Raises
+    ------
+    AceError
+        If it has none.
+    """
+    if margins and not recipe.has("margin"):
+        raise AceError(
+            "has no objective for them", param=f"recipe {recipe.name}, margins", expected="margin, of some weight",
+            hint="default has it",
+        )  # fmt: skip
+    return margins
 
 
 def _with_lora(model: nn.Module, recipe: Recipe) -> nn.Module:

@@ -281,7 +281,7 @@ WITH_COMMANDS = [path for path in PAGES if any(isinstance(step, Command) for ste
 def test_pages__have_the_commands_that_are_expected():
     assert {path.stem for path in WITH_COMMANDS} >= {"README", "tutorial", "statistics", "own-survey", "models"}
     named = [step.name for path in PAGES for step in steps(path.read_text("utf-8")) if isinstance(step, File)]
-    assert sorted(named) == ["graph.dot", "own-recipe.yaml", "own.yaml", "raters.yaml"]
+    assert sorted(named) == ["graph.dot", "own-recipe.yaml", "own.yaml", "raters.yaml", "toplines.csv"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -50,7 +50,7 @@ SHIPPED = {
     "default": (
         "shrunk",
         ("persona-last", "questionnaire", "first-person"),
-        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1, "identity": 0.5})],
+        [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1, "identity": 0.5, "margin": 1.0})],
         16,
         84,
     ),
@@ -160,7 +160,7 @@ BAD = {
         {"stages": [{"objectives": {"levels": 1, "level": 1, "flow": 2}}]},
         [
             "stages.0.objectives: Value error, ['flow', 'levels'] are no objectives: "
-            "mode, level, level-emd, shift, shift-emd, coherence, mass, identity"
+            "mode, level, level-emd, shift, shift-emd, coherence, margin, mass, identity"
         ],
     ),
     "negative weight": (

@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--order", "orders", multiple=True, metavar="NAME",
-    help="Order of the options: forward, reversed, or permuted-N (of seed N); they are averaged likewise.  "
-    "[default: forward and reversed]",
+    help="Order of the options: forward, reversed, permuted-N (of seed N), or unlisted (no list of them: own words "
+    "only); they are averaged likewise.  [default: forward and reversed]",
 )  # fmt: skip
 @click.option(
     "--marks", multiple=True, metavar="NAME",
@@ -177,12 +177,12 @@ def _try(backend: Backend, cube: xr.Dataset, templates: tuple[str, ...], marks: 
     from acecausal.comparison.heeding import HEEDED
     from align.elicitation.trying import try_wordings
     from align.prompting.templates import TEMPLATES
-    from align.prompting.wordings import MARKS
+    from align.prompting.wordings import MARKS, UNLISTED
 
     found, best = try_wordings(backend, cube, templates or tuple(TEMPLATES), marks or MARKS)
     rows = [
         [
-            f"{one.template} {one.marks}", f"{one.mean_heed:.2f}",
+            f"{one.template} {one.marks}{' unlisted' if one.orders == (UNLISTED,) else ''}", f"{one.mean_heed:.2f}",
             ", ".join(f"{label} {number:.2f}" for label, number in one.heed.items() if number < HEEDED) or "-",
             f"{one.order_agreement:+.2f}", f"{one.option_mass:.2f}", f"{one.seconds:.1f}",
         ]
@@ -192,7 +192,8 @@ def _try(backend: Backend, cube: xr.Dataset, templates: tuple[str, ...], marks: 
     print_table(f"ways of asking, in both orders: {cube['country_label'].values[0]}", columns, rows)
     if not best.order_agreement >= CONTENT:
         note("in none of them are effects the same when the options are listed in reverse: the model answers by place")
-    note(f"best: --template {best.template} --marks {best.marks}")
+    order = f" --order {UNLISTED}" if best.orders == (UNLISTED,) else ""
+    note(f"best: --template {best.template} --marks {best.marks}{order}")
 
 
 def _warn(asked: xr.Dataset) -> None:

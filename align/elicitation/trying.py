@@ -16,7 +16,7 @@ from acecausal.cube.check_questions import check_values, heed
 from acecausal.cube.lattice import Lattice
 from align.elicitation.asking import ask
 from align.elicitation.backends import Backend
-from align.prompting.wordings import ORDERS, Wording
+from align.prompting.wordings import ORDERS, UNLISTED, Wording, possible
 
 #: Values that are asked, at most.
 VALUES = 3
@@ -24,15 +24,17 @@ VALUES = 3
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """What a way of asking brought, over both orders of the options.
+    """What a way of asking brought, over its orders of the options.
 
     Attributes
     ----------
     template, marks : str
+    orders : tuple of str
+        Both; or `UNLISTED` alone.
     heed : dict of str to float
         Per contrast, in the context all: 1 taken in, 0 not.
     order_agreement : float
-        1 the same effects in both orders, -1 the opposite; NaN if there are none.
+        1 the same effects in both orders, -1 the opposite; NaN if there are none. 1 without a list.
     option_mass : float
         Probability on the options, 0..1.
     seconds : float
@@ -41,6 +43,7 @@ class Tried:
 
     template: str
     marks: str
+    orders: tuple[str, ...]
     heed: dict[str, float]
     order_agreement: float
     option_mass: float
@@ -55,7 +58,9 @@ class Tried:
 def try_wordings(
     backend: Backend, like: xr.Dataset, templates: Sequence[str], marks: Sequence[str]
 ) -> tuple[list[Tried], Tried]:
-    """Ask in every template with all marks, in both orders: one country, a few values, personas of one attribute.
+    """Ask in every template with all marks, in both orders, and in own words without a list of them as well.
+
+    Of one country, a few values, personas of one attribute.
 
     Parameters
     ----------
@@ -75,21 +80,23 @@ def try_wordings(
     values, checks = cubes.values_of(like)[:VALUES], check_values(lattice)
     whom = np.flatnonzero(lattice.granularity <= 1)
     found = []
-    for template, mark in product(templates, marks):
+    for template, mark, orders in product(templates, marks, (ORDERS, (UNLISTED,))):
+        if not possible(template, orders[0], mark):
+            continue
         start = time.perf_counter()
-        wordings = [Wording(template, order, mark) for order in ORDERS]
+        wordings = [Wording(template, order, mark) for order in orders]
         asked = [ask(backend, country, value, lattice, wordings, whom.tolist()) for value in values]
         told = [ask(backend, country, value, lattice, wordings, whom.tolist()) for value in checks]
-        said = np.full((len(ORDERS), len(lattice.personas), len(lattice.checked)), np.nan)
+        said = np.full((len(orders), len(lattice.personas), len(lattice.checked)), np.nan)
         said[:, whom] = np.concatenate([one.response for one in told], axis=-1)
         heeded = heed(lattice, said)[..., 0].mean(axis=0)
         shifts = np.concatenate([_shifts(lattice, whom, one.response) for one in asked], axis=-1)
         mass = np.concatenate([one.mass for one in asked])
         found.append(
             Tried(
-                template, mark,
+                template, mark, orders,
                 heed=dict(zip(lattice.contrast_labels, heeded.tolist(), strict=True)),
-                order_agreement=agreement(*shifts),
+                order_agreement=agreement(shifts[0], shifts[-1]),
                 option_mass=float(mass[np.isfinite(mass)].mean()) if np.isfinite(mass).any() else float("nan"),
                 seconds=time.perf_counter() - start,
             )

@@ -16,7 +16,7 @@ from acecausal.errors import AceError
 from align.prompting import chat
 from align.prompting.options import Prompt, option_tokens
 from align.prompting.templates import TEMPLATES, Content, Text
-from align.prompting.wordings import Wording, option_marks, positions
+from align.prompting.wordings import UNLISTED, Wording, option_marks, positions
 
 #: What a persona that leaves everything open is called.
 ANYBODY = "an adult"
@@ -46,7 +46,7 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
     shown = positions(value, wording.order)
     in_words = wording.marks == "labels"
     if in_words:
-        lines = [f"- {value.options[k]}" for k in shown]
+        lines = [f"- {value.options[k]}" for k in shown if wording.order != UNLISTED]
         # "Agree" is also how "Agree strongly" begins: then an answer is whole only with its end
         begun = any(a != b and b.startswith(a) for a, b in permutations(value.options, 2))
         answers = [f"{option}." if begun else option for option in value.options]

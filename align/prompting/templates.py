@@ -57,7 +57,7 @@ class Content:
     ----------
     country, question, persona : str
     lines : list of str
-        The options as they are listed.
+        The options as they are listed; none if they are not.
     answers : tuple of str
         What the options are answered by, in the order of meaning.
     in_words : bool
@@ -73,6 +73,7 @@ class Content:
 
     def chat(self, system: str, *parts: str) -> Text:
         """Put the parts of a user's turn together, one under the other."""
+        parts = tuple(filter(None, parts))
         options = tuple(f" {answer}" for answer in self.answers)
         lead = LEAD_TO_WORDS if self.in_words else LEAD
         return Text(system, "\n".join(parts), lead, options, chat=True, parts=parts)
@@ -89,14 +90,15 @@ def _persona_last(asked: Content) -> Text:
 
 def _interview(asked: Content) -> Text:
     """The same content as a record of something said."""
-    question = f"Interviewer in {asked.country}: {asked.question} Please choose one of these:"
-    respondent = f"The respondent, {asked.persona}, chooses"
+    choice, does = (" Please choose one of these:", "chooses") if asked.lines else ("", "answers")
+    question = f"Interviewer in {asked.country}: {asked.question}{choice}"
+    respondent = f"The respondent, {asked.persona}, {does}"
     return asked.chat("What follows is the record of a survey interview.", question, asked.listed, respondent)
 
 
 def _questionnaire(asked: Content) -> Text:
     """The same content as a form that somebody has filled in."""
-    heading = f"Questionnaire, {asked.country}. Tick one box."
+    heading = f"Questionnaire, {asked.country}.{' Tick one box.' if asked.lines else ''}"
     filled = f"Filled in by {asked.persona}."
     system = "A filled-in questionnaire is read out."
     return asked.chat(system, heading, asked.question, asked.listed, filled)
@@ -106,7 +108,8 @@ def _first_person(asked: Content) -> Text:
     """The same content as people say it of themselves."""
     asking = f"I live in {asked.country} and was asked: {asked.question}"
     system = "Guess from what people say about themselves which answer they gave."
-    return asked.chat(system, asking, "I could choose between:", asked.listed, f"I am {asked.persona}.")
+    between = "I could choose between:" if asked.lines else ""
+    return asked.chat(system, asking, between, asked.listed, f"I am {asked.persona}.")
 
 
 def _ace_align(asked: Content) -> Text:

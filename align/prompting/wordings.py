@@ -17,6 +17,9 @@ from align.prompting.templates import TEMPLATES
 ORDERS = ("forward", "reversed")
 #: Orders that are drawn: permuted-17 is the 17th seed's.
 PERMUTED = "permuted"
+#: No list of options at all, so that they have no order: only their own words can answer, and not in every template.
+UNLISTED = "unlisted"
+LISTING = ("ace-align",)
 MARKS = ("labels", "digits", "letters")
 
 _PERMUTED = re.compile(rf"{PERMUTED}-(0|[1-9]\d{{0,8}})")
@@ -32,7 +35,8 @@ class Wording:
         One of `TEMPLATES`.
     order : str
         Order in which the options are listed, ``forward``, ``reversed``, or ``permuted-N`` with the seed of a
-        permutation; options that are pinned keep their place. Results are always in the order of meaning.
+        permutation; options that are pinned keep their place. Or ``unlisted``: they are not listed. Results are always
+        in the order of meaning.
     marks : {'labels', 'digits', 'letters'}
         What an option is answered by: its own words; digits up to 9 options, and letters beyond; or letters.
     """
@@ -44,10 +48,15 @@ class Wording:
     def __post_init__(self) -> None:
         if self.template not in TEMPLATES:
             raise unknown("--template", self.template, tuple(TEMPLATES))
-        if self.order not in ORDERS and not _PERMUTED.fullmatch(self.order):
-            raise unknown("--order", self.order, (*ORDERS, f"{PERMUTED}-N"))
+        if self.order not in (*ORDERS, UNLISTED) and not _PERMUTED.fullmatch(self.order):
+            raise unknown("--order", self.order, (*ORDERS, f"{PERMUTED}-N", UNLISTED))
         if self.marks not in MARKS:
             raise unknown("--marks", self.marks, MARKS)
+        if not possible(self.template, self.order, self.marks):
+            raise AceError(
+                "cannot be asked", param="--order", expected="a list of the options for digits, letters and ace-align",
+                got=self.label, hint="--order forward",
+            )  # fmt: skip
 
     @property
     def label(self) -> str:
@@ -59,9 +68,15 @@ class Wording:
         return set(parts.split()) <= set(self.label.split())
 
 
+def possible(template: str, order: str, marks: str) -> bool:
+    """Whether there is such a wording: without a list nothing stands behind a mark."""
+    return order != UNLISTED or (marks == "labels" and template not in LISTING)
+
+
 def crossed(templates: Sequence[str], orders: Sequence[str], marks: Sequence[str]) -> tuple[Wording, ...]:
-    """Combine every template with every order and all marks; equal ones once."""
-    return tuple(dict.fromkeys(Wording(*parts) for parts in product(templates, orders, marks)))
+    """Combine every template with every order and all marks, where that is possible; equal ones once."""
+    every = list(product(templates, orders, marks))
+    return tuple(dict.fromkeys(Wording(*parts) for parts in every if possible(*parts) or len(every) == 1))
 
 
 def positions(value: Value, order: str) -> list[int]:

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from acecausal.errors import AceError, unknown
 from acecausal.plain_yaml import read_yaml
 from align.prompting.templates import TEMPLATES
-from align.prompting.wordings import MARKS, ORDERS, PERMUTED, Wording, crossed
+from align.prompting.wordings import MARKS, ORDERS, PERMUTED, UNLISTED, Wording, crossed, possible
 from align.training.objectives import OBJECTIVES
 from align.training.targets import SOURCES
 
@@ -89,7 +89,7 @@ class Recipe(_Part):
     recipe: Literal[1]
     name: str
     templates: tuple[Annotated[str, AfterValidator(_one_of(tuple(TEMPLATES)))], ...] = ("persona-last",)
-    orders: tuple[Annotated[str, AfterValidator(_one_of((*ORDERS, PERMUTED)))], ...] = ("forward",)
+    orders: tuple[Annotated[str, AfterValidator(_one_of((*ORDERS, PERMUTED, UNLISTED)))], ...] = ("forward",)
     marks: tuple[Annotated[str, AfterValidator(_one_of(MARKS))], ...] = ("labels",)
     kept_back: tuple[str, ...] = Field(
         (), description="wordings, by some of their parts, that are never trained on, but asked before and after"
@@ -143,7 +143,7 @@ class Recipe(_Part):
         for parts in self.kept_back:
             if PERMUTED in self.orders and set(parts.split()) & set(ORDERS):
                 raise ValueError(f"kept_back: {parts!r} names an order, and drawn ones would hold it at times")
-            if not any(wording.matches(parts) for wording in crossed(tuple(TEMPLATES), ORDERS, MARKS)):
+            if not any(wording.matches(parts) for wording in crossed(tuple(TEMPLATES), (*ORDERS, UNLISTED), MARKS)):
                 raise ValueError(f"kept_back: {parts!r} is no wording: template, order, marks, or some of them")
         if not self.ways:
             raise ValueError("kept_back: nothing is left to train on")
@@ -152,7 +152,7 @@ class Recipe(_Part):
     @property
     def ways(self) -> tuple[tuple[str, str, str], ...]:
         """Templates, orders and marks that the recipe trains on, together; the order may be one that is drawn."""
-        every = product(self.templates, self.orders, self.marks)
+        every = [way for way in product(self.templates, self.orders, self.marks) if possible(*way)]
         return tuple(way for way in every if all(not Wording(*_fixed(way)).matches(parts) for parts in self.kept_back))
 
     def wording_at(self, item: int, visit: int) -> Wording:
@@ -179,7 +179,7 @@ class Recipe(_Part):
         named = {part for parts in self.kept_back for part in parts.split()}
         templates = (*self.templates, *(t for t in TEMPLATES if t in named))
         marks = (*self.marks, *(mark for mark in MARKS if mark in named))
-        orders = (*orders, *(order for order in ORDERS if order in named))
+        orders = (*orders, *(order for order in (*ORDERS, UNLISTED) if order in named))
         return tuple(w for w in crossed(templates, orders, marks) if any(map(w.matches, self.kept_back)))
 
     def has(self, objective: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -22,7 +23,8 @@ from align.models.identity import fingerprint
 from align.models.load import load_model
 from align.models.tokenizer import load_tokenizer
 from align.prompting.prompts import ANYBODY, compose, describe, encode, lattice_texts, render
-from align.prompting.wordings import ORDERS, Wording, option_marks, positions
+from align.prompting.templates import TEMPLATES
+from align.prompting.wordings import LISTING, ORDERS, Wording, crossed, option_marks, positions
 
 DIGITS = Wording(marks="digits")
 
@@ -306,6 +308,29 @@ def test_order__pinned_options_keep_their_place(human):
     assert compose(country, value, "x", Wording(order="reversed", marks="digits")).options == (" 3", " 2", " 1", " 4")
     free = replace(value, pinned=())
     assert positions(free, "reversed") == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("template", [name for name in TEMPLATES if name not in LISTING])
+def test_unlisted__no_option_is_told(human, template):
+    """The same words but for the list and what announces it; answers are the same."""
+    country, value = countries_of(human)[0], values_of(human)[0]
+    bare, listed = (compose(country, value, "a man", Wording(template, order)) for order in ("unlisted", "forward"))
+    assert bare.options == listed.options == tuple(f" {option}" for option in value.options)
+    shown = f"{bare.system}\n{bare.user}"
+    assert not any(option.lower() in shown.replace(value.question, "").lower() for option in value.options)
+    assert not re.search("these:|Tick|between:|\\n\\n|\\n$", shown)
+    assert all(part in shown for part in (value.question, "a man", country.label))
+
+
+def test_unlisted__is_for_own_words():
+    for template, marks in (("interview", "digits"), ("interview", "letters"), ("ace-align", "labels")):
+        with pytest.raises(AceError, match="cannot be asked"):
+            Wording(template, "unlisted", marks)
+    several = crossed(("interview", "ace-align"), ("forward", "unlisted"), ("labels", "digits"))
+    assert [w.label for w in several if w.order == "unlisted"] == ["interview unlisted labels"]
+    assert len(several) == 5
+    with pytest.raises(AceError, match="cannot be asked"):
+        crossed(("interview",), ("unlisted",), ("digits",))
 
 
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])

@@ -11,7 +11,7 @@ from acecausal.cube.check_questions import check_values
 from acecausal.cube.files import lattice_of, values_of, write_cube
 from align.elicitation.trying import try_wordings
 from align.prompting.templates import TEMPLATES
-from align.prompting.wordings import MARKS
+from align.prompting.wordings import MARKS, ORDERS, possible
 from cli import main
 
 SURE = 1 - 1e-12
@@ -42,7 +42,15 @@ def by_place(value, told, places):
 
 def test_by_meaning__heeds_and_agrees_in_every_way(human):
     found, best = try_wordings(reader(human, by_meaning), human, tuple(TEMPLATES), MARKS)
-    assert [(one.template, one.marks) for one in found] == [(t, m) for t in TEMPLATES for m in MARKS]
+    ways = [
+        (t, m, orders)
+        for t in TEMPLATES
+        for m in MARKS
+        for orders in (ORDERS, ("unlisted",))
+        if possible(t, orders[0], m)
+    ]
+    assert [(one.template, one.marks, one.orders) for one in found] == ways
+    assert len(ways) == len(TEMPLATES) * 4 - 1
     for one in found:
         assert list(one.heed) == list(lattice_of(human).contrast_labels)
         assert one.mean_heed == pytest.approx(1, abs=1e-10)
@@ -76,10 +84,12 @@ def test_best__the_one_that_heeds_most_among_those_by_meaning(human):
             return text.user
 
     found, best = try_wordings(Mixed(), human, ["interview"], ["digits", "labels"])
-    digits, labels = found
+    digits, labels, unlisted = found
+    assert unlisted.orders == ("unlisted",)
+    assert unlisted.order_agreement == 1
     assert digits.mean_heed > labels.mean_heed
     assert digits.order_agreement < 0 < labels.order_agreement
-    assert best is labels
+    assert best in (labels, unlisted)
 
 
 def test_command__prints_the_table_and_writes_nothing(tiny_model, human, tmp_path):

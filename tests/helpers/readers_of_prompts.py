@@ -42,7 +42,7 @@ class Reader:
         prompt = f"{text.user}\n{text.lead}"
         value = max((v for v in self.values if v.question in prompt), key=lambda v: len(v.question))
         marked = re.findall(r"^(-|[0-9A-Z]{1,2}\.) (.+)$", prompt, re.MULTILINE)
-        listed = [label for _, label in marked]
+        listed = [label for _, label in marked] or [answer.strip() for answer in text.options]
         assert sorted(listed) == sorted(value.options)
         said = self.answer(value, self._told(prompt, value), [listed.index(label) for label in value.options])
         labels = {mark.removesuffix("."): label for mark, label in marked} | {label: label for label in listed}

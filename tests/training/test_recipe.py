@@ -203,7 +203,7 @@ BAD = {
     ),
     "order": (
         {"orders": ["forward", "backward"]},
-        ["orders.1: Value error, expected one of forward, reversed, permuted"],
+        ["orders.1: Value error, expected one of forward, reversed, permuted, unlisted"],
     ),
     "order twice": ({"orders": ["forward", "forward"]}, ["recipe: Value error, orders: each once"]),
     "one order, not in a list": ({"orders": "forward"}, ["orders: Input should be a valid tuple"]),

@@ -12,6 +12,7 @@ import xarray as xr
 
 from acecausal.cube.files import countries_of, lattice_of, values_of
 from acecausal.cube.functional import held_fixed, not_stated
+from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, CubeError, DataError
 from acecausal.estimation.sample import derived_seed
 from acecausal.survey.codebook import Codebook
@@ -95,7 +96,7 @@ class Casting:
     like: xr.Dataset
 
     def __post_init__(self) -> None:
-        if held_fixed(self.like) is None:
+        if not self.held:
             raise CubeError("does not say what its effects hold fixed", param="--like", hint="estimate it anew")
         self._check_people()
         left = not_stated(self.like)
@@ -112,10 +113,19 @@ class Casting:
         return self.profiles.survey.codebook
 
     @cached_property
+    def lattice(self) -> Lattice:
+        return lattice_of(self.like)
+
+    @cached_property
+    def held(self) -> dict[str, frozenset[str]]:
+        """By treated attribute, what is held fixed."""
+        return held_fixed(self.like) or {}
+
+    @cached_property
     def untold(self) -> dict[str, list[str]]:
         """By treated attribute, what is held fixed and has no phrase: covariates."""
         wordless = {name for name, spec in self.book.covariates.items() if not spec.phrase}
-        found = {treatment: sorted(names & wordless) for treatment, names in (held_fixed(self.like) or {}).items()}
+        found = {treatment: sorted(names & wordless) for treatment, names in self.held.items()}
         return {treatment: names for treatment, names in found.items() if names}
 
     def draw(self, country: int, value: int, treatment: str) -> People:
@@ -129,10 +139,9 @@ class Casting:
             A treated attribute. Drawn are people of whom it, and all that is held fixed, is known, as in the estimate;
             attributes that have the same of it get the same people.
         """
-        survey, lattice = self.profiles.survey, lattice_of(self.like)
-        names = [attribute.name for attribute in lattice.attributes]
+        survey, names = self.profiles.survey, [attribute.name for attribute in self.lattice.attributes]
         here = self._rows(country)
-        held = [name for name in self._order({treatment, *(held_fixed(self.like) or {})[treatment]})
+        held = [name for name in self._order({treatment, *self.held[treatment]})
                 if np.isfinite(self._numbers(name)[here]).any()]  # fmt: skip
         answered = survey.values[str(self.like["value"].values[value])][here] >= 0
         rows = here[answered & np.all([np.isfinite(self._numbers(name)[here]) for name in held], axis=0)]
@@ -154,8 +163,7 @@ class Casting:
     def _met(self, treatment: str, rows: np.ndarray) -> np.ndarray:
         """Say whose combination of modifiers has enough respondents in both arms, shape (levels, rows), bool."""
         survey = self.profiles.survey
-        lattice = lattice_of(self.like)
-        (attribute,) = (a for a in lattice.attributes if a.name == treatment)
+        (attribute,) = (a for a in self.lattice.attributes if a.name == treatment)
         level, n_levels = survey.attributes[treatment][rows], len(attribute.levels)
         if self.like.attrs["estimand"] == "association":
             return np.ones((n_levels, len(rows)), dtype=bool)
@@ -211,7 +219,7 @@ class Casting:
 
     def _order(self, names: Iterable[str]) -> list[str]:
         """Bring names into the order in which they are told: those of personas first, covariates last."""
-        first = [attribute.name for attribute in lattice_of(self.like).attributes]
+        first = [attribute.name for attribute in self.lattice.attributes]
         wanted = set(names)
         return [
             name for name in dict.fromkeys((*first, *self.book.attributes, *self.book.covariates)) if name in wanted
@@ -223,10 +231,10 @@ class Casting:
 
     def _check_people(self) -> None:
         """Hold the survey against the cube: all names, and how many people of each persona answered each value."""
-        survey, like, lattice = self.profiles.survey, self.like, lattice_of(self.like)
+        survey, like, lattice = self.profiles.survey, self.like, self.lattice
         wanted = {
             "country": like["country"].values.tolist(), "value": like["value"].values.tolist(),
-            "attribute or covariate": sorted(set().union(held_fixed(like) or {}, *(held_fixed(like) or {}).values())),
+            "attribute or covariate": sorted(set().union(self.held, *self.held.values())),
         }  # fmt: skip
         there = {"country": survey.country_names, "value": [*survey.values],
                  "attribute or covariate": [*survey.attributes, *survey.covariates]}  # fmt: skip

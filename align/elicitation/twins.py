@@ -12,7 +12,7 @@ import xarray as xr
 from scipy.stats import t as student
 
 from acecausal.cube import schema
-from acecausal.cube.files import countries_of, lattice_of, values_of
+from acecausal.cube.files import countries_of, values_of
 from acecausal.cube.functional import at_edges, effect_functional, laid_out
 from acecausal.cube.profiled import BY_PROFILES, profiles_of
 from align.elicitation.asking import ask_texts
@@ -110,7 +110,7 @@ class Twins:
 
     def ask(self, backend: Backend, c: int, v: int) -> None:
         """Ask one question in one country, of everybody who was drawn for it."""
-        country, value, lattice = self.countries[c], self.values[v], lattice_of(self.like)
+        country, value, lattice = self.countries[c], self.values[v], self.casting.lattice
         people = {a.name: self.casting.draw(c, v, a.name) for a in lattice.attributes}
         personas = list(dict.fromkeys(text for drawn in people.values() for text in drawn.personas.ravel()))
         if not personas:
@@ -135,7 +135,7 @@ class Twins:
         at : numpy.ndarray, shape (levels, people), int
             Whose answer each person's is.
         """
-        lattice = lattice_of(self.like)
+        lattice = self.casting.lattice
         columns = [*range(answers.shape[-1] - 1), -1]
         share = self.like["share"].values[c, v]
         for t, contrast in enumerate(lattice.contrasts):
@@ -168,13 +168,12 @@ class Twins:
         several = len(self.moved) > 1
         if several or self.variance[np.isfinite(self.variance)].any():
             between = self.moved.var(axis=0, ddof=1) / len(self.moved) if several else np.zeros_like(self.variance)
-            variance, df = between + self.variance, np.full_like(self.df, np.inf)
-            parts = [(between[..., -1], len(self.moved) - 1.0), (self.variance[..., -1], self.df)]
-            with np.errstate(invalid="ignore", divide="ignore"):
-                spread = sum(part**2 / freedom for part, freedom in parts if several or part is not parts[0][0])
-                df = np.where(spread > 0, variance[..., -1] ** 2 / spread, np.inf)
-                se = np.sqrt(variance)
-                reach = student.ppf(0.5 + CONFIDENCE / 2, df) * se[..., -1]
+            variance = between + self.variance
+            parts = ((between[..., -1], max(len(self.moved) - 1, 1)), (self.variance[..., -1], self.df))
+            spread = sum(part**2 / freedom for part, freedom in parts)
+            df = np.divide(variance[..., -1] ** 2, spread, out=np.full_like(self.df, np.inf), where=spread > 0)
+            se = np.sqrt(variance)
+            reach = student.ppf(0.5 + CONFIDENCE / 2, df) * se[..., -1]
             arrays["shift_se"] = laid_out(se[..., :-1], self.rows, self.like, np.nan)
             arrays["effect_se"] = laid_out(se[..., -1], self.rows, self.like, np.nan)
             half = laid_out(reach, self.rows, self.like, np.nan)

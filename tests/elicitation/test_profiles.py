@@ -24,7 +24,7 @@ from acecausal.survey.codebook import Codebook
 from acecausal.survey.data import Survey
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
-from align.elicitation.profiles import FEWEST, Profiles
+from align.elicitation.profiles import FEWEST, Casting, Profiles
 from align.elicitation.profiles import draw as drawn
 from align.models.load import load_model
 from align.prompting.prompts import compose
@@ -302,7 +302,7 @@ def test_numbers__do_not_depend_on_batches(tiny_model):
 
 
 def test_cube__holds_nothing_of_anybody(tmp_path):
-    """No word that only a profile has, in no text of the cube; effects of fewer than ten people are not there."""
+    """No word that only a profile has, in no text of the cube."""
     human, survey, backend = people_of_few("direct"), few(), Whimsical()
     model = asked(human, Profiles(survey, 40), backend)
     assert any("aged 30" in prompt for prompt in backend.prompts)
@@ -311,16 +311,37 @@ def test_cube__holds_nothing_of_anybody(tmp_path):
     texts = [str(kept.attrs), *(str(kept[name].values.tolist()) for name in kept.coords)]
     assert not [text for text in texts if "aged " in text or "of residence" in text]
     assert model.attrs["profiles_prompts"] > 0
-    known = (model["status"] == schema.OK).values
-    assert known.any()
-    assert (model["status"].values == schema.TOO_FEW).any()  # of 40 drawn, few are of one combination
-    assert np.isfinite(model["effect_se"].values[known]).all()
-    guarded = estimate(survey, attributes=["gender", "education"], min_share=0.3)
-    rare = ~np.isfinite(guarded["share"].values)[:, None] & (guarded["status"].values != schema.NOT_APPLICABLE)
-    found = asked(guarded, Profiles(survey, 10**6))["status"].values
-    assert rare.any()
-    assert (found[rare] == schema.TOO_FEW).all()
-    assert (found[~rare & (guarded["status"].values == schema.OK)] == schema.OK).all()
+
+
+def test_effects__of_fewer_than_ten_people_are_missing():
+    """Oracle: the people drawn, counted by context and, for association, by arm; all that are there have errors."""
+    survey = few()
+    for estimand, number in (("direct", 24), ("association", 60)):
+        human, profiles = people_of_few(estimand), Profiles(survey, number, 1)
+        model, counts = asked(human, profiles), set()
+        for t, treatment, context in ((0, "gender", "education"), (1, "education", "gender")):
+            drawn_people = Casting(profiles, human).draw(1, 0, treatment)
+            for level in (0, 1):
+                here = (survey.attributes[context][drawn_people.rows] == level) & drawn_people.met[1]
+                arms = [here & (drawn_people.level == x) for x in (0, 1)] if estimand == "association" else [here]
+                n = min(arm.sum() for arm in arms)
+                cell = model.isel(country=1, value=0, attribute=t).sel(persona=f"{context}=level{level}")
+                assert int(cell["status"]) == (schema.OK if n >= FEWEST else schema.TOO_FEW)
+                assert bool(np.isfinite(cell["effect_se"])) == (n >= FEWEST)
+                counts.add(int(n))
+        assert min(counts) in range(1, FEWEST)
+        assert max(counts) >= FEWEST
+
+
+def test_min_share__holds_for_profiles_too():
+    """Property: a context below it has no effect, and an arm for association; the others have."""
+    for estimand in ("direct", "association"):
+        human = estimate(few(), attributes=["gender", "education"], estimand=estimand, min_share=0.4)
+        rare = ~np.isfinite(human["share"].values)[:, None] & (human["status"].values == schema.OK)
+        status = asked(human, Profiles(few(), 10**6))["status"].values
+        assert rare.any()
+        assert (status[rare] == schema.TOO_FEW).all()
+        assert (status == schema.OK).any()
 
 
 # --- compare ----------------------------------------------------------------------------------------------------------
@@ -336,6 +357,10 @@ def test_compare__knows_whose_profiles_they_were(tmp_path):
     _, kept = shared(human, model.isel(country=[1]))
     np.testing.assert_array_equal(kept["effect"], model["effect"].isel(country=[1]))
     assert differences(human, model) == []
+    told = model.ace.table()
+    assert (told["conf.low"] < told["estimate"]).all()
+    assert "p.value" not in told
+    assert len(model.ace.table("option")) > len(told)
     plain = asked(human, None)
     assert differences(human, plain) == [
         "not held fixed in the model, since no persona states it (elicit --profiles asks as real people): age, "
@@ -374,11 +399,9 @@ def test_profiles__of_the_attribute_s_own_column_nothing_contradicts_it():
     raw = survey.codebook.model_dump()
     raw["attributes"]["gender"]["column"] = "age"
     same = replace(survey, codebook=Codebook.model_validate(raw))
-    backend = Whimsical()
-    asked(estimate(same), Profiles(same, 50), backend)
-    told = {prompt.splitlines()[-1] for prompt in backend.prompts}
-    assert any("gender" in line and "education" in line and "aged" in line for line in told)  # education's twins
-    assert any("gender" in line and "education" in line and "aged" not in line for line in told)
+    casting = Casting(Profiles(same, 50), estimate(same))
+    assert not any("aged" in text for text in casting.draw(0, 0, "gender").personas.ravel())
+    assert all("aged" in text and "gender" in text for text in casting.draw(0, 0, "education").personas.ravel())
 
 
 def test_wrong__one_message_each():

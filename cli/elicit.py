@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.console import (
+    SEED,
+    encoding_option,
     force_option,
     model_differs_option,
     note,
+    note_guesses,
     opened,
     print_table,
     progress_bar,
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from align.elicitation.backends import Backend
+    from align.elicitation.profiles import Profiles
     from align.prompting.wordings import Wording
 
 
@@ -69,6 +73,19 @@ if TYPE_CHECKING:
     "--no-checks", is_flag=True,
     help="Leave out the check questions, which ask the model for each attribute that it was told, or was not.",
 )  # fmt: skip
+@click.option(
+    "--profiles", "number", type=click.IntRange(10), metavar="N",
+    help="Ask as N real people per question and country besides, drawn from --survey by weight, each with the treated "
+    "attribute at every level: what no persona states (covariates that have a phrase, attributes outside the lattice) "
+    "is held fixed in the model too. They stay in memory; --endpoint sends them to the server.",
+)  # fmt: skip
+@click.option(
+    "--survey", "surveys", multiple=True, metavar="DATA",
+    help="File that the cube was estimated from; can be given several times.",
+)  # fmt: skip
+@click.option("--codebook", metavar="NAME|FILE", help="That the file was read by; phrases may have been added to it.")
+@encoding_option
+@click.option("--seed", default=0, show_default=True, type=SEED, help="For the draw of profiles.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
 @click.option(
     "--try", "trying", is_flag=True,
@@ -91,6 +108,11 @@ def elicit(
     template_args: tuple[str, ...],
     precision: str | None,
     no_checks: bool,
+    number: int | None,
+    surveys: tuple[str, ...],
+    codebook: str | None,
+    encoding: str | None,
+    seed: int,
     output: Path | None,
     trying: bool,
     show_prompt: bool,
@@ -103,6 +125,7 @@ def elicit(
     acecausal elicit --model M --like human.zarr --order forward --order reversed --template interview -o model.zarr
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
     acecausal elicit --model M --like human.zarr --try
+    acecausal elicit --model M --like human.zarr --profiles 200 --survey survey.sav --codebook survey.yaml -o model.zarr
     """
     from acecausal.cube.files import write_cube
     from acecausal.cube.outputs import check_output, hold
@@ -117,6 +140,7 @@ def elicit(
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         click.get_current_context().with_resource(hold(output))
     cube = opened(like)
+    profiles = _profiles(cube, number, surveys, codebook, encoding, seed, sent=bool(endpoint)) if writes else None
 
     quiet_libraries()
     from align.elicitation.elicit import elicit as run
@@ -152,7 +176,9 @@ def elicit(
     if fresh := [w.label for w in wordings if any(map(w.matches, recipe.get("kept_back", [])))]:
         attrs["never_trained_on"] = fresh
     with progress_bar("elicit", questions(cube, checks=not no_checks)) as step:
-        asked = run(backend, cube, wordings=wordings, checks=not no_checks, attrs=attrs, progress=step)
+        asked = run(
+            backend, cube, wordings=wordings, checks=not no_checks, profiles=profiles, attrs=attrs, progress=step
+        )  # fmt: skip
     write_cube(asked, output, force=force)
     if kept:
         kept.unlink(missing_ok=True)
@@ -169,6 +195,37 @@ def _check_usage(
             raise click.UsageError(f"{option} is for a model in this process, not for --endpoint.")
     if rate and not endpoint:
         raise click.UsageError("--rate is for --endpoint.")
+
+
+def _profiles(
+    cube: xr.Dataset,
+    number: int | None,
+    surveys: tuple[str, ...],
+    codebook: str | None,
+    encoding: str | None,
+    seed: int,
+    *,
+    sent: bool,
+) -> Profiles | None:
+    """Read the survey as `estimate` did: the same values, rows and domain."""
+    if number is None or codebook is None or not surveys:
+        if number or codebook or surveys:
+            raise click.UsageError("--profiles, --survey and --codebook go together.")
+        return None
+    from acecausal.survey.codebook import load_codebook
+    from acecausal.survey.data import read_survey
+    from align.elicitation.profiles import Profiles
+    from cli.estimate import rows_of
+
+    book = load_codebook(codebook).only(cube["value"].values.tolist())
+    rows, domain = (
+        rows_of(f"{column}={meant}" for column, meant in json.loads(cube.attrs.get(name, "{}")).items())
+        for name in ("rows", "domain")
+    )
+    note_guesses(surveys, encoding)
+    if sent:
+        note("the profiles of real people are sent to the server: see that the terms of the survey allow it")
+    return Profiles(read_survey(surveys, book.with_rows(rows).with_domain(domain), encoding=encoding), number, seed)
 
 
 def _try(backend: Backend, cube: xr.Dataset, templates: tuple[str, ...], marks: tuple[str, ...]) -> None:
@@ -205,7 +262,7 @@ def _warn(asked: xr.Dataset) -> None:
         note("effects agree between: " + ", ".join(f"{part}s {number:+.2f}" for part, number in agreed.items()))
     if heed := heeding.summary(asked):
         note(heed)
-    for warning in (*agreement.warnings(asked), *heeding.warnings(asked)):
+    for warning in (*agreement.warnings(asked), *heeding.warnings(asked), *_too_few(asked)):
         note(f"warning: {warning}")
     marks = json.loads(asked.attrs["marks"])
     if agreed.get("order", 1.0) < agreement.CONTENT and marks != ["labels"]:
@@ -241,6 +298,17 @@ def _warn(asked: xr.Dataset) -> None:
         )
     if asked.attrs.get("chat_turns", "").startswith("user"):
         note("the chat template takes no system text: it stands at the head of the user's turn")
+
+
+def _too_few(asked: xr.Dataset) -> list[str]:
+    """Say how many effects are missing since too few of the people drawn are of their contexts."""
+    from acecausal.cube import schema
+
+    status = asked["status"].values
+    share = float((status == schema.TOO_FEW).sum() / (status != schema.NOT_APPLICABLE).sum())
+    if not share or "profiles" not in asked.attrs:
+        return []
+    return [f"{share:.0%} of the effects are missing: fewer than ten of the people drawn are of their contexts"]
 
 
 def _wordings(

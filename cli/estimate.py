@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,12 @@ def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
 
 
 def _rows(_ctx: click.Context, _param: click.Parameter, texts: tuple[str, ...]) -> dict[str, dict[str, object]]:
-    """Read COLUMN=CODE,CODE or COLUMN=LOW..HIGH; a click callback."""
+    """A click callback."""
+    return rows_of(texts)
+
+
+def rows_of(texts: Iterable[str]) -> dict[str, dict[str, object]]:
+    """Read COLUMN=CODE,CODE or COLUMN=LOW..HIGH."""
     rows: dict[str, dict[str, object]] = {}
     for text in texts:
         column, _, meant = text.partition("=")

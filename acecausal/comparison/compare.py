@@ -14,6 +14,7 @@ from acecausal.comparison.distance import distribution_distance, expected_distan
 from acecausal.cube import schema
 from acecausal.cube.files import lattice_of, matched
 from acecausal.cube.functional import effect_functional, effects_of, held_fixed, not_stated
+from acecausal.cube.profiled import by_profiles, untold
 from acecausal.errors import CubeError
 
 #: Fewest respondents behind a response that is compared.
@@ -112,7 +113,8 @@ def shared(human: xr.Dataset, model: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset
     """Cut both cubes to the countries, contrasts, values and personas they share.
 
     The model's options are brought into the order of the survey's, by their words. Its shifts and effects are reckoned
-    anew from its responses, under the survey's functional (see `acecausal.cube.functional`), whatever it holds.
+    anew from its responses, under the survey's functional (see `acecausal.cube.functional`), whatever it holds, unless
+    it was asked as profiles of these people.
 
     Raises
     ------
@@ -183,26 +185,34 @@ def differences(human: xr.Dataset, model: xr.Dataset) -> list[str]:
         said.append(f"told in other words: {', '.join(other[:4])}{' ...' if len(other) > 4 else ''}")
     if margins := model.attrs.get("margins"):
         said.append(f"levels of what was held out are no forecast: the adapter was given margins ({margins})")
-    return [*said, *unlike(shared(human, model)[0])]
+    return [*said, *unlike(*shared(human, model))]
 
 
-def unlike(human: xr.Dataset) -> list[str]:
-    """Say in a line where the model's effects are not under the survey's estimand, people's cube cut as by `shared`."""
+def unlike(human: xr.Dataset, model: xr.Dataset) -> list[str]:
+    """Say in a line where the model's effects are not under the survey's estimand; the cubes are cut as by `shared`."""
     if held_fixed(human) is None:
         return [
             "the model's effects are plain differences of two personas: people's cube has no shares to weigh by "
             "(acecausal estimate writes them)"
         ]
     treatments: dict[str, list[str]] = {}
-    for treatment, (unknown, most, wanted) in not_stated(human).items():
+    profiled = by_profiles(human, model)
+    if profiled:
+        there = set(human["treatment"].values.tolist())
+        for treatment, names in untold(model).items():
+            treatments.setdefault(", ".join(names), []).extend({treatment} & there)
+    for treatment, (unknown, most, wanted) in {} if profiled else not_stated(human).items():
         parts = [", ".join(unknown)] if unknown else []
         if most < wanted:
             parts.append(f"more than {most} of {wanted} attributes at a time")
         treatments.setdefault(" and ".join(parts), []).append(treatment)
-    if not treatments:
-        return []
-    each = [f"{what} ({', '.join(names)})" for what, names in treatments.items()]
-    return [f"not held fixed in the model, since no persona states it: {'; '.join(each)}"]
+    each = [f"{what} ({', '.join(names)})" for what, names in treatments.items() if names]
+    why = (
+        "since the codebook has no phrase for it" if profiled
+        else "since its profiles were of another cube of people" if "profiles_of" in model.attrs
+        else "since no persona states it (elicit --profiles asks as real people)"
+    )  # fmt: skip
+    return [f"not held fixed in the model, {why}: {'; '.join(each)}"] if each else []
 
 
 def beyond(result: Mapping[str, Any]) -> list[str]:
@@ -260,9 +270,14 @@ def _reordered(model: xr.Dataset, orders: list[list[int]]) -> xr.Dataset:
 
 
 def _under(human: xr.Dataset, model: xr.Dataset) -> xr.Dataset:
-    """Reckon a model's shifts, effects and their errors from its responses, under the survey's functional."""
+    """Reckon a model's shifts, effects and their errors from its responses, under the survey's functional.
+
+    Those by profiles of the same people are under it already.
+    """
+    if by_profiles(human, model):
+        return model
     functional = effect_functional(human)
-    model = model.drop_vars([name for name in ("shift_se", "effect_se") if name in model])
+    model = model.drop_vars([name for name in ("shift_se", "effect_se", "effect_interval") if name in model])
     arrays = effects_of(model["response"].values, functional, human)
     if "wording_response" in model:
         each = [effects_of(one, functional, human) for one in model["wording_response"].values]

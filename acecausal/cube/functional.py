@@ -254,22 +254,41 @@ def effects_of(response: np.ndarray, functional: Functional, like: xr.Dataset) -
         ``shift`` (country, attribute, value, persona, option), ``effect`` and ``status`` without the last dimension: ok
         where a shift is known, too_few where no share tells whom it is about, failed where a response is missing.
     """
-    n_country, n_value, n_persona, width = response.shape
-    shape = (n_country, like.sizes["attribute"], n_value, n_persona)
-    shift, effect = np.full((*shape, width), np.nan), np.full(shape, np.nan)
-    status = np.full(shape, schema.NOT_APPLICABLE, dtype=np.int8)
     found, known = functional.apply(response)
-    contrast, context = functional.rows[:, :2].T
-    # the two index arrays stand apart, so numpy puts the edges first
-    shift[:, contrast, :, context] = np.moveaxis(found, 2, 0)
-    there = np.isfinite(found[..., 0])
-    told = np.select([there, known], [schema.OK, schema.FAILED], schema.TOO_FEW)
-    status[:, contrast, :, context] = np.moveaxis(told, 2, 0)
+    return at_edges(found, known, functional.rows, like)
+
+
+def at_edges(found: np.ndarray, known: np.ndarray, rows: np.ndarray, like: xr.Dataset) -> dict[str, np.ndarray]:
+    """Lay shifts out as a cube has them, and derive effects and status; parameters and result as of `effects_of`.
+
+    Parameters
+    ----------
+    found : numpy.ndarray, shape (country, value, rows, option)
+    known : numpy.ndarray, shape (country, value, rows), bool
+        Whether it is known whom the shift is about.
+    rows : numpy.ndarray, shape (rows, 4)
+        See `Functional`.
+    """
+    shift = laid_out(found, rows, like, np.nan)
+    effect = np.full(shift.shape[:-1], np.nan)
+    told = np.select([np.isfinite(found[..., 0]), known], [schema.OK, schema.FAILED], schema.TOO_FEW)
     scales = zip(like["n_options"].values.tolist(), like["scale"].values.tolist(), strict=True)
     for v, (n_options, scale) in enumerate(scales):
         if scale != "nominal":
             effect[:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)
+    status = laid_out(told.astype(np.int8), rows, like, schema.NOT_APPLICABLE)
     return {"shift": shift, "effect": effect, "status": status}
+
+
+def laid_out(numbers: np.ndarray, rows: np.ndarray, like: xr.Dataset, empty: float) -> np.ndarray:
+    """Lay numbers, shape (country, value, rows, ...), out along country, attribute, value and persona (the context)."""
+    n_country, n_value, _, *more = numbers.shape
+    shape = (n_country, like.sizes["attribute"], n_value, like.sizes["persona"], *more)
+    whole = np.full(shape, empty, dtype=numbers.dtype)
+    contrast, context = rows[:, :2].T
+    # the two index arrays stand apart, so numpy puts the edges first
+    whole[:, contrast, :, context] = np.moveaxis(numbers, 2, 0)
+    return whole
 
 
 def held_fixed(cube: xr.Dataset) -> dict[str, frozenset[str]] | None:

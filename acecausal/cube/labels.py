@@ -171,6 +171,8 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "modifiers": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
     "held_out": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
     "covers": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
+    "profiles_of": ("an object, as JSON", _mapping(_anything)),
+    "profiles_untold": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
     "unverified": ("a list of texts, as JSON", _list(_text)),
     "graph": ("a list of pairs, as JSON", _list(lambda edge: isinstance(edge, list) and len(edge) == 2)),
     **dict.fromkeys(

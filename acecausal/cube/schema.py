@@ -131,7 +131,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("effect_se", EDGE, "f", "score", (0, _INF), "Standard error of the effect.",
              present="effect", optional=_MODEL),
     Variable("effect_interval", (*EDGE, "bound"), "f", "score", (-_INF, _INF),
-             "Interval of the effect at the level in attrs, from the t distribution of the design.", _SURVEY, "effect"),
+             "Interval of the effect at the level in attrs, from the t distribution of the design (survey), or of "
+             "profiles and wordings together (a model that was asked as profiles).", present="effect",
+             optional=_MODEL),
     Variable("p_value", EDGE, "f", "1", (0, 1), "Two-sided p-value of the effect being zero.", _SURVEY, "effect"),
     Variable("q_value", EDGE, "f", "1", (0, 1),
              "Benjamini-Hochberg adjusted p-value; the family is in attrs.", _SURVEY, "effect"),

@@ -273,6 +273,9 @@ def _effects(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray
     if "effect_interval" not in cube:  # a model's errors are the spread over wordings, of which there are few
         return {"estimate": estimate, "std.error": se}
     interval = cube["effect_interval"].values[*at]
+    bounds = {"conf.low": interval[:, 0], "conf.high": interval[:, 1]}
+    if "p_value" not in cube:
+        return {"estimate": estimate, "std.error": se, **bounds}
     with np.errstate(divide="ignore", invalid="ignore"):
         statistic = estimate / se
     return {
@@ -280,8 +283,7 @@ def _effects(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray
         "std.error": se,
         "statistic": statistic,
         "p.value": cube["p_value"].values[*at],
-        "conf.low": interval[:, 0],
-        "conf.high": interval[:, 1],
+        **bounds,
         "q.value": cube["q_value"].values[*at],
     }
 

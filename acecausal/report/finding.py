@@ -138,7 +138,7 @@ def remarks(
     return [
         f"{words.clean(label)}: {line}."
         for label, model in models.items()
-        for line in (*unlike(shared(human, model)[0]), *beyond(comparisons[label]))
+        for line in (*unlike(*shared(human, model)), *beyond(comparisons[label]))
     ]
 
 

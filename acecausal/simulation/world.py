@@ -189,6 +189,7 @@ class World:
 
     def codebook(self, *, weights: bool = False, strata: bool = False, clusters: bool = False) -> Codebook:
         """Write the codebook of a survey of this world."""
+        age = {"column": "age", "label": "age", "phrase": "aged {value}"}
         return Codebook.model_validate(
             {
                 "codebook": 1,
@@ -213,7 +214,7 @@ class World:
                     }
                     for a, (name, count) in enumerate(zip(NAMES, self.levels, strict=False))
                 },
-                "covariates": {"age": {"column": "age", "label": "age"}} if self.covariate else {},
+                "covariates": {"age": age} if self.covariate else {},
                 "values": {
                     f"value{v}": {
                         "column": f"value{v}",

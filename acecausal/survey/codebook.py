@@ -243,11 +243,27 @@ class CountriesSpec(_Part):
 
 
 class CovariateSpec(_Part):
-    """A numeric column to adjust for that is no attribute of the lattice."""
+    """A numeric column to adjust for that is no attribute of the lattice, and how somebody's number is put into words.
+
+    phrase: "aged {value}"; without it a model cannot be told.
+    """
 
     column: str
     label: str
     missing: tuple[Code, ...] = ()
+    phrase: str = ""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.phrase:
+            _check_labels([self.phrase])
+            if self.phrase.count("{value}") != 1:
+                raise ValueError(f"phrase {self.phrase!r} must hold {{value}} once: it is where the number stands")
+        return self
+
+    def worded(self, number: float) -> str:
+        """Put a number into the phrase."""
+        return self.phrase.replace("{value}", f"{number:.15g}")
 
 
 class DesignColumn(_Part):

@@ -16,6 +16,7 @@ from acecausal.cube.lattice import Lattice
 from acecausal.errors import ModelError
 from align.elicitation.backends import Backend
 from align.prompting.prompts import lattice_texts
+from align.prompting.templates import Text
 from align.prompting.wordings import Wording
 
 
@@ -67,6 +68,11 @@ def ask(
         If the model gives a number that is not finite.
     """
     texts = [lattice_texts(country, value, lattice, wording, personas) for wording in wordings]
+    return ask_texts(backend, texts, f"{country.name}, {value.name}", digest)
+
+
+def ask_texts(backend: Backend, texts: Sequence[Sequence[Text]], what: str, digest: Any = None) -> Asked:
+    """Ask prompts of one question, the same personas in each wording; `what` names the question in errors."""
     asked = [backend.ask(of_wording) for of_wording in texts]
     for text in itertools.chain.from_iterable(texts) if digest else ():
         digest.update(json.dumps([backend.rendered(text), text.options]).encode())
@@ -75,7 +81,7 @@ def ask(
     # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
     missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
     if not np.isfinite(log_probs[~missing]).all():
-        raise ModelError("gives numbers that are not finite", param="--model", got=f"{country.name}, {value.name}")
+        raise ModelError("gives numbers that are not finite", param="--model", got=what)
     # of all wordings or none: personas that were asked differently are not compared
     log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
     nothing = np.full(log_probs.shape[1], np.nan)

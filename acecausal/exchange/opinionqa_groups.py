@@ -70,7 +70,7 @@ def nation(written: str, log: Log) -> tuple[str, tuple[str, str]]:
     country = sample["country"] if sample else written
     row = named(country)
     if row is None:
-        log.noted[f"rows of a country without a code in ISO 3166 (kept as written): {shown(country)}"] += 1
+        log.noted[f"country without a code in ISO 3166 (kept as written): {shown(country)}"] += 1
     code, name = (row["alpha3"], row["name"]) if row else (country, country)
     which = sample["sample"].lower() if sample else ""
     label = name.removeprefix("the ") + (f" ({which})" if which else "")

@@ -47,8 +47,8 @@ def seen(people: xr.Dataset, held_out: holdout.HoldOut) -> np.ndarray:
 def by_average(people: xr.Dataset, held_out: holdout.HoldOut) -> xr.Dataset:
     """Answer for a held-out country as the others do on average, and for a held-out question as people do on others.
 
-    For held-out personas what their attributes, one by one, add to everybody's answers. Nothing is learnt: the rule
-    costs nothing, and a model that is no better has learnt no more.
+    For held-out personas what their attributes, one by one, add to everybody's answers: nothing, if an attribute was
+    never seen. Nothing is learnt: the rule costs nothing, and a model that is no better has learnt no more.
     """
     lattice, found = cubes.lattice_of(people), seen(people, held_out)
     one = [
@@ -58,9 +58,10 @@ def by_average(people: xr.Dataset, held_out: holdout.HoldOut) -> xr.Dataset:
         added = found[:, :, 0].copy()
         for a in np.flatnonzero(lattice.codes[p] >= 0):
             (single,) = one[a][lattice.codes[one[a], a] == lattice.codes[p, a]]
-            added += found[:, :, single] - found[:, :, 0]
+            added += np.nan_to_num(found[:, :, single] - found[:, :, 0])
         clipped = added.clip(min=0)
-        found[:, :, p] = clipped / clipped.sum(axis=-1, keepdims=True)
+        total = np.nansum(clipped, axis=-1, keepdims=True)  # a question has fewer options than the longest
+        found[:, :, p] = np.divide(clipped, total, out=np.full(clipped.shape, np.nan), where=total > 0)
     found = _filled(found, 0)
     options = people["n_options"].values
     for v in np.flatnonzero(np.isnan(found[..., 0]).all(axis=(0, 2))):

@@ -3,12 +3,14 @@
     python benchmarks/recovery.py --quick                       two small worlds, one seed, 20 minutes on 2 cores
     python benchmarks/recovery.py --quick --world wvs --recipe default --recipe subpop --seeds 3 --into FILE
     python benchmarks/recovery.py --table FILE                  the tables of what has been run so far
+    python benchmarks/recovery.py --world opinions --opinions FILE     145 questions, a quarter of them never seen
     python benchmarks/recovery.py                               everything, three seeds (meant for a GPU)
 
 Each world is a survey cube: `simulated` with known effects (half of its scales run the other way), or real (`wvs`,
-`ess`, `gss`). Each recipe trains the same model on the same cells with the same number of tokens (passes follow from
-that: a prompt with the persona first costs many times more), with the adapter and the optimiser of `default`, since
-published learning rates are for larger models and more data; what differs are prompts, targets, objectives and stages.
+`ess`, `gss`; `opinions` of vital_steerable_opinionqa.json, github.com/anudeex/VITAL, where `--opinions` names it). Each
+recipe trains the same model on the same cells with the same number of tokens (passes follow from that: a prompt with
+the persona first costs many times more), with the adapter and the optimiser of `default`, since published learning
+rates are for larger models and more data; what differs are prompts, targets, objectives and stages.
 Held out at once, and reported apart: personas (a combination of attributes), values, and a country, where the world has
 several. Asked in wordings that no recipe trains on, in the options' own words, in both orders.
 
@@ -27,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +40,12 @@ from baselines import by_average, by_examples
 from results import report
 
 from acecausal.comparison.compare import compare
-from acecausal.comparison.holdout import HoldOut, masks
+from acecausal.comparison.holdout import HoldOut, masks, near_duplicates
 from acecausal.cube import files as cubes
 from acecausal.cube.lattice import Lattice
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.plan import make_plan
+from acecausal.exchange import import_cube
 from acecausal.simulation.surveys import draw
 from acecausal.simulation.truth import truth
 from acecausal.simulation.world import World
@@ -124,6 +128,24 @@ def gss(quick: bool) -> Case:
     chosen = [*held_out, "health", "energy", "welfare", "foreign_aid", "pensions", "parks"] if quick else []
     cube = estimate(survey, make_plan(survey, depth=2, values=chosen))
     return Case(cube, {"value": held_out, "attributes": ["gender+race"]})
+
+
+def opinions(file: Path, quick: bool) -> Case:
+    """Pew's health questions to groups of eight attributes, 1,000 people and more: 145 of them, or 48 if quick.
+
+    A quarter of the questions is held out, none of them a near-duplicate of one that is not, and two attributes whole.
+    """
+    cube = import_cube("opinionqa", file).cube
+    group = near_duplicates([str(question) for question in cube["question"].values])
+    drawn = np.random.default_rng(1).permutation(group.max() + 1)
+    place = np.argsort(drawn)[group]  # in which turn a question's group was drawn
+    turns = np.sort(place)
+    chosen = np.flatnonzero(place <= turns[47]) if quick else np.arange(len(place))
+    held = place[chosen] <= np.sort(place[chosen])[len(chosen) // 4 - 1]
+    return Case(
+        cube.isel(value=chosen),
+        {"value": cube["value"].values[chosen[held]].astype(str).tolist(), "attributes": ["RACE", "INCOME"]},
+    )
 
 
 WORLDS: dict[str, Callable[[bool], Case]] = {"simulated": simulated, "wvs": wvs, "ess": ess, "gss": gss}
@@ -297,7 +319,8 @@ def _mean(numbers: list[float | None]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", choices=WORLDS, action="append")
+    parser.add_argument("--world", choices=(*WORLDS, "opinions"), action="append")
+    parser.add_argument("--opinions", type=Path, metavar="FILE", help="the rows of the world opinions")
     parser.add_argument("--recipe", choices=(*RECIPES, *VARIANTS, *WITHOUT_TRAINING), action="append")
     parser.add_argument("--tokens", type=int, help="budget of each training [20,000 if quick, else 400,000]")
     parser.add_argument("--seeds", type=int, help="[3, or 1 if quick]")
@@ -309,10 +332,15 @@ def main() -> None:
     if chosen.table:
         print(table(lines_of(chosen.table)))
         return
+    worlds = dict(WORLDS)
+    if chosen.opinions:
+        worlds["opinions"] = partial(opinions, chosen.opinions)
+    elif "opinions" in (chosen.world or ()):
+        parser.error("--world opinions needs --opinions FILE")
     tokens = chosen.tokens or (20_000 if chosen.quick else 400_000)
     made: dict[str, Case] = {}
     for seed in range(chosen.seeds or (1 if chosen.quick else 3)):
-        for world in chosen.world or (("simulated", "wvs") if chosen.quick else WORLDS):
+        for world in chosen.world or (("simulated", "wvs") if chosen.quick else worlds):
             for name in chosen.recipe or (*WITHOUT_TRAINING, *RECIPES):
                 asked = {"world": world, "recipe": name, "seed": seed, "quick": chosen.quick}
                 if name not in WITHOUT_TRAINING:
@@ -322,7 +350,7 @@ def main() -> None:
                 if any(all(line.get(key) == asked[key] for key in asked) for line in lines_of(chosen.into)):
                     continue
                 if world not in made:
-                    made[world] = WORLDS[world](chosen.quick)
+                    made[world] = worlds[world](chosen.quick)
                 case = made[world]
                 found = run(case, name, tokens, seed, chosen.precision)
                 device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"

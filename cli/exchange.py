@@ -42,9 +42,12 @@ def _help(text: str, formats: tuple[str, ...]) -> str:
     "baselines",
     multiple=True,
     metavar="ATTRIBUTE=LEVEL",
-    help="Effects are moves away from this level; once per attribute.  [default: the first as written; subpop: none]",
+    help="Effects are moves away from this level; once per attribute.  "
+    "[default: the first as written; opinionqa: as VITAL orders them; subpop: none]",
 )
 @click.option("--nominal", callback=names, metavar="A,B", help="Values whose options have no order.")
+@click.option("--ordinal", callback=names, metavar="A,B", help="Values whose options have an order, as listed.")
+@click.option("--keep-refusals", is_flag=True, help="opinionqa: 'Not sure', 'Refused' ... are an option, not left out.")
 @click.option("--attributes", callback=names, metavar="A,B", help="popfidelity: names of the parts of cell_id.")
 @click.option(
     "--respondents", type=click.IntRange(1, 2**31 - 1), help="People behind each group, where the files do not say."
@@ -61,6 +64,7 @@ def import_(
     output: Path,
     baselines: tuple[str, ...],
     nominal: list[str],
+    ordinal: list[str],
     attributes: list[str],
     force: bool,
     **choices: Any,
@@ -78,7 +82,8 @@ def import_(
         format,
         path,
         Choices(
-            baselines=parse_baselines(baselines), nominal=tuple(nominal), attributes=tuple(attributes), **choices
+            baselines=parse_baselines(baselines), nominal=tuple(nominal), ordinal=tuple(ordinal),
+            attributes=tuple(attributes), **choices,
         ),
     )  # fmt: skip
     write_cube(found.cube, output, force=force)

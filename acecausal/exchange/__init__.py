@@ -17,10 +17,11 @@ FORMATS: dict[str, str] = {
     "ace-align-pairs": "the training rows of ACE-Align: one JSON object per edge and line, .jsonl",
     "popfidelity": "popfidelity's cells: a folder with survey_cells.csv, questions.yaml and facets.yaml, or one CSV",
     "subpop": "SubPOP's rows: one JSON object per question and group and line, .jsonl",
+    "opinionqa": "OpinionQA's and GlobalOpinionQA's rows (VITAL, Modular Pluralism): one per question and group, .json",
     "broom": "effects as one long table under the column names of R's broom, .csv or .parquet",
 }
 #: A table of effects holds no responses, so no cube can be made of it.
-IMPORTS = ("ace-align", "ace-align-pairs", "popfidelity", "subpop")
+IMPORTS = ("ace-align", "ace-align-pairs", "popfidelity", "subpop", "opinionqa")
 EXPORTS = ("ace-align", "ace-align-pairs", "popfidelity", "broom")
 
 

@@ -20,6 +20,10 @@ class Choices:
         Attribute to the level that its effects are moves away from; by default the first level as written.
     nominal : tuple of str
         Values (or question ids) whose options have no order.
+    ordinal : tuple of str
+        Those whose options have the order in which they are listed, whatever the format says or its reader knows.
+    keep_refusals : bool
+        Whether "Not sure", "Refused" and the like are an option (opinionqa) or left out of the shares.
     attributes : tuple of str
         Names of the parts of a cell's id (popfidelity without facets.yaml).
     respondents : int, optional
@@ -38,6 +42,8 @@ class Choices:
 
     baselines: dict[str, str] = field(default_factory=dict)
     nominal: tuple[str, ...] = ()
+    ordinal: tuple[str, ...] = ()
+    keep_refusals: bool = False
     attributes: tuple[str, ...] = ()
     respondents: int | None = None
     country: str = ""
@@ -53,6 +59,8 @@ class Choices:
             raise AceError("out of range", param="--confidence", expected="between 0 and 1", got=self.confidence)
         if self.respondents is not None and self.respondents < 1:
             raise AceError("out of range", param="--respondents", expected="1 or more", got=self.respondents)
+        if both := sorted(set(self.nominal) & set(self.ordinal)):
+            raise AceError("contradict each other", param="--nominal, --ordinal", expected="one of them", got=both[0])
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,8 @@ class Row:
     shares : list of float
     n : int
         Respondents, at least 1.
+    pinned : tuple of bool
+        Whether an option keeps its place when a model is asked in another order; () if none does.
     """
 
     where: str
@@ -51,6 +53,7 @@ class Row:
     levels: Mapping[str, str]
     shares: list[float]
     n: int
+    pinned: tuple[bool, ...] = ()
 
 
 @dataclass(slots=True)
@@ -284,17 +287,21 @@ def _values(rows: Sequence[Row], choices: Choices, log: Log) -> dict[tuple[str, 
     shared = {name for name in ids if ids.count(name) > 1}
     if shared:
         log.noted["question ids that stand in several topics (named topic.id)"] += len(shared)
-    unordered, values = set(choices.nominal), {}
+    told = {"--nominal": set(choices.nominal), "--ordinal": set(choices.ordinal)}
+    values = {}
     for (topic, question_id), row in first.items():
         name = slug(question_id)
         name = f"{slug(topic)}.{name}" if name in shared else name
-        nominal = row.nominal or bool({name, question_id} & set(choices.nominal))
-        unordered -= {name, question_id}
-        scale = "nominal" if nominal else "binary" if len(row.options) == 2 else "ordinal"
-        values[topic, question_id] = Value(name, row.question, topic, scale, row.options)
+        nominal, ordinal = (bool({name, question_id} & set(those)) for those in (choices.nominal, choices.ordinal))
+        for those in told.values():
+            those -= {name, question_id}
+        unordered = nominal or (row.nominal and not ordinal)
+        scale = "nominal" if unordered else "binary" if len(row.options) == 2 else "ordinal"
+        values[topic, question_id] = Value(name, row.question, topic, scale, row.options, row.pinned)
     names = [value.name for value in values.values()]
-    if unordered:
-        raise unknown("--nominal", sorted(unordered)[0], names)
+    for option, those in told.items():
+        if those:
+            raise unknown(option, sorted(those)[0], names)
     _distinct(names, [f"{topic} {question_id}" for topic, question_id in values], "questions", "the files")
     return values
 

@@ -78,6 +78,43 @@ def read_lines(path: Path) -> list[tuple[int, str]]:
     return lines
 
 
+def read_rows(path: Path) -> list[tuple[str, str]]:
+    """Read the texts of a file's rows: a list in JSON (.json), or one row per line (.jsonl).
+
+    Returns
+    -------
+    list of (str, str)
+        Where a row begins (file and line, from 1), and its JSON. That of a list is known to be JSON.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, is empty, or holds a list that is no JSON.
+    """
+    if path.is_dir():
+        raise DataError("is a folder", param=shown(path), expected="a .json or .jsonl file")
+    text = read_text(path)
+    if not text.lstrip().startswith("["):
+        return [(f"{shown(path)}, line {number}", line) for number, line in read_lines(path)]
+    parse_json(text, shown(path))
+    rows, line, counted = [], 1, 0
+    place = text.index("[") + 1
+    while (start := _begin(text, place)) is not None:
+        line, counted = line + text.count("\n", counted, start), start
+        _, place = json.JSONDecoder().raw_decode(text, start)
+        rows.append((f"{shown(path)}, line {line}", text[start:place]))
+    if not rows:
+        raise DataError("is empty", param=shown(path), expected="one row or more")
+    return rows
+
+
+def _begin(text: str, place: int) -> int | None:
+    """Find where the next item of a list begins; None at its end."""
+    found = re.compile(r"[\s,]*").match(text, place)
+    start = found.end() if found else place
+    return None if text[start] == "]" else start
+
+
 def part(row: Any, key: str, kind: type | tuple[type, ...], where: str) -> Any:
     """Take a key of an object.
 

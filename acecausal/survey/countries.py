@@ -50,6 +50,29 @@ def customary(codes: Iterable[str]) -> str:
     return f"under countries.levels: {'; '.join(found)}" if found else ""
 
 
+#: How surveys spell countries where the table does not.
+_SPELLED = {
+    "bosnia herzegovina": "BIH", "britain": "GBR", "great britain": "GBR", "czech rep.": "CZE", "czechia": "CZE",
+    "hong kong sar": "HKG", "macau sar": "MAC", "palest. ter.": "PSE", "palestinian territories": "PSE",
+    "s. africa": "ZAF", "s. korea": "KOR", "taiwan roc": "TWN",
+}  # fmt: skip
+
+
+@cache
+def _names() -> dict[str, dict[str, str]]:
+    by_code = {row["alpha3"]: row for row in table()}
+    named = {row["name"].casefold().removeprefix("the "): row for row in table()}
+    return named | {name: by_code[code] for name, code in _SPELLED.items()}
+
+
+def named(name: str) -> dict[str, str] | None:
+    """Give the row of a country's English name, in any case, with or without ``the``; None if it is not known.
+
+    Spellings that surveys use ("S. Korea", "Britain") are known too.
+    """
+    return _names().get(" ".join(name.split()).casefold().removeprefix("the "))
+
+
 @cache
 def _places() -> dict[str, tuple[float, float]]:
     return {

@@ -26,19 +26,20 @@ from acecausal.exchange import export_cube, import_cube
 @cache
 def originals() -> Path:
     """One input of every format."""
-    from exchange_files import plant, subpop_rows
+    from exchange_files import opinion_rows, plant, subpop_rows
 
     folder = Path(tempfile.mkdtemp())
     cube = import_cube("ace-align", plant(folder / "ace-align", ["japan"])).cube
     export_cube("ace-align-pairs", cube, folder / "ace-align-pairs.jsonl")
     export_cube("popfidelity", cube, folder / "popfidelity")
     (folder / "subpop.jsonl").write_text("\n".join(map(json.dumps, subpop_rows())), encoding="utf-8")
+    (folder / "opinionqa.json").write_text(json.dumps(opinion_rows()), encoding="utf-8")
     return folder
 
 
 def case(rng: np.random.Generator, folder: Path) -> str:
     """One input, changed in one to three places, imported."""
-    format = str(rng.choice(["ace-align", "ace-align-pairs", "popfidelity", "subpop"]))
+    format = str(rng.choice(["ace-align", "ace-align-pairs", "popfidelity", "subpop", "opinionqa"]))
     there = next(originals().glob(f"{format}*" if format != "ace-align" else format))
     source = folder / there.name
     shutil.copytree(there, source) if there.is_dir() else shutil.copy(there, source)

@@ -1,4 +1,4 @@
-"""Other programs' files, made up: ACE-Align's published layout and rows of SubPOP; and cubes to hold them against."""
+"""Other programs' files, made up: ACE-Align's layout, rows of SubPOP and OpinionQA; and cubes to hold them against."""
 
 from __future__ import annotations
 
@@ -94,6 +94,58 @@ def subpop_rows(**changed) -> list[dict]:
 def read_subpop(path: Path, rows: list, **choices):
     path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
     return import_cube("subpop", path, Choices(**{"respondents": 400, **choices}))
+
+
+#: Made-up people per group of OpinionQA's rows and option, by question; the last has one option, as some of them have.
+OPINIONS = {
+    ("How much do you like tea?", ("A lot", "Some", "Not much", "Not at all")): {
+        "SEX_Male": [30, 41, 20, 10], "SEX_Female": [60, 30, 17, 6], "RELIG_Hindu": [7, 5, 3, 2],
+        "RELIG_Protestant": [50, 40, 31, 9],
+    },
+    ("Is tea healthy?", ("Yes", "No", "Not sure")): {
+        "SEX_Male": [40, 31, 29], "SEX_Female": [70, 20, 23], "RELIG_Hindu": [10, 3, 5],
+        "RELIG_Protestant": [61, 40, 30],
+    },
+    ("Which drink?", ("Tea", "Coffee", "Neither")): {
+        "SEX_Male": [37, 50, 13], "SEX_Female": [51, 43, 19], "RELIG_Protestant": [53, 60, 18],
+    },
+    ("Check all that apply. Tea", ("Not selected",)): {"SEX_Male": [101], "SEX_Female": [113]},
+}  # fmt: skip
+
+#: The same with countries as groups, in percent.
+COUNTRIES = {
+    ("Is it good?", ("Good", "Bad", "DK/Refused")): {
+        "United States": [60, 35, 5],
+        "S. Korea": [45, 45, 10],
+        "China": [70, 20, 10],
+        "China (Non-national sample)": [80, 20, 0],
+        "Northern Ireland": [50, 50, 0],
+    }
+}
+
+
+def opinion_rows(people=None, decimals: int = 10) -> list[dict]:
+    """Rows as VITAL has them, of counts per question, group and option."""
+    rows = []
+    for (question, options), groups in (OPINIONS if people is None else people).items():
+        listed = " ".join(f"{letter}. {label}" for letter, label in zip("ABCDEFGH", options, strict=False))
+        for group, counts in groups.items():
+            rows.append(
+                {
+                    "question": f"Question: {question}\nOptions: {listed}\nAnswer:",
+                    "options": list(options),
+                    "attribute": group,
+                    "gold_distribution": [round(count / sum(counts), decimals) for count in counts],
+                    "pred_distribution": None,
+                    "id": 100 + len(rows),
+                }
+            )
+    return rows
+
+
+def read_opinions(path: Path, rows: list, **choices):
+    path.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    return import_cube("opinionqa", path, Choices(**choices))
 
 
 def aligned(cube: xr.Dataset, like: xr.Dataset) -> xr.Dataset:

@@ -26,7 +26,7 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 from completion_server import NAME, CompletionServer, leaning
-from exchange_files import plant, subpop_rows
+from exchange_files import COUNTRIES, opinion_rows, plant, subpop_rows
 from survey_files import draw, write_survey
 
 import acecausal
@@ -247,6 +247,10 @@ def files(model, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
             "own.csv": own,
             "raters.csv": raters,
             "ACE-Align/data/eval": plant,
+            "vital_steerable_opinionqa.json": lambda path: path.write_text(json.dumps(opinion_rows())),
+            "vital_distributional_globalopinionqa.json": lambda path: path.write_text(
+                json.dumps(opinion_rows(COUNTRIES))
+            ),
             "rows.jsonl": lambda path: path.write_text("\n".join(map(json.dumps, subpop_rows())), encoding="utf-8"),
         }
 

@@ -74,6 +74,34 @@ def padded(rows: Sequence[tuple[int, ...]], device: torch.device, *, left: bool)
     return ids.to(device), mask.long().to(device)
 
 
+def fair(model: nn.Module, prompts: Sequence[Prompt], size: int) -> Tensor:
+    """Log probabilities of prompts' options as a competent user's loop finds them, shape (prompts, K).
+
+    Each distinct sequence once, in left-padded batches of like length, logits of the last positions only; no cache, no
+    trie, and nothing is computed again when gradients are due.
+    """
+    rows = sorted({p.tokens + option[:-1] for p in prompts for option in p.options}, key=len)
+    kept = max(len(option) for p in prompts for option in p.options)
+    found: dict[tuple[int, ...], Tensor] = {}
+    for start in range(0, len(rows), size):
+        ids, mask = padded(rows[start : start + size], model.device, left=True)
+        places = (mask.cumsum(dim=1) - 1).clamp(min=0)
+        out = model(input_ids=ids, attention_mask=mask, position_ids=places, use_cache=False, logits_to_keep=kept)
+        found |= zip(rows[start : start + size], out.logits.float().log_softmax(dim=-1), strict=True)
+    return torch.stack([_read(found, p) for p in prompts])
+
+
+def _read(found: dict[tuple[int, ...], Tensor], prompt: Prompt) -> Tensor:
+    """Add up each option's tokens, which the last positions of its row predict."""
+    return torch.stack(
+        [found[prompt.tokens + o[:-1]][-len(o) :].gather(1, _column(o, found)).sum() for o in prompt.options]
+    )
+
+
+def _column(option: tuple[int, ...], found: dict[tuple[int, ...], Tensor]) -> Tensor:
+    return torch.tensor(option, device=next(iter(found.values())).device)[:, None]
+
+
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     """Run something; seconds, what was queued on the GPU included, and its result."""
     _synchronise()

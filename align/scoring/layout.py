@@ -101,6 +101,13 @@ def _scores(
         yield values if vocabulary is not None else values - logits.logsumexp(dim=-1)[at], steps.option[mine]
 
 
+def tokens_of(prompts: Sequence[Prompt], method: Method, budget: int) -> tuple[int, int]:
+    """Count the tokens of the sequences that `log_probs_of` runs, and how many of them its passes compute."""
+    sequences = _steps(prompts).sequences
+    tokens = sum(map(len, sequences))
+    return tokens, tokens if method == "batch" else sum(pack(sequences, budget)[1])
+
+
 def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prompt]) -> list[Tensor]:
     """Add up the values of each option's tokens, and split by prompt."""
     values, options = zip(*parts, strict=True)

@@ -226,7 +226,7 @@ def test_broken_numbers__stop_the_elicitation(tiny_model, human):
 
 
 def test_wordings__are_averaged_and_their_spread_is_the_error(loaded, human):
-    """Oracle: each wording elicited alone; mean, and half the difference of two, atol 2e-6: single precision in another order."""
+    """Oracle: each wording elicited alone; mean, and half the difference of two, atol 2e-6 (sums in another order)."""
     norway, backend = human.sel(country=["Norway"]), InProcess(*loaded)
     ways = (DIGITS, Wording("interview", "reversed", "digits"))
     both = elicit(backend, norway, wordings=ways)

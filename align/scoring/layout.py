@@ -14,7 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.checkpoint import checkpoint
 
 from align.prompting.options import Prompt
-from align.scoring.attention import BLOCK
 from align.scoring.passes import base_of, batch_pass, picked_logits, trie_pass
 from align.scoring.trie import pack
 
@@ -61,7 +60,7 @@ def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def _scores(
-    model: nn.Module, steps: _Steps, method: Method, budget: int, block: int, vocabulary: np.ndarray | None
+    model: nn.Module, steps: _Steps, method: Method, budget: int, block: int | None, vocabulary: np.ndarray | None
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
     """Run the passes; yield each one's values, shape (S',), and the options that they belong to.
 
@@ -118,14 +117,14 @@ def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prom
 
 
 def log_probs_of(
-    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, block: int = BLOCK
+    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, block: int | None = None
 ) -> list[Tensor]:
-    """Score prompts by one method; see `Scorer.log_probs`. `block`: see `align.scoring.attention`."""
+    """Score prompts by one method; see `Scorer.log_probs`. `block`: see `trie_pass`."""
     return _gathered(_scores(model, _steps(prompts), method, budget, block, None), prompts) if prompts else []
 
 
 def option_logits_of(
-    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, block: int = BLOCK
+    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, block: int | None = None
 ) -> list[Tensor]:
     """Score prompts whose options differ in their last token only, up to a constant per prompt."""
     steps = _steps(prompts, last_only=True)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from align.scoring.attention import BLOCK, IMPLEMENTATIONS, Blocks, use_blocks
+from align.scoring.attention import BLOCK, BLOCK_KEPT, IMPLEMENTATIONS, Blocks, use_blocks
 from align.scoring.trie import block_keys, block_mask, build_trie
 
 
@@ -49,14 +49,17 @@ def no_trie(model: nn.Module) -> str:
 
 
 def trie_pass(
-    model: nn.Module, sequences: Sequence[tuple[int, ...]], block: int = BLOCK
+    model: nn.Module, sequences: Sequence[tuple[int, ...]], block: int | None = None
 ) -> tuple[dict[str, Any], list[np.ndarray]]:
-    """Inputs of one pass over the trie of some sequences, in one row, and the nodes along each sequence."""
+    """Inputs of one pass over the trie of some sequences, in one row, and the nodes along each sequence.
+
+    `block` is how many nodes a block has; by default as many as pay.
+    """
     base = base_of(model)
     config = base.config.get_text_config()
     use_blocks(config._attn_implementation)
     trie, paths = build_trie(sequences)
-    length = min(block, len(trie.ids))
+    length = min(block or (BLOCK_KEPT if torch.is_grad_enabled() else BLOCK), len(trie.ids))
     keys = block_keys(trie, length)
     device = base.get_input_embeddings().weight.device
     masks = {

@@ -220,8 +220,8 @@ class Race:
     def run(self, names: list[str], lattices: int | None) -> dict[str, Tally]:
         """One pass over the lattices, in turn; each way starts a lattice from the adapter that ours left behind."""
         tallies = {name: Tally() for name in names}
-        for name in (name for name in names if name not in PEERS["fair"]):  # threads and kernels
-            self._from_here(lambda name=name: self.step(name, self.items[0], 1))
+        with torch.no_grad():  # threads and kernels
+            self.scorer.option_log_probs(self.items[0].prompts[:3], model=self.model)
         for number, item in enumerate(self.items[:lattices]):
             after = None
             for name in names[number % len(names) :] + names[: number % len(names)]:

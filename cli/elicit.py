@@ -100,7 +100,7 @@ if TYPE_CHECKING:
 @click.option(
     "--dry-run", is_flag=True,
     help="Print what would be asked (questions, prompts, tokens, those that are computed) and how long it would take "
-    "(as a few prompts do; a server as --rate allows), and stop.",
+    "(as a few prompts do; a server as --rate allows), without profiles, and stop.",
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where a run with the same model and choices was cut off.")
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")

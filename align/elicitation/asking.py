@@ -77,7 +77,7 @@ def ask_texts(backend: Backend, texts: Sequence[Sequence[Text]], what: str, dige
     for text in every if digest else ():
         digest.update(json.dumps([backend.rendered(text), text.options]).encode())
     by_wording = (len(texts), len(texts[0]))
-    log_probs = answers.log_probs.reshape(*by_wording, -1)
+    log_probs = answers.log_probs.reshape(*by_wording, answers.log_probs.shape[-1])
     # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
     missing = np.logical_and(np.isnan(log_probs).all(axis=-1), answers.unlisted is not None)
     if not np.isfinite(log_probs[~missing]).all():

@@ -117,6 +117,8 @@ def picked_logits(
             logits = model(**inputs, use_cache=False).logits
         else:
             logits = model(**inputs, use_cache=False).logits[:, kept]
+    if len(logits) == 1 and np.array_equal(column, np.arange(len(kept))):
+        return logits[0].float()  # as a packed pass gives them: no copy of a vocabulary for each
     return logits[torch.from_numpy(row).to(logits.device), torch.from_numpy(column).to(logits.device)].float()
 
 

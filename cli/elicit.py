@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from acecausal.plain_numbers import number_or_dash
 from cli.console import (
     SEED,
     encoding_option,
     force_option,
+    kept_units,
     model_differs_option,
     note,
     note_guesses,
@@ -21,6 +25,7 @@ from cli.console import (
     quiet_libraries,
     revision_option,
     template_arg_option,
+    unit_store,
 )
 
 if TYPE_CHECKING:
@@ -92,6 +97,12 @@ if TYPE_CHECKING:
     help="Try ways of asking on a small part, print in which the persona is heeded and the order of the options means "
     "nothing, and stop.  [default: all templates and marks]",
 )  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True,
+    help="Print what would be asked (questions, prompts, tokens, those that are computed) and how long it would take "
+    "(as a few prompts do; a server as --rate allows), without profiles, and stop.",
+)  # fmt: skip
+@click.option("--resume", is_flag=True, help="Go on where a run with the same model and choices was cut off.")
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
 @force_option
 def elicit(
@@ -115,10 +126,14 @@ def elicit(
     seed: int,
     output: Path | None,
     trying: bool,
+    dry_run: bool,
+    resume: bool,
     show_prompt: bool,
     force: bool,
 ) -> None:
     """Ask a language model for the same cube, from the probabilities it gives to the answer options.
+
+    Answers are kept in OUTPUT.units until the cube is written: --resume goes on from there.
 
     \b
     acecausal elicit --model ./SmolLM2-135M-Instruct --like human.zarr -o model.zarr
@@ -127,39 +142,31 @@ def elicit(
     acecausal elicit --model M --like human.zarr --try
     acecausal elicit --model M --like human.zarr --profiles 200 --survey survey.sav --codebook survey.yaml -o model.zarr
     """
-    from acecausal.cube.files import write_cube
     from acecausal.cube.outputs import check_output, hold
 
-    writes = not (show_prompt or trying)
+    writes, store = not (show_prompt or trying or dry_run), None
     if output is None and writes:
-        raise click.UsageError("Missing option '-o' / '--output' (or --try, or --show-prompt).")
+        raise click.UsageError("Missing option '-o' / '--output' (or --try, --dry-run, --show-prompt).")
     _check_usage(endpoint, adapter, precision, revision, rate)
     if trying and orders:
         raise click.UsageError("--try asks both orders; leave --order out.")
     if output is not None and writes:
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         click.get_current_context().with_resource(hold(output))
+        store = None if endpoint else unit_store(output, resume=resume, force=force)
     cube = opened(like)
     profiles = _profiles(cube, number, surveys, codebook, encoding, seed, sent=bool(endpoint)) if writes else None
 
     quiet_libraries()
-    from align.elicitation.elicit import elicit as run
-    from align.elicitation.elicit import questions, sample_text
-    from align.elicitation.endpoint import shown
     from align.models.adapters import adapter_record
-    from align.models.tokenizer import load_tokenizer
     from align.prompting import chat
-    from align.prompting.prompts import render
-    from align.training.besides import option_mass
 
     record = adapter_record(adapter) if adapter else {}
     recipe = record.get("recipe", {})
     wordings = _wordings(recipe, templates, orders, marks, "digits" if endpoint else "labels")
     told = record.get("template_args", {}) | chat.template_args(template_args)
     if show_prompt:
-        for wording in wordings:
-            text = sample_text(cube, wording)
-            click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text, told)[0])
+        _show_prompts(endpoint, source, revision, cube, wordings, told)
         return
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint and output and writes else None
     if endpoint:
@@ -172,18 +179,69 @@ def elicit(
     if trying:
         _try(backend, cube, templates, marks or (("digits", "letters") if endpoint else ()))
         return
+    if dry_run:
+        _plan(backend, cube, wordings, checks=not no_checks, rate=rate)
+        return
     assert output is not None
     if fresh := [w.label for w in wordings if any(map(w.matches, recipe.get("kept_back", [])))]:
         attrs["never_trained_on"] = fresh
-    with progress_bar("elicit", questions(cube, checks=not no_checks)) as step:
-        asked = run(
-            backend, cube, wordings=wordings, checks=not no_checks, profiles=profiles, attrs=attrs, progress=step
-        )  # fmt: skip
+    with _keeping(backend, store, {**attrs, "template_args": told}, resume=resume) as keeping:
+        asked = _asked(keeping, cube, wordings, profiles, attrs, checks=not no_checks)
+    _write(asked, output, store, kept, force=force)
+    _warn(asked)
+
+
+@contextmanager
+def _keeping(backend: Backend, store: Path | None, told: dict[str, Any], *, resume: bool) -> Iterator[Backend]:
+    """Let answers be kept in a folder, if one is named, where the block is cut off."""
+    from align.elicitation.kept import Kept
+
+    if store is None:
+        yield backend
+        return
+    with kept_units(store, resume=resume):
+        yield Kept(backend, store, told)
+
+
+def _asked(
+    backend: Backend, cube: xr.Dataset, wordings: tuple[Wording, ...], profiles: Profiles | None,
+    attrs: dict[str, Any], *, checks: bool,
+) -> xr.Dataset:  # fmt: skip
+    """Ask, with a bar."""
+    from align.elicitation.elicit import elicit as run
+    from align.elicitation.elicit import questions
+
+    with progress_bar("elicit", questions(cube, checks=checks)) as step:
+        return run(backend, cube, wordings=wordings, checks=checks, profiles=profiles, attrs=attrs, progress=step)
+
+
+def _write(asked: xr.Dataset, output: Path, store: Path | None, kept: Path | None, *, force: bool) -> None:
+    """Write the cube; only then what was kept for a resumed run goes."""
+    from acecausal.cube.files import write_cube
+    from acecausal.cube.finished import remove_store
+    from align.training.besides import option_mass
+
     write_cube(asked, output, force=force)
+    if store:
+        remove_store(store)
     if kept:
         kept.unlink(missing_ok=True)
     note(f"{output}: option mass {option_mass(asked):.2f}")
-    _warn(asked)
+
+
+def _show_prompts(
+    endpoint: str | None, source: str, revision: str | None, cube: xr.Dataset, wordings: tuple[Wording, ...],
+    told: dict[str, Any],
+) -> None:  # fmt: skip
+    """Print a prompt in each wording."""
+    from align.elicitation.elicit import sample_text
+    from align.elicitation.endpoint import shown
+    from align.models.tokenizer import load_tokenizer
+    from align.prompting.prompts import render
+
+    for wording in wordings:
+        text = sample_text(cube, wording)
+        click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text, told)[0])
 
 
 def _check_usage(
@@ -251,6 +309,26 @@ def _try(backend: Backend, cube: xr.Dataset, templates: tuple[str, ...], marks: 
         note("in none of them are effects the same when the options are listed in reverse: the model answers by place")
     order = f" --order {UNLISTED}" if best.orders == (UNLISTED,) else ""
     note(f"best: --template {best.template} --marks {best.marks}{order}")
+
+
+def _plan(
+    backend: Backend, cube: xr.Dataset, wordings: tuple[Wording, ...], *, checks: bool, rate: float | None
+) -> None:
+    """Print what would be asked, and how long it would take."""
+    from align.elicitation.backends import InProcess
+    from align.elicitation.planning import seconds_per_token, work
+
+    inside = backend if isinstance(backend, InProcess) else None
+    found = work(cube, wordings, inside, checks=checks)
+    pace = seconds_per_token(inside, cube, wordings) if inside else None
+    rows = []
+    for name, part in found.items():
+        counted = (part.questions, part.prompts, part.tokens, part.distinct)
+        seconds = part.distinct * pace if part.distinct and pace else part.prompts / rate if rate else None
+        minutes = number_or_dash(None if seconds is None else seconds / 60, 1)
+        rows.append([name, *("-" if count is None else f"{count:,}" for count in counted), minutes])
+    columns = ["", "questions", "prompts", "tokens", "computed", "minutes"]
+    print_table(f"to be asked, in {len(wordings)} wordings", columns, rows)
 
 
 def _warn(asked: xr.Dataset) -> None:

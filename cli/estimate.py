@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from cli.console import SEED, encoding_option, force_option, names, note, note_guesses, print_table, progress_bar
+from cli.console import (
+    SEED,
+    encoding_option,
+    force_option,
+    kept_units,
+    names,
+    note,
+    note_guesses,
+    print_table,
+    progress_bar,
+    unit_store,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -153,7 +164,7 @@ def estimate(
             raise click.UsageError("Missing option '-o' / '--output' (or --dry-run).")
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         click.get_current_context().with_resource(hold(output))
-        store = _store(output, resume=resume, force=force)
+        store = unit_store(output, resume=resume, force=force)
     book = load_codebook(codebook)
     book = book.with_rows(rows) if rows else book
     book = book.with_domain(domain) if domain else book
@@ -209,23 +220,13 @@ def _computed(
 ) -> xr.Dataset:
     """Estimate and write the cube; the finished units stay if that is cut off, and go when it is done."""
     from acecausal.cube.files import write_cube
+    from acecausal.cube.finished import RESUME, remove_store
     from acecausal.errors import AceError
     from acecausal.estimation.estimate import estimate as run
-    from acecausal.estimation.running import RESUME, CutOffError, remove_store, units
+    from acecausal.estimation.running import units
 
-    try:
-        with progress_bar("estimate", len(units(plan))) as step:
-            cube = run(survey, plan, store=store, progress=step, **where)
-    except CutOffError:
-        raise
-    except AceError:
-        if not resume:  # an error is no cut-off: there is nothing to go on with
-            remove_store(store)
-        raise
-    except KeyboardInterrupt as stop:
-        if store.exists():
-            stop.add_note(RESUME)
-        raise
+    with kept_units(store, resume=resume), progress_bar("estimate", len(units(plan))) as step:
+        cube = run(survey, plan, store=store, progress=step, **where)
     cube.attrs |= said
     try:
         write_cube(cube, output, force=force)
@@ -234,19 +235,3 @@ def _computed(
         raise
     remove_store(store)
     return cube
-
-
-def _store(output: Path, *, resume: bool, force: bool) -> Path:
-    """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error."""
-    from acecausal.errors import AceError
-    from acecausal.estimation.running import check_store, remove_store
-
-    store = output.with_name(f"{output.name}.units")
-    check_store(store)
-    if store.exists() and not resume:
-        if not force:
-            raise AceError(
-                "an earlier run was cut off", param=str(store), hint="--resume goes on with it, --force begins anew"
-            )
-        remove_store(store)
-    return store

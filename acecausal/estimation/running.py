@@ -7,16 +7,12 @@ libraries' threads are set to one while it runs: the numbers are the same bit fo
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import pickle
-import re
 import signal
 import threading
 import time
 import warnings
-import zipfile
-import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Generator
 from contextlib import closing
@@ -27,7 +23,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from acecausal.cube.outputs import entries, refuse, remove
+from acecausal.cube.finished import RESUME, Arrays, CutOffError, finished, keep, open_store
 from acecausal.errors import AceError
 from acecausal.estimation.effects import contrast_effects
 from acecausal.estimation.plan import Plan
@@ -35,18 +31,10 @@ from acecausal.estimation.responses import responses
 from acecausal.estimation.sample import Sample
 from acecausal.survey.data import Survey
 
-Arrays = dict[str, np.ndarray]
-
 Results = Generator[tuple["Unit", Arrays], None, None]
 
 #: Most processes.
 MAX_JOBS = 1024
-#: What can be done after a run that was cut off.
-RESUME = "--resume goes on from what is done"
-
-
-class CutOffError(AceError):
-    """A run that ended early, through nothing in the survey or the plan: what is done is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +103,7 @@ def run(
     with closing(_compute(survey, plan, left, jobs, scheduler)) as found:
         for unit, arrays in found:
             if store is not None:
-                _keep(store, unit, arrays)
+                keep(store, unit.name, arrays)
             done[unit] = arrays
             if progress:
                 progress()
@@ -137,6 +125,13 @@ def fingerprint(survey: Survey, plan: Plan) -> str:
     for library in ("acecausal", "econml", "numpy", "scikit-learn", "scipy"):
         digest.update(version(library).encode())
     return digest.hexdigest()
+
+
+def _kept(store: Path, mark: str, every: list[Unit]) -> dict[Unit, Arrays]:
+    """Open or make the folder, and read the units that are there."""
+    open_store(store, mark)
+    found = {unit: finished(store, unit.name) for unit in every}
+    return {unit: arrays for unit, arrays in found.items() if arrays is not None}
 
 
 def _compute(survey: Survey, plan: Plan, left: list[Unit], jobs: int, scheduler: str | None) -> Results:
@@ -267,85 +262,3 @@ def _sent(client: Any, sample: Callable[[int], Sample], left: list[Unit]) -> Res
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             hint=f"more memory per worker; {RESUME}",
         ) from error
-
-
-# --- the folder of finished units -------------------------------------------------------------------------------------
-
-#: What is in the folder: the plan's fingerprint, and finished units; a dot before and a process after while written.
-_OURS = re.compile(r"plan|\.plan\.\d+|\d{3,}-(responses|\d{3,})\.npz|\.\d{3,}-(responses|\d{3,})(\.\d+)?\.npz")
-#: What is in it before the fingerprint stands there.
-_BEGUN = re.compile(r"\.plan\.\d+")
-
-
-def check_store(store: Path) -> None:
-    """Refuse a folder of finished units that is a link, or holds anything else.
-
-    Raises
-    ------
-    AceError
-    """
-    if store.is_symlink() or (store.exists() and not store.is_dir()):
-        raise AceError("is no folder of finished units", param=str(store), hint="remove it, or use another output")
-    sign = store / "plan"
-    signed = sign.is_file() and re.fullmatch(r"[0-9a-f]{64}", sign.read_text(errors="replace"))
-    ours = _OURS if signed else _BEGUN
-    foreign = [name for name, plain in entries(store) if not (plain and ours.fullmatch(name))]
-    if foreign:
-        refuse(store, foreign)
-
-
-def remove_store(store: Path) -> None:
-    """Remove the folder of finished units, unless it holds anything else."""
-    check_store(store)
-    remove(store)
-
-
-def _kept(store: Path, mark: str, every: list[Unit]) -> dict[Unit, Arrays]:
-    """Open or make the folder, and read the units that are there."""
-    check_store(store)
-    sign = store / "plan"
-    if not sign.exists():
-        store.mkdir(parents=True, exist_ok=True)
-        _write(sign, mark.encode())
-    if sign.read_text() != mark:
-        raise AceError(
-            "holds the units of another run",
-            param=str(store),
-            hint="the survey, the choices or the versions differ; remove it to begin anew",
-        )
-    found = {unit: _read(path) for unit in every if (path := store / f"{unit.name}.npz").exists()}
-    return {unit: arrays for unit, arrays in found.items() if arrays is not None}
-
-
-def _keep(store: Path, unit: Unit, arrays: Arrays) -> None:
-    packed = io.BytesIO()  # a zip that cannot be written to its end raises again when it is closed
-    np.savez_compressed(packed, allow_pickle=False, **arrays)
-    _write(store / f"{unit.name}.npz", packed.getbuffer())
-
-
-def _read(path: Path) -> Arrays | None:
-    """Read a finished unit; None if the file is damaged, so that the unit is done again."""
-    try:
-        with path.open("rb") as stream, np.load(stream) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
-def _write(path: Path, content: bytes | memoryview) -> None:
-    """Write beside the place, force it to disk, and rename: it is there whole or not at all."""
-    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        with beside.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        beside.rename(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise CutOffError(
-            "cannot be written", param=str(path), got=error.strerror, hint=f"make room; {RESUME}"
-        ) from error
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise

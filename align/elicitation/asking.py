@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -73,24 +72,26 @@ def ask(
 
 def ask_texts(backend: Backend, texts: Sequence[Sequence[Text]], what: str, digest: Any = None) -> Asked:
     """Ask prompts of one question, the same personas in each wording; `what` names the question in errors."""
-    asked = [backend.ask(of_wording) for of_wording in texts]
-    for text in itertools.chain.from_iterable(texts) if digest else ():
+    every = [text for of_wording in texts for text in of_wording]
+    answers = backend.ask(every)  # at once: what wordings begin with alike is read once
+    for text in every if digest else ():
         digest.update(json.dumps([backend.rendered(text), text.options]).encode())
-    log_probs = np.stack([answers.log_probs for answers in asked])
-    listed = any(answers.unlisted is not None for answers in asked)
+    by_wording = (len(texts), len(texts[0]))
+    log_probs = answers.log_probs.reshape(*by_wording, answers.log_probs.shape[-1])
     # a server's lists may hold no option of a prompt; a model that was asked for the options knows them all
-    missing = np.logical_and(np.isnan(log_probs).all(axis=-1), listed)
+    missing = np.logical_and(np.isnan(log_probs).all(axis=-1), answers.unlisted is not None)
     if not np.isfinite(log_probs[~missing]).all():
         raise ModelError("gives numbers that are not finite", param="--model", got=what)
     # of all wordings or none: personas that were asked differently are not compared
     log_probs = np.where(missing.any(axis=0)[:, None], np.nan, log_probs)
-    nothing = np.full(log_probs.shape[1], np.nan)
-    hidden = [answers.unlisted for answers in asked if answers.unlisted is not None]
-    shares = [answers.imputed for answers in asked if answers.imputed is not None]
+
+    def mean(shares: np.ndarray | None) -> np.ndarray:
+        return np.full(by_wording[1], np.nan) if shares is None else shares.reshape(by_wording).mean(axis=0)
+
     return Asked(
         response=np.exp(log_softmax(log_probs, axis=-1)),
         mass=np.exp(logsumexp(log_probs, axis=-1)).clip(max=1.0).mean(axis=0),
-        unlisted=np.mean(hidden, axis=0) if hidden else nothing,
-        imputed=np.mean(shares, axis=0) if shares else nothing,
+        unlisted=mean(answers.unlisted),
+        imputed=mean(answers.imputed),
         lost=int(missing.sum()),
     )

@@ -86,6 +86,7 @@ class InProcess:
         return Answers(log_probs.cpu().numpy())
 
     def rendered(self, text: Text) -> str:
+        self._chat = self._chat or uses_chat(self.tokenizer, text)
         return render(self.tokenizer, text, self.template_args)[0]
 
     def provenance(self) -> dict[str, Any]:

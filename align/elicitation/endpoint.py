@@ -38,7 +38,9 @@ from align.prompting.templates import Text
 
 #: How many tokens a server is asked to list, and how many if it refuses that.
 LISTED, FEWER = 20, 5
-WORKERS = 8
+#: Requests under way at once: as usual, and at most, where `per_second` wants more of them; then as many as are let
+#: through in two seconds, which is how long an answer may take before the rate is not reached.
+WORKERS, MOST_WORKERS, PATIENCE = 8, 64, 2.0
 #: Seconds to wait for one whole reply.
 TIMEOUT = 120.0
 #: How likely a server must think first, before its answers count for nothing.
@@ -78,7 +80,8 @@ class Endpoint:
     key : str, optional
         By default OPENAI_API_KEY; local servers need none.
     per_second : float, optional
-        Most requests started per second, repeated ones included.
+        Most requests started per second, repeated ones included. All prompts of a question are asked concurrently, 8 at
+        a time, or as many as this lets through in two seconds, up to 64; servers batch what is under way at once.
     retries : int
         How often a request is repeated when the server is busy, failing or not reached.
     store : str or Path, optional
@@ -132,6 +135,7 @@ class Endpoint:
             raise
         except Exception as error:  # whatever the URL's parser meets
             raise _no_url(url) from error
+        self.workers = min(max(WORKERS, math.ceil(PATIENCE * (per_second or 0.0))), MOST_WORKERS)
 
     def ask(self, texts: Sequence[Text]) -> Answers:
         """Give the options of each prompt their probabilities.
@@ -151,7 +155,7 @@ class Endpoint:
                     got=repr(option), hint="use --marks digits or letters",
                 )  # fmt: skip
         distinct = list(dict.fromkeys(texts))
-        answers = dict(zip(distinct, in_threads(self._answer, distinct, WORKERS), strict=True))
+        answers = dict(zip(distinct, in_threads(self._answer, distinct, self.workers), strict=True))
         found = [answers[text] for text in texts]
         self._answered = self._answered or any(math.isfinite(answer.imputed) for answer in found)
         if found and not self._answered:

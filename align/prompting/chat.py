@@ -113,6 +113,7 @@ def control_tokens(tokenizer: Any) -> list[str]:
     return sorted({token for token in (*named, *tokenizer.all_special_tokens) if len(token) > 2})
 
 
+@lru_cache(maxsize=1)
 def _pinned() -> str:
     """Write a macro that stands before a template in place of the function strftime_now, and gives `DATE`."""
     letters = [f"{flag}{letter}" for flag in ("-", "") for letter in "aAbBcdDeFgGHIjklmMnpPrRsSTuUVwWxXyYzZ"]

@@ -15,14 +15,9 @@ from torch.utils.checkpoint import checkpoint
 
 from align.prompting.options import Prompt
 from align.scoring.passes import base_of, batch_pass, picked_logits, trie_pass
-from align.scoring.trie import distinct_prefixes, pack
+from align.scoring.trie import pack
 
 Method = Literal["auto", "trie", "batch"]
-
-#: Nodes of one trie: short ones are cheap to attend over (measured best for a 135M model on a CPU), longer ones share
-#: more prefixes. The shortest is taken that repeats at most this much of the tokens that one trie would have.
-LONGEST = (512, 1024, 2048, 4096)
-REPEATED = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,49 +59,33 @@ def _batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
     return groups
 
 
-def _rows(
-    sequences: list[tuple[int, ...]], method: Method, budget: int, longest: Sequence[int]
-) -> tuple[list[list[int]], list[int]]:
-    """Put sequences into rows, one trie or one sequence each, and give the rows' lengths."""
-    rows, lengths = [[i] for i in range(len(sequences))], [len(s) for s in sequences]
-    enough = REPEATED * distinct_prefixes(sequences)
-    if method == "batch" or sum(lengths) <= enough:  # too little is shared to be worth a mask
-        return rows, lengths
-    for most in longest:
-        rows, lengths = pack(sequences, min(most, budget))
-        if sum(lengths) <= enough or most >= budget:
-            break
-    return rows, lengths
-
-
 def _scores(
-    model: nn.Module, steps: _Steps, method: Method, budget: int, longest: Sequence[int], vocabulary: np.ndarray | None
+    model: nn.Module, steps: _Steps, method: Method, budget: int, block: int | None, vocabulary: np.ndarray | None
 ) -> Iterator[tuple[Tensor, np.ndarray]]:
     """Run the passes; yield each one's values, shape (S',), and the options that they belong to.
 
     Values are log probabilities, or, where only the rows `vocabulary` of the head are computed, logits.
     """
-    rows, lengths = _rows(steps.sequences, method, budget, longest)
-    groups = _batches(lengths, budget)
+    lengths = [len(s) for s in steps.sequences]
+    groups = _batches(lengths, budget) if method == "batch" else pack(steps.sequences, budget)[0]
     inner = model.module if isinstance(model, DistributedDataParallel) else model
     # computed again when its gradient is due, so that one pass's activations are held at a time
     by_layer = getattr(base_of(model), "is_activation_checkpointing", False)
     twice = torch.is_grad_enabled() and len(groups) > 1 and not by_layer
     for number, group in enumerate(groups):
-        place = np.full((len(steps.sequences), 2), -1)
-        for r, g in enumerate(group):
-            place[rows[g]] = np.stack([np.full(len(rows[g]), r), np.arange(len(rows[g]))], axis=1)
-        mine = np.flatnonzero(place[steps.sequence, 0] >= 0)
-        row, member = place[steps.sequence[mine]].T
-        position, token = steps.position[mine], steps.token[mine]
-        members = [[steps.sequences[i] for i in rows[g]] for g in group]
-        if any(len(row) > 1 for row in members):
-            inputs, paths = trie_pass(model, members)
-            position = np.array([paths[r][m][p] for r, m, p in zip(row, member, position, strict=True)])
+        place = np.full(len(steps.sequences), -1)
+        place[group] = np.arange(len(group))
+        mine = np.flatnonzero(place[steps.sequence] >= 0)
+        member, position, token = place[steps.sequence[mine]], steps.position[mine], steps.token[mine]
+        members = [steps.sequences[i] for i in group]
+        if method == "batch":
+            inputs = batch_pass(model, members)
         else:
-            inputs = batch_pass(model, [sequence for (sequence,) in members])
+            inputs, paths = trie_pass(model, members, block)
+            position = np.array([paths[m][p] for m, p in zip(member, position, strict=True)])
+            member = np.zeros_like(member)
         device = inputs["input_ids"].device
-        (row, position), cell = np.unique(np.stack([row, position]), axis=1, return_inverse=True)
+        (row, position), cell = np.unique(np.stack([member, position]), axis=1, return_inverse=True)
         rows_of_head = None if vocabulary is None else torch.from_numpy(vocabulary).to(device)
         # A wrapper for several processes synchronises when it is called: once a lattice, then, since processes may need
         # different numbers of passes, and never while a pass is computed again during the backward pass.
@@ -121,6 +100,13 @@ def _scores(
         yield values if vocabulary is not None else values - logits.logsumexp(dim=-1)[at], steps.option[mine]
 
 
+def tokens_of(prompts: Sequence[Prompt], method: Method, budget: int) -> tuple[int, int]:
+    """Count the tokens of the sequences that `log_probs_of` runs, and how many of them its passes compute."""
+    sequences = _steps(prompts).sequences
+    tokens = sum(map(len, sequences))
+    return tokens, tokens if method == "batch" else sum(pack(sequences, budget)[1])
+
+
 def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prompt]) -> list[Tensor]:
     """Add up the values of each option's tokens, and split by prompt."""
     values, options = zip(*parts, strict=True)
@@ -131,18 +117,18 @@ def _gathered(parts: Iterator[tuple[Tensor, np.ndarray]], prompts: Sequence[Prom
 
 
 def log_probs_of(
-    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, longest: Sequence[int] = LONGEST
+    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, block: int | None = None
 ) -> list[Tensor]:
-    """Score prompts by one method; see `Scorer.log_probs`. `longest` are the lengths of tries to choose from."""
-    return _gathered(_scores(model, _steps(prompts), method, budget, longest, None), prompts) if prompts else []
+    """Score prompts by one method; see `Scorer.log_probs`. `block`: see `trie_pass`."""
+    return _gathered(_scores(model, _steps(prompts), method, budget, block, None), prompts) if prompts else []
 
 
 def option_logits_of(
-    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, longest: Sequence[int] = LONGEST
+    model: nn.Module, prompts: Sequence[Prompt], method: Method, budget: int, block: int | None = None
 ) -> list[Tensor]:
     """Score prompts whose options differ in their last token only, up to a constant per prompt."""
     steps = _steps(prompts, last_only=True)
-    return _gathered(_scores(model, steps, method, budget, longest, np.unique(steps.token)), prompts)
+    return _gathered(_scores(model, steps, method, budget, block, np.unique(steps.token)), prompts)
 
 
 def differ_at_the_end(prompt: Prompt) -> bool:

@@ -1,4 +1,4 @@
-"""Forward passes: many sequences at a time, as packed tries or as padded batches, and the logits that are wanted."""
+"""Forward passes: many sequences at a time, as a packed trie or as a padded batch, and the logits that are wanted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from align.scoring.trie import ancestor_mask, build_trie
+from align.scoring.attention import BLOCK, BLOCK_KEPT, IMPLEMENTATIONS, Blocks, use_blocks
+from align.scoring.trie import block_keys, block_mask, build_trie
 
 
 def base_of(model: nn.Module) -> nn.Module:
@@ -42,41 +43,41 @@ def no_trie(model: nn.Module) -> str:
         return f"{config.model_type} models do not take their attention mask as given"
     if not layer_windows(config):
         return f"{config.model_type} models have layers that are neither full nor sliding-window attention"
-    if config._attn_implementation not in ("sdpa", "eager"):
+    if config._attn_implementation not in IMPLEMENTATIONS:
         return f"{config._attn_implementation} attention takes no mask of this shape (load the model with sdpa)"
     return ""
 
 
 def trie_pass(
-    model: nn.Module, rows: Sequence[Sequence[tuple[int, ...]]]
-) -> tuple[dict[str, Any], list[list[np.ndarray]]]:
-    """Inputs of one pass over tries, one per row, and the nodes along each row's sequences."""
+    model: nn.Module, sequences: Sequence[tuple[int, ...]], block: int | None = None
+) -> tuple[dict[str, Any], list[np.ndarray]]:
+    """Inputs of one pass over the trie of some sequences, in one row, and the nodes along each sequence.
+
+    `block` is how many nodes a block has; by default as many as pay.
+    """
     base = base_of(model)
-    built = [build_trie(sequences) for sequences in rows]
-    longest = max(len(trie.ids) for trie, _ in built)
-    ids, depth = (np.zeros((len(rows), longest), dtype=np.int64) for _ in range(2))
-    windows = layer_windows(base.config.get_text_config())
-    masks = {kind: np.zeros((len(rows), longest, longest), dtype=bool) for kind in windows}
-    for row, (trie, _) in enumerate(built):
-        size = len(trie.ids)
-        ids[row, :size], depth[row, :size] = trie.ids, trie.depth
-        for kind, window in windows.items():
-            masks[kind][row, :size, :size] = ancestor_mask(trie, window)
-            filled = np.arange(size, longest)
-            masks[kind][row, filled, filled] = True  # a token that may attend to nothing gives NaN
+    config = base.config.get_text_config()
+    use_blocks(config._attn_implementation)
+    trie, paths = build_trie(sequences)
+    length = min(block or (BLOCK_KEPT if torch.is_grad_enabled() else BLOCK), len(trie.ids))
+    keys = block_keys(trie, length)
     device = base.get_input_embeddings().weight.device
-    tensors = {kind: _mask(mask, base, device) for kind, mask in masks.items()}
-    inputs = {
-        "input_ids": torch.from_numpy(ids).to(device),
-        "position_ids": torch.from_numpy(depth).to(device),
-        # Models with two kinds of layer take a mask by kind; given one tensor, they would use it for both.
-        "attention_mask": tensors if len(tensors) > 1 else next(iter(tensors.values())),
+    masks = {
+        kind: _mask(block_mask(trie, keys, length, window), base, device)
+        for kind, window in layer_windows(config).items()
     }
-    return inputs, [paths for _, paths in built]
+    inputs = {
+        "input_ids": torch.from_numpy(trie.ids)[None].to(device),
+        "position_ids": torch.from_numpy(trie.depth)[None].to(device),
+        # Models with two kinds of layer take a mask by kind; given one tensor, they would use it for both.
+        "attention_mask": masks if len(masks) > 1 else next(iter(masks.values())),
+        "blocks": Blocks(torch.from_numpy(keys.clip(min=0)).to(device)),
+    }
+    return inputs, paths
 
 
 def _mask(allowed: np.ndarray, model: nn.Module, device: torch.device) -> Tensor:
-    """Mask of shape (B, 1, N, N): boolean for sdpa, whatever the number type; added to the scores for eager."""
+    """Mask of shape (G, 1, L, R): boolean for sdpa, whatever the number type; added to the scores for eager."""
     mask = torch.from_numpy(allowed)[:, None].to(device)
     if model.config.get_text_config()._attn_implementation == "sdpa":
         return mask
@@ -116,6 +117,8 @@ def picked_logits(
             logits = model(**inputs, use_cache=False).logits
         else:
             logits = model(**inputs, use_cache=False).logits[:, kept]
+    if len(logits) == 1 and np.array_equal(column, np.arange(len(kept))):
+        return logits[0].float()  # as a packed pass gives them: no copy of a vocabulary for each
     return logits[torch.from_numpy(row).to(logits.device), torch.from_numpy(column).to(logits.device)].float()
 
 

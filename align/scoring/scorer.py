@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from acecausal.errors import ModelError
 from align.prompting.options import Prompt
-from align.scoring.layout import Method, differ_at_the_end, log_probs_of, option_logits_of
+from align.scoring.layout import Method, differ_at_the_end, log_probs_of, option_logits_of, tokens_of
 from align.scoring.passes import base_of, has_plain_head, no_trie
 from align.scoring.selfcheck import few_rows_suffice, self_check
 
@@ -80,6 +80,10 @@ class Scorer:
         """
         self._check_length(prompts)
         return log_probs_of(self.model if model is None else model, prompts, self.method, self.budget)
+
+    def tokens(self, prompts: Sequence[Prompt]) -> tuple[int, int]:
+        """Count the tokens of prompts with their options, and how many of them `log_probs` computes."""
+        return tokens_of(prompts, self.method, self.budget)
 
     def _check_length(self, prompts: Sequence[Prompt]) -> None:
         """Refuse prompts that are longer than the model was made for: what it says beyond that means nothing."""

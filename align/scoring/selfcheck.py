@@ -18,7 +18,7 @@ from align.scoring.passes import base_of, has_plain_head
 # answers, where a wrong mask moves little; the 16-bit bounds are rounding in the layers (.17 nats in a 135M model).
 TOLERANCE = {torch.float32: (1e-3, 0.01), torch.float16: (0.05, 0.1), torch.bfloat16: (0.3, 0.2)}
 PROBE_WINDOW = 4
-PROBE_ROW = 30
+PROBE_BLOCK = 7
 
 
 def _probes(vocabulary: int) -> list[Prompt]:
@@ -56,8 +56,8 @@ def self_check(model: nn.Module) -> str:
     with _probing(model), torch.no_grad():
         plain = torch.stack(log_probs_of(model, prompts, "batch", budget=256))
         try:
-            # several tries in one pass, of several lengths
-            packed = torch.stack(log_probs_of(model, prompts, "trie", budget=256, longest=(PROBE_ROW,)))
+            # several blocks, which begin in the middle of words and branches
+            packed = torch.stack(log_probs_of(model, prompts, "trie", budget=256, block=PROBE_BLOCK))
         except torch.OutOfMemoryError:
             raise
         except _REFUSALS as error:

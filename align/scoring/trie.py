@@ -11,7 +11,7 @@ class Trie:
     """Distinct prefixes of a set of token sequences, one node each, in depth-first order.
 
     In depth-first order every parent precedes its children and every subtree is one run of nodes, which is what
-    `ancestor_mask` relies on. Tries come from `build_trie`.
+    `block_mask` relies on. Tries come from `build_trie`.
 
     Attributes
     ----------
@@ -92,31 +92,74 @@ def distinct_prefixes(sequences: Sequence[Sequence[int]]) -> int:
     return int((lengths - shared).sum())
 
 
-def ancestor_mask(trie: Trie, window: int | None = None) -> np.ndarray:
-    """Which nodes each node may attend to: itself and its ancestors.
+def subtrees(trie: Trie) -> np.ndarray:
+    """Count the nodes of each node's subtree, itself among them; int64, shape (N,).
 
-    Parameters
-    ----------
-    trie : Trie
-        N nodes in depth-first order.
-    window : int, optional
-        Keep only ancestors less than `window` positions back (the node itself counts as one), which is what a
-        sliding-window layer sees in a plain sequence.
-
-    Returns
-    -------
-    bool array, shape (N, N)
-        True where the column is an ancestor of the row, or the row itself.
+    Since nodes are in depth-first order, node i is an ancestor of j, or j itself, where ``i <= j < i + size[i]``.
     """
     parents = trie.parent.tolist()
     size = [1] * len(parents)
     for node in range(len(parents) - 1, 0, -1):  # children follow their parent, so a size is final when its turn comes
         if parents[node] >= 0:
             size[parents[node]] += size[node]
-    index = np.arange(len(parents), dtype=np.int32)
-    mask = (index <= index[:, None]) & (index[:, None] < index + np.array(size, dtype=np.int32))
+    return np.array(size, dtype=np.int64)
+
+
+def block_keys(trie: Trie, length: int) -> np.ndarray:
+    """For blocks of so many nodes, list those that they attend to: the ancestors of the first one, and themselves.
+
+    No other node is an ancestor of one in the block: what precedes a block and has a descendant in it has the block's
+    first node between itself and that descendant, and so in its subtree.
+
+    Parameters
+    ----------
+    trie : Trie
+        N nodes, at least one.
+    length : int
+        L; the last block may have fewer.
+
+    Returns
+    -------
+    int64 array, shape (G, R)
+        Nodes in order; -1 beyond the last.
+    """
+    parents, found = trie.parent.tolist(), []
+    for start in range(0, len(parents), length):
+        above, node = [], parents[start]
+        while node >= 0:
+            above.append(node)
+            node = parents[node]
+        found.append([*reversed(above), *range(start, min(start + length, len(parents)))])
+    keys = np.full((len(found), max(map(len, found))), -1, dtype=np.int64)
+    for row, nodes in zip(keys, found, strict=True):
+        row[: len(nodes)] = nodes
+    return keys
+
+
+def block_mask(trie: Trie, keys: np.ndarray, length: int, window: int | None = None) -> np.ndarray:
+    """Which of its block's keys each node may attend to: itself and its ancestors.
+
+    Parameters
+    ----------
+    trie : Trie
+    keys : int64 array, shape (G, R)
+        From `block_keys`, for the same length L.
+    length : int
+    window : int, optional
+        Keep only ancestors less than `window` positions back (the node itself counts as one), which is what a
+        sliding-window layer sees in a plain sequence.
+
+    Returns
+    -------
+    bool array, shape (G, L, R)
+        Beyond the last node the first key is allowed, since attention to nothing is no number.
+    """
+    node = np.arange(len(keys) * length).reshape(len(keys), length, 1)
+    key = keys[:, None, :]
+    mask = (key >= 0) & (key <= node) & (node < key + subtrees(trie)[key])
     if window is not None:
-        mask &= trie.depth > trie.depth[:, None] - window
+        mask &= trie.depth[key] > trie.depth[np.minimum(node, len(trie.ids) - 1)] - window
+    mask[node[..., 0] >= len(trie.ids)] = np.arange(keys.shape[1]) == 0
     return mask
 
 

@@ -90,6 +90,20 @@ def same(answers, others) -> None:
 # the numbers
 
 
+@pytest.mark.parametrize(("rate", "wanted"), [(None, 8), (1.0, 8), (15.5, 31), (500.0, 64)])
+def test_requests_under_way__are_what_the_rate_needs(texts, monkeypatch, rate, wanted):
+    asked = []
+
+    def noted(function, items, workers):
+        asked.append((len(items), workers))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(endpoint, "in_threads", noted)
+    with pytest.raises(KeyboardInterrupt):
+        Endpoint("http://localhost:1/v1", "x", per_second=rate).ask(texts)
+    assert asked == [(len(texts), wanted)]
+
+
 def test_endpoint__whole_vocabulary_equals_in_process(loaded, norway, known):
     """Oracle: the model in this process, on the same plain text. atol 1e-4 (fp32, packed against single)."""
     with CompletionServer(*loaded, list_all=True) as server:

@@ -9,9 +9,9 @@ from tiny_models import ARCHITECTURES, BATCH_ONLY, VOCABULARY, WINDOW, tiny_mode
 
 from acecausal.errors import AceError, ModelError
 from align.prompting.options import Prompt, option_tokens
-from align.scoring import layout as scoring_module
 from align.scoring import passes as passes_module
 from align.scoring import scorer as scorer_module
+from align.scoring.attention import use_blocks
 from align.scoring.layout import log_probs_of, option_logits_of
 from align.scoring.scorer import Scorer
 
@@ -113,38 +113,54 @@ def test_log_probs__equal_one_prompt_at_a_time(models, expected, architecture, m
         assert largest_gap(actual, expected[architecture]) < ATOL
 
 
+@pytest.mark.parametrize("block", [5, 64])
 @pytest.mark.parametrize("architecture", TRIE)
-def test_several_tries_in_one_pass__equal_one_prompt_at_a_time(models, expected, architecture, monkeypatch):
-    """Rows of a batch, each a trie of its own length and mask: the numbers and the gradient (cosine above 0.9999)."""
-    shapes = []
-
-    def noted(model, rows):
-        inputs, paths = trie_pass(model, rows)
-        shapes.append(tuple(inputs["input_ids"].shape))
-        return inputs, paths
-
-    trie_pass = passes_module.trie_pass
-    monkeypatch.setattr(scoring_module, "trie_pass", noted)
+def test_blocks__equal_one_prompt_at_a_time(models, expected, architecture, block):
+    """Many blocks that begin anywhere, or few: the numbers and the gradient (cosine above 0.9999)."""
     model = models[architecture]
-    packed = log_probs_of(model, PROMPTS, "trie", 4096, (60,))
+    packed = log_probs_of(model, PROMPTS, "trie", 4096, block)
     assert largest_gap(packed, expected[architecture]) < ATOL
-    ((rows, longest),) = shapes
-    assert rows > 2
-    assert longest <= 60
     one_by_one = gradients(model, [plain(model, prompt) for prompt in PROMPTS])
     assert torch.cosine_similarity(gradients(model, packed), one_by_one, dim=0) > 0.9999
-    few = option_logits_of(model, ALIKE, "trie", 4096, (60,))
+    few = option_logits_of(model, ALIKE, "trie", 4096, block)
     with torch.no_grad():
         alike = [plain(model, prompt).log_softmax(-1) for prompt in ALIKE]
     assert largest_gap([values.log_softmax(-1) for values in few], alike) < ATOL
 
 
-def test_trie_pass__every_token_may_attend_to_something(models):
-    """Padding too: some kernels give NaN where a row of the mask is empty, and NaN spreads through gradients."""
-    inputs, _ = passes_module.trie_pass(models["llama"], [[(1, 2, 3), (1, 4)], [(5,)]])
-    assert inputs["attention_mask"].shape == (2, 1, 4, 4)
-    assert inputs["attention_mask"].dtype == torch.bool
-    assert inputs["attention_mask"].any(dim=-1).all()
+def test_trie_pass__computes_each_distinct_token_once(models):
+    """No padding, and no stem twice; attention is by blocks, and every token may attend to something."""
+    sequences = [s.tokens for s in PROMPTS]
+    distinct = {s[:n] for s in sequences for n in range(1, len(s) + 1)}
+    inputs, paths = passes_module.trie_pass(models["llama"], sequences, 10)
+    assert inputs["input_ids"].shape == (1, len(distinct))
+    assert [inputs["input_ids"][0, path].tolist() for path in paths] == [list(s) for s in sequences]
+    mask = inputs["attention_mask"]
+    assert mask.shape[:3] == (-(-len(distinct) // 10), 1, 10)
+    assert mask.shape[3] < len(distinct) / 3
+    assert mask.dtype == torch.bool
+    assert mask.any(dim=-1).all()
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_use_blocks__leaves_the_librarys_attention_as_it_is(implementation):
+    """Without the keyword it gives the same numbers, bit for bit, and it is put in once."""
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    model = tiny_model("llama")
+    model.set_attn_implementation(implementation)
+    ids = torch.arange(20)[None]
+    use_blocks(implementation)
+    ours = ALL_ATTENTION_FUNCTIONS[implementation]
+    use_blocks(implementation)
+    assert ALL_ATTENTION_FUNCTIONS[implementation] is ours
+    with torch.no_grad():
+        found = model(ids).logits
+        ALL_ATTENTION_FUNCTIONS.register(implementation, ours.plain)
+        try:
+            assert torch.equal(model(ids).logits, found)
+        finally:
+            ALL_ATTENTION_FUNCTIONS.register(implementation, ours)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from align.scoring.trie import ancestor_mask, build_trie, distinct_prefixes, pack
+from align.scoring.trie import block_keys, block_mask, build_trie, distinct_prefixes, pack
 
 # Few distinct tokens, 0 (the padding value inside) among them, so that prefixes are shared and ends coincide.
 SEQUENCES = st.lists(st.lists(st.integers(0, 2), max_size=7), max_size=12)
@@ -46,27 +46,44 @@ def test_build_trie__order_is_depth_first(sequences):
         open_path.append(node)
 
 
+def whole_mask(trie, length, window):
+    """Put the blocks' masks together, shape (N, N); what a block hides from all its nodes is False."""
+    keys = block_keys(trie, length)
+    mask = block_mask(trie, keys, length, window)
+    n = trie.ids.size
+    found = np.zeros((len(keys) * length, n), dtype=bool)
+    for block, (nodes, allowed) in enumerate(zip(keys, mask, strict=True)):
+        assert len(set(nodes[nodes >= 0])) == (nodes >= 0).sum()  # no key twice: it would weigh twice
+        assert allowed.any(axis=1).all()  # also beyond the last node
+        assert not allowed[: n - block * length, nodes < 0].any()
+        found[block * length : (block + 1) * length][:, nodes[nodes >= 0]] = allowed[:, nodes >= 0]
+    return found[:n]
+
+
 @settings(max_examples=300, deadline=None)
-@given(SEQUENCES, st.none() | st.integers(1, 8))
-def test_ancestor_mask__equals_walk_to_the_root(sequences, window):
+@given(SEQUENCES, st.none() | st.integers(1, 8), st.integers(1, 12))
+def test_blocks__see_what_a_walk_to_the_root_sees(sequences, window, length):
     trie, _ = build_trie(sequences)
+    if not trie.ids.size:
+        return
     expected = np.zeros((trie.ids.size, trie.ids.size), dtype=bool)
     for row in range(trie.ids.size):
         node, steps = row, 0
         while node >= 0 and (window is None or steps < window):
             expected[row, node] = True
             node, steps = int(trie.parent[node]), steps + 1
-    np.testing.assert_array_equal(ancestor_mask(trie, window), expected)
+    np.testing.assert_array_equal(whole_mask(trie, length, window), expected)
 
 
+@pytest.mark.parametrize("length", [1, 4, 6])
 @pytest.mark.parametrize("window", [1, 3, 5, 6])
-def test_ancestor_mask__window_of_one_sequence_is_that_of_transformers(window):
+def test_blocks__window_of_one_sequence_is_that_of_transformers(window, length):
     masking = pytest.importorskip("transformers.masking_utils")
     torch = pytest.importorskip("torch")
     position = torch.arange(6)
     allowed = masking.sliding_window_causal_mask_function(window)(0, 0, position[:, None], position[None])
     trie, _ = build_trie([[3, 1, 4, 1, 5, 9]])
-    np.testing.assert_array_equal(ancestor_mask(trie, window), allowed.numpy())
+    np.testing.assert_array_equal(whole_mask(trie, length, window), allowed.numpy())
 
 
 @settings(max_examples=300, deadline=None)

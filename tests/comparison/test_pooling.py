@@ -65,7 +65,7 @@ def test_pool__statsmodels():
             "upper": upper,
             "tau2": theirs.tau2,
             "i2": max(theirs.i2, 0),
-            "q": theirs.q,
+            "cochran_q": theirs.q,
             "p_heterogeneity": test.pvalue,
             "k": theirs.k,
         }
@@ -97,7 +97,7 @@ def test_pool__no_variance_between_is_the_fixed_effect():
     ours = pool(effect, se)
     assert (ours.tau2, ours.i2, ours.k) == (0, 0, 3)
     np.testing.assert_allclose(ours.effect, mean, rtol=1e-12)
-    np.testing.assert_allclose(ours.q, q, rtol=1e-12)
+    np.testing.assert_allclose(ours.cochran_q, q, rtol=1e-12)
     np.testing.assert_allclose(ours.se, np.sqrt(q / 2 / w.sum()), rtol=1e-12)
     np.testing.assert_allclose(ours.p_heterogeneity, np.exp(-q / 2), rtol=1e-12)  # chi2 with 2 df
 

@@ -22,11 +22,12 @@ from acecausal.simulation.world import World
 
 EFFECT_COLUMNS = [
     *("country", "attribute", "value", "context", "term", "estimate", "std.error", "statistic", "p.value"),
-    *("conf.low", "conf.high", "q.value", "n", "n_baseline", "n_treated", "status"),
+    *("conf.low", "conf.high", "q.value", "n", "n_baseline", "n_treated", "status", "reason"),
 ]
 OPTION_COLUMNS = [
     *("country", "attribute", "value", "context", "term", "option", "option_label", "estimate", "std.error"),
-    *("conf.low", "conf.high", "band.low", "band.high", "n", "n_baseline", "n_treated", "status"),
+    *("conf.low", "conf.high", "band.low", "band.high", "joint.p.value", "joint.q.value"),
+    *("n", "n_baseline", "n_treated", "status", "reason"),
 ]
 
 
@@ -62,7 +63,7 @@ def test_table__by_loop_over_labels(human):
         assert int(at["status"]) == schema.OK
         assert row.term == row.attribute
         numbers = [row.estimate, row.std_error, row.p_value, row.q_value, row.n, row.n_baseline, row.n_treated]
-        names = ["effect", "effect_se", "p_value", "q_value", "n", "n_baseline", "n_treated"]
+        names = ["effect", "effect_se", "p_value", "q_value", "n_effect", "n_baseline", "n_treated"]
         assert numbers == [at[name].item() for name in names]
         assert [row.conf_low, row.conf_high] == at["effect_interval"].values.tolist()
         assert row.statistic == pytest.approx(row.estimate / row.std_error, rel=1e-12)
@@ -128,9 +129,9 @@ def test_table__options_beyond_a_scale_are_no_rows(model):
 
 def test_table__a_models_cube_has_fewer_columns(model):
     table = model.ace.table()
-    assert list(table.columns) == [*EFFECT_COLUMNS[:6], "n", "status"]
+    assert list(table.columns) == [*EFFECT_COLUMNS[:6], "status"]
     assert len(table) == int((model["status"] == schema.OK).sum())
-    assert list(model.ace.table("option").columns) == [*OPTION_COLUMNS[:8], "n", "status"]
+    assert list(model.ace.table("option").columns) == [*OPTION_COLUMNS[:8], "status"]
 
 
 def test_significant__q_below_and_largest_first(human):

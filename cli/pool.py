@@ -28,8 +28,8 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
     """Pool a survey cube's effects over its countries, and say how much countries differ.
 
     Random effects over at least two countries. tau: standard deviation of true effects between countries; I2: its share
-    of the spread; p: of no difference between countries; prediction: interval for a further country. Of values without an
-    order (nominal) the shifts are pooled, option by option.
+    of the spread; p: of no difference between countries; prediction: interval for a further country. Of values without
+    an order (nominal) the shifts are pooled, option by option.
 
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
@@ -48,7 +48,9 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
         raise AceError(
             "no effect has an estimate in two countries",
             param=str(cube),
-            hint="the variable status says why" if people.sizes["country"] > 1 else "it has one country: acecausal show",
+            hint="the variable status says why"
+            if people.sizes["country"] > 1
+            else "it has one country: acecausal show",
         )
     if not table.empty:
         print_table(f"{cube}, context {context}: effects over countries", *_shown(table, "effect"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,9 @@ def show(
 ) -> None:
     """Show a cube's effects in the terminal, with their intervals drawn around zero.
 
-    A star marks q below 0.05. Values without an order (nominal) have shifts option by option instead of an effect; their
-    q is of all options at once. n: the people that the effect speaks for. refuters: what the attempts to refute say
-    (estimate --refute). Below: what has no number, why, and what helps.
+    A star marks q below 0.05. Values without an order (nominal) have shifts option by option instead of an effect;
+    their q is of all options at once. n: the people that the effect speaks for. refuters: what the attempts to refute
+    say (estimate --refute). Below: what has no number, why, and what helps.
 
     Example: acecausal show human.zarr --country Norway --attribute gender
     """
@@ -142,7 +143,7 @@ def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
             cells.append(f"{row['conf.low']:+.3f} to {row['conf.high']:+.3f}")
         if tested:
             q = row["q.value"]
-            cells.append("" if q != q else f"{'<0.001' if q < 0.001 else f'{q:.3f}'}{'*' if q < 0.05 else ' '}")
+            cells.append("" if math.isnan(q) else f"{'<0.001' if q < 0.001 else f'{q:.3f}'}{'*' if q < 0.05 else ' '}")
         if "n" in row:
             cells.append(str(row["n"]))
         rows.append([*cells, drawn(row, reach), *([row["refuters"]] if refuted else [])])

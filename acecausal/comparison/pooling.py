@@ -20,7 +20,10 @@ _MEANING = {
     "prediction_upper": ("score", "Upper limit for the true effect in a further country."),
     "tau2": ("score2", "Variance of true effects between countries, after Paule and Mandel."),
     "i2": ("1", "Share of the observed spread that sampling error does not explain."),
-    "cochran_q": ("1", "Cochran's Q: squared deviations from the inverse-variance mean, in units of sampling variance."),
+    "cochran_q": (
+        "1",
+        "Cochran's Q: squared deviations from the inverse-variance mean, in units of sampling variance.",
+    ),
     "p_heterogeneity": ("1", "p-value of all countries having the same true effect."),
     "k": ("1", "Countries that have an estimate."),
 }
@@ -153,8 +156,9 @@ def pooled(cube: xr.Dataset, min_countries: int = 2, by: str = "effect") -> xr.D
     Returns
     -------
     xarray.Dataset
-        The fields of `Pooled` with dims (attribute, value, persona), and option if asked for, at the confidence level of the cube (0.95 if it
-        names none). Countries count alike but for the precision of their estimates, not by their population.
+        The fields of `Pooled` with dims (attribute, value, persona), and option if asked for, at the confidence level of
+        the cube (0.95 if it names none). Countries count alike but for the precision of their estimates, not by their
+        population.
 
     Raises
     ------

@@ -15,7 +15,7 @@ from acecausal.cube.lattice import Attribute, Lattice
 ADVICE = {
     "few_people": "merge levels, take fewer attributes, or lower min_arm",
     "few_effective": "merge levels, or trim the largest weights",
-    "few_psus": "no choice helps but more sampling units: merge levels, or check that psu is the column of the clusters",
+    "few_psus": "merge levels, or check that psu names the column of the clusters: only more of them help otherwise",
     "one_person": "look at that person's weight and covariates: trim the weight, or cut the covariate into levels",
     "cells_apart": "merge levels of the other attributes, or take fewer of them",
     "arms_apart": "leave out what all but decides the attribute, or merge its levels",

@@ -167,14 +167,7 @@ def _contexts(
             )
             _fill(arrays, at, context, shift[good], covariance[good], unseen)
             critical.append((at, context, covariance[good]))
-            tested = nominal[kept]
-            if tested.any():
-                both = covariance[good][tested]
-                each = np.arange(both.shape[1])
-                both[:, each, each] += unseen[tested, : both.shape[1]]
-                arrays["p_value"][at[tested], context] = any_shift(
-                    shift[good][tested], both, df[kept[tested], context]
-                )[1]
+            _fill_joint(arrays, at, context, nominal[kept], shift[good], covariance[good], unseen, df[kept, context])
         arrays["status"][values, context], arrays["reason"][values, context] = status, reason
     _fill_critical(arrays, plan, values, critical, df)
     for name in ("effect", "effect_se"):
@@ -309,6 +302,22 @@ def _fill(
     arrays["cumulative_shift_se"][at, context, :n_options] = cumulative
     arrays["effect"][at, context] = shift @ schema.scores(n_options)
     arrays["effect_se"][at, context] = se[:, -1]
+
+
+def _fill_joint(
+    arrays: Arrays,
+    at: np.ndarray,
+    context: int,
+    nominal: np.ndarray,
+    shift: np.ndarray,
+    covariance: np.ndarray,
+    unseen: np.ndarray,
+    df: np.ndarray,
+) -> None:
+    """Fill the p-values of nominal values, of all their shifts at once; the others' come with the intervals."""
+    if nominal.any():
+        more = unseen[nominal, : shift.shape[1]]
+        arrays["p_value"][at[nominal], context] = any_shift(shift[nominal], covariance[nominal], df[nominal], more)[1]
 
 
 def _fill_critical(

@@ -176,6 +176,4 @@ def _joint(
     sizes = np.stack([m[:, v][ok] for _, m in ends]).astype(float)
     each = np.arange(k)
     unseen = unseen_variance(shares, sizes, np.eye(k), covariance[:, each, each])
-    spread = covariance.copy()
-    spread[:, each, each] += unseen
-    return any_shift(shares[1] - shares[0], spread, df[ok])[1]
+    return any_shift(shares[1] - shares[0], covariance, df[ok], unseen)[1]

@@ -91,7 +91,7 @@ def rows(
     status = np.array(cells.OUTCOMES, dtype=object)[cells.outcomes(cube["status"].values[where], columns["estimate"])]
     frame = pd.DataFrame(columns | {"status": status}, columns=list(COLUMNS))
     for i, model in enumerate((models or {}).values()):
-        frame[f"m{i}"] = _of(model["effect"], cube, where)
+        frame[f"m{i}"] = looked_up(model["effect"], cube, where)
     return frame
 
 
@@ -127,8 +127,16 @@ def shifts(
     frame.insert(4, "option_label", cube["option_label"].values.astype(str)[at[2], option])
     frame.insert(4, "option", option + 1)
     for i, model in enumerate((models or {}).values()):
-        frame[f"m{i}"] = _of(model["shift"], cube, at, option)
+        frame[f"m{i}"] = looked_up(model["shift"], cube, at, option)
     return frame
+
+
+def unordered(
+    cube: xr.Dataset, models: Mapping[str, xr.Dataset] | None = None, *, everywhere: bool = False
+) -> pd.DataFrame:
+    """List the estimated shifts of values without an order, among everyone or in all contexts; see `shifts`."""
+    there = (cube["status"].values == schema.OK) & cells.nominal(cube)[:, None]
+    return shifts(cube, np.nonzero(there & (everywhere | (cube["persona"].values == "all"))), models)
 
 
 def critical(cube: xr.Dataset) -> np.ndarray:
@@ -139,12 +147,12 @@ def critical(cube: xr.Dataset) -> np.ndarray:
     """
     se, interval = cube["effect_se"].values, cube["effect_interval"].values
     own = np.divide(interval[..., 1] - interval[..., 0], 2 * se, out=np.full(se.shape, np.nan), where=se > 0)
-    others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True)
+    others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True, initial=np.nan)
     normal = ndtri((1 + float(cube.attrs.get("confidence", 0.95))) / 2)
     return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))
 
 
-def _of(
+def looked_up(
     moved: xr.DataArray, cube: xr.Dataset, where: tuple[np.ndarray, ...], option: np.ndarray | None = None
 ) -> np.ndarray:
     """Look a model's effects (or, of options, shifts) up at the cells of people's cube; NaN where it has none."""

@@ -223,7 +223,7 @@ def test_any_shift__rare_options_that_an_arm_lacks_do_not_raise_false_alarms():
     each = np.arange(8)
     bare = any_shift(shares[1] - shares[0], covariance, np.full(draws, 329))[1]
     sizes = np.repeat(sizes[:, None], draws, axis=1).astype(float)
-    covariance[:, each, each] += unseen_variance(shares, sizes, np.eye(8), covariance[:, each, each])
-    honest = any_shift(shares[1] - shares[0], covariance, np.full(draws, 329))[1]
+    unseen = unseen_variance(shares, sizes, np.eye(8), covariance[:, each, each])
+    honest = any_shift(shares[1] - shares[0], covariance, np.full(draws, 329), unseen)[1]
     assert (bare < 0.05).mean() > 0.5
     assert (honest < 0.05).mean() <= 0.05

@@ -22,11 +22,15 @@ def test_broom__is_the_table_of_the_cube(imported, tmp_path, suffix):
     shifts = imported.cube.ace.table("option")
     shifts = shifts[shifts["value"].isin(nominal["value"].unique())]
     columns = ["country", "attribute", "value", "context", "option", "option_label", "estimate", "joint.q.value"]
-    pd.testing.assert_frame_equal(nominal[columns].reset_index(drop=True), shifts[columns].reset_index(drop=True), **same)
+    pd.testing.assert_frame_equal(
+        nominal[columns].reset_index(drop=True), shifts[columns].reset_index(drop=True), **same
+    )
     scale = dict(zip(imported.cube["value"].values, imported.cube["scale"].values, strict=True))
-    assert {scale[name] for name in nominal["value"]} == {"nominal"} and len(nominal) > 0
+    assert {scale[name] for name in nominal["value"]} == {"nominal"}
+    assert len(nominal) > 0
     assert {"term", "estimate", "std.error", "statistic", "p.value", "conf.low", "conf.high", "country"} <= set(found)
-    assert not ordered[expected.columns].isna().any(axis=None) and not nominal[columns].isna().any(axis=None)
+    assert not ordered[expected.columns].isna().any(axis=None)
+    assert not nominal[columns].isna().any(axis=None)
     run("export", "broom", tmp_path / "h.nc", "-o", path, code=1)
     run("export", "broom", tmp_path / "h.nc", "-o", path, "--force")
     run("export", "broom", tmp_path / "h.nc", "-o", tmp_path / "a.xlsx", code=1)

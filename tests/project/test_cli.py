@@ -67,7 +67,7 @@ def test_show__numbers_are_the_cubes(road):
         (line,) = (line for line in shown.splitlines() if line.strip().startswith(country))
         low, high = cell["effect_interval"].values
         assert f"{float(cell['effect']):+.3f}   {low:+.3f} to {high:+.3f}" in line
-        assert f"  {int(cell['n'])}  " in line
+        assert f"  {int(cell['n_effect'])}  " in line
         picture = line[line.index("[") + 1 : line.index("]")]
         assert (len(picture), picture[12] in "│┼●") == (25, True)
         for column, number in ((picture.index("●"), float(cell["effect"])), (picture.rindex("─"), high)):

@@ -128,8 +128,8 @@ def _contexts(
         answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
         inside = scores.inside[here]
         total = weight @ answered
-        asked = total > 0
-        arrays["overlap"][values[asked], context] = (weight @ (overlapping[here] & answered))[asked] / total[asked]
+        with np.errstate(invalid="ignore"):
+            arrays["overlap"][values, context] = (weight @ (overlapping[here] & answered)) / total  # NaN: nobody asked
         sides = [(arm == side)[:, None] for side in (0, 1)]
         sizes, psus, thin = arm_problems(sample, rows[here], [answered & side for side in sides], plan.min_arm)
         arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes

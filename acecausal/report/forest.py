@@ -225,8 +225,8 @@ def by_contrast(cube: xr.Dataset, models: d.Models, *, contrasts: np.ndarray, va
     ]
     how = (
         f"Each dot is the effect of a level, against the baseline level ({_baselines(names, contrasts)}), on everybody "
-        f"(context all), the line its {level} interval. An effect of 1 would be a move from one end of the scale to the "
-        "other. Right of zero is towards: "
+        f"(context all), the line its {level} interval. An effect of 1 would be a move from one end of the scale to "
+        "the other. Right of zero is towards: "
         + "; ".join(f"“{names.options[v][-1]}” ({names.short[v]})" for v in values)
         + "."
     )

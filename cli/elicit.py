@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from align.elicitation.backends import Backend
     from align.prompting.wordings import Wording
 
+#: As `align.prompting.templates` has them, which is not imported for --help.
+TEMPLATES = ("persona-last", "interview", "questionnaire", "first-person", "ace-align")
+
 
 @click.command()
 @click.option(
@@ -44,9 +47,9 @@ if TYPE_CHECKING:
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Most requests per second to the server.")
 @click.option("--like", required=True, type=click.Path(path_type=Path), help="Cube that says what is asked of whom.")
 @click.option(
-    "--template", "templates", multiple=True, metavar="NAME",
-    help="persona-last, interview, questionnaire, first-person, or ace-align (after that protocol, persona first); "
-    "several are averaged, and their spread becomes the standard error.  "
+    "--template", "templates", multiple=True, type=click.Choice(TEMPLATES),
+    help="ace-align: after that protocol, persona first; several are averaged, and their spread becomes the standard "
+    "error.  "
     "[default: what the adapter was trained with, else persona-last]",
 )  # fmt: skip
 @click.option(
@@ -55,7 +58,7 @@ if TYPE_CHECKING:
     "only); they are averaged likewise.  [default: forward and reversed]",
 )  # fmt: skip
 @click.option(
-    "--marks", multiple=True, metavar="NAME",
+    "--marks", multiple=True, type=click.Choice(["labels", "digits", "letters"]),
     help="What an option is answered by: labels (its own words), digits (up to 9 options, then letters), or letters; "
     "several are averaged likewise.  [default: what the adapter was trained with, else labels; digits for a server]",
 )  # fmt: skip
@@ -76,6 +79,11 @@ if TYPE_CHECKING:
     "nothing, and stop.  [default: all templates and marks]",
 )  # fmt: skip
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
+@click.option("--value", metavar="NAME", help="With --show-prompt: which question.  [default: the first]")
+@click.option(
+    "--persona", metavar="A=B,C=D",
+    help="With --show-prompt: who the model is told to be, gender=female,age=old or all.  [default: the fullest]",
+)  # fmt: skip
 @force_option
 def elicit(
     source: str,
@@ -94,6 +102,8 @@ def elicit(
     output: Path | None,
     trying: bool,
     show_prompt: bool,
+    value: str | None,
+    persona: str | None,
     force: bool,
 ) -> None:
     """Ask a language model for the same cube, from the probabilities it gives to the answer options.
@@ -103,6 +113,7 @@ def elicit(
     acecausal elicit --model M --like human.zarr --order forward --order reversed --template interview -o model.zarr
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
     acecausal elicit --model M --like human.zarr --try
+    acecausal elicit --model M --like human.zarr --show-prompt --value poverty --persona gender=female
     """
     from acecausal.cube.files import write_cube
     from acecausal.cube.outputs import check_output, hold
@@ -111,6 +122,8 @@ def elicit(
     if output is None and writes:
         raise click.UsageError("Missing option '-o' / '--output' (or --try, or --show-prompt).")
     _check_usage(endpoint, adapter, precision, revision, rate)
+    if (value or persona) and not show_prompt:
+        raise click.UsageError("--value and --persona are for --show-prompt: what is asked of whom, --like says.")
     if trying and orders:
         raise click.UsageError("--try asks both orders; leave --order out.")
     if output is not None and writes:
@@ -134,7 +147,7 @@ def elicit(
     told = record.get("template_args", {}) | chat.template_args(template_args)
     if show_prompt:
         for wording in wordings:
-            text = sample_text(cube, wording)
+            text = sample_text(cube, wording, value, persona)
             click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text, told)[0])
         return
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint and output and writes else None

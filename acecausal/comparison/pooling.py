@@ -157,8 +157,8 @@ def pooled(cube: xr.Dataset, min_countries: int = 2, by: str = "effect") -> xr.D
     -------
     xarray.Dataset
         The fields of `Pooled` with dims (attribute, value, persona), and option if asked for, at the confidence level
-        of the cube (0.95 if it names none). Countries count alike but for the precision of their estimates, not by their
-        population.
+        of the cube (0.95 if it names none). Countries count alike but for the precision of their estimates, not by
+        their population.
 
     Raises
     ------

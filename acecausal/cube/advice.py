@@ -83,14 +83,17 @@ def _sizes(own: xr.Dataset, there: np.ndarray, label: str) -> str:
 
 
 def _merge(own: xr.Dataset, there: np.ndarray, lattice: Lattice, label: str) -> str:
-    """Name the level that is thin and the neighbour to merge it with."""
     treatment = str(own["treatment"].item())
     attribute: Attribute = next(a for a in lattice.attributes if a.name == treatment)
     thin_baseline = int(own["n_baseline"].values[there].min()) < int(own["n_treated"].values[there].min())
-    thin = attribute.baseline if thin_baseline else label.partition(":")[2]
+    return merge(attribute, attribute.baseline if thin_baseline else label.partition(":")[2])
+
+
+def merge(attribute: Attribute, thin: str) -> str:
+    """Name the neighbours that a thin level can be merged with."""
     names = list(attribute.level_names)
     if len(names) == 2:
-        return f"{treatment} has no third level to merge with: leave it out there, or put countries together"
+        return f"{attribute.name} has no third level to merge with: leave it out there, or put countries together"
     at = names.index(thin)
     neighbours = " or ".join(names[i] for i in (at - 1, at + 1) if 0 <= i < len(names))
     return f"merge {thin} with {neighbours} in the codebook"

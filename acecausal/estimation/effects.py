@@ -112,9 +112,7 @@ def _contexts(
         Degrees of freedom in each context.
     """
     plan, design, values = sample.plan, sample.design, np.array(fit.values)
-    low, high = schema.PROPENSITY_RANGE
-    propensity = comparable.propensity[rows]
-    overlapping = scores.inside & ((propensity >= low) & (propensity <= high))[:, None]
+    overlapping = scores.inside & _can_be_met(comparable.propensity[rows])[:, None]
     critical: list[tuple[np.ndarray, int, np.ndarray]] = []
     df = np.ones((len(values), len(plan.lattice.personas)))
     contexts = plan.contexts(fit.contrast)
@@ -173,6 +171,11 @@ def _contexts(
     for name in ("effect", "effect_se"):
         arrays[name][values[nominal]] = np.nan
     return df
+
+
+def _can_be_met(propensity: np.ndarray) -> np.ndarray:
+    low, high = schema.PROPENSITY_RANGE
+    return np.asarray((propensity >= low) & (propensity <= high))
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,8 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
         country, attribute; people: root of the mean of (effect^2 - se^2) over the attribute's contrasts and all values,
         in context ``all``, at least 0, on the 0..1 score, and its interval (`finding.mean_square`); m0, m1, ...:
         people's size times the slope of the model's effects on people's, sum(model people) / sum(people^2 - se^2) over
-        the cells that both have, missing where the latter is not above 0; r0, r1, ...: root mean square of the model's effects, whichever way they go; effects: how
-        many; sure: how many of them have a q-value below 0.05.
+        the cells that both have, missing where the latter is not above 0; r0, r1, ...: root mean square of the model's
+        effects, whichever way they go; effects: how many; sure: how many of them have a q-value below 0.05.
     """
     part = cube.sel(persona=["all"])
     confidence = float(cube.attrs.get("confidence", 0.95))
@@ -215,7 +215,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     caption = f"Bars: the root mean square of {moves}, on the 0..1 score. Pale: noise can explain it."
     how = (
         "The root mean square is taken over an attribute's contrasts and all values that have a score; sampling noise "
-        "is taken off. Coloured: the attribute that matters most there, if it is more than noise. Intervals: in the table."
+        "is taken off. Coloured: the attribute that matters most there, if it is more than noise."
     )
     legend: list[parts.Key] = [
         ("square", "accent", 0.9, "people: the strongest attribute"),

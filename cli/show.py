@@ -123,7 +123,8 @@ def _refuted(part: xr.Dataset, table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    sure, tested, refuted = "conf.low" in table, "q.value" in table, "refuters" in table
+    sure, refuted = "conf.low" in table, "refuters" in table
+    tested = "q.value" in table and table["q.value"].notna().any()
     ends = table[["conf.low", "conf.high"]] if sure else table[["estimate"]]
     reach = float(ends.abs().to_numpy().max()) or 1.0
     columns = [

@@ -55,19 +55,23 @@ def advice(cube: xr.Dataset) -> list[str]:
     for a, label in enumerate(part["attribute"].values.astype(str)):
         own = part.isel(attribute=a)
         for code in range(1, len(schema.REASONS)):
-            there = own["reason"].values == code  # (country, value)
-            if not there.any():
-                continue
-            name = schema.REASONS[code]
-            countries = part["country"].values[there.any(axis=1)]
-            values = part["value"].values[there.any(axis=0)]
-            where = _some(countries) if len(countries) < part.sizes["country"] else ""
-            of = _some(values) if len(values) < part.sizes["value"] else ""
-            at = "; ".join(text for text in (where, of) if text)
-            what = REASONS[name] + (_sizes(own, there, label) if name in _THIN else "")
-            todo = _merge(own, there, lattice, label) if name in _THIN else ADVICE[name]
-            found.append(f"{label}{f' ({at})' if at else ''}: {what}; {todo}")
+            name, whole = schema.REASONS[code], own["reason"].values == code  # (country, value)
+            smaller = (own["n_baseline"] < own["n_treated"]).values
+            for there in (whole & smaller, whole & ~smaller) if name in _THIN else (whole,):
+                if there.any():
+                    found.append(_sentence(part, own, there, lattice, label, name))
     return found
+
+
+def _sentence(part: xr.Dataset, own: xr.Dataset, there: np.ndarray, lattice: Lattice, label: str, name: str) -> str:
+    countries = part["country"].values[there.any(axis=1)]
+    values = part["value"].values[there.any(axis=0)]
+    where = _some(countries) if len(countries) < part.sizes["country"] else ""
+    of = _some(values) if len(values) < part.sizes["value"] else ""
+    at = "; ".join(text for text in (where, of) if text)
+    what = REASONS[name] + (_sizes(own, there, label) if name in _THIN else "")
+    todo = _merge(own, there, lattice, label) if name in _THIN else ADVICE[name]
+    return f"{label}{f' ({at})' if at else ''}: {what}; {todo}"
 
 
 def _some(names: Iterable[object], most: int = 4) -> str:

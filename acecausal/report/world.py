@@ -13,7 +13,7 @@ import xarray as xr
 
 from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
-from acecausal.survey.countries import place
+from acecausal.survey.countries import place, table
 
 _TIP = (("country_label", "country"), *d.EFFECT_TIP[1:])
 
@@ -29,13 +29,14 @@ def places(cube: xr.Dataset) -> list[tuple[float, float] | None]:
     """Place the countries of a cube: latitude and longitude (degrees), or None.
 
     Regions of one country can be called as countries are (Georgia), and have codes as countries do (CA: California).
-    So an alpha-3 code counts by itself, a name by itself, an alpha-2 code only beside the country's name; and nothing
-    is placed unless more than half of the cube's countries count.
+    So an alpha-3 code counts by itself, a name by itself, an alpha-2 code if the label or the region is that country's;
+    and nothing is placed unless more than half of the cube's countries count.
     """
-    names, labels = (cube[name].values.astype(str) for name in ("country", "country_label"))
+    columns = (cube[name].values.astype(str) for name in ("country", "country_label", "region"))
+    regions = {row["alpha2"]: row["region"] for row in table()}
     found = [
-        place(name) if len(name) != 2 else place(name) if place(name) == place(label) else None
-        for name, label in zip(names, labels, strict=True)
+        place(name) if len(name) != 2 or place(name) == place(label) or regions.get(name.upper()) == region else None
+        for name, label, region in zip(*columns, strict=True)
     ]
     known = sum(at is not None for at in found)
     return list(found) if 2 * known > len(found) else [None] * len(found)

@@ -168,7 +168,7 @@ def test_forest__draws_the_cubes_numbers(human):
         np.testing.assert_allclose(total[name], mean[of].item(), rtol=1e-12)
     drawn = svg_of(chart)
     for text in (
-        "45 and over, against under 45, among women",
+        "age: 45 and over, against under 45, among gender: women",
         "Sweden",
         "pooled",
         f"I² {100 * mean['i2'].item():.0f} %",
@@ -194,7 +194,7 @@ def test_heatmap__draws_the_cubes_numbers(human):
     part = human["effect"].sel(attribute="degree:degree", persona="gender=male").transpose("country", "value")
     estimates = [np.nan if row["estimate"] is None else row["estimate"] for row in rows]
     np.testing.assert_array_equal(estimates, part.values.ravel())
-    assert "among men" in svg_of(human.ace.heatmap("degree:degree", "gender=male"))
+    assert "among gender: men" in svg_of(human.ace.heatmap("degree:degree", "gender=male"))
 
 
 def test_lattice__people_and_models(human, model):

@@ -14,6 +14,9 @@ from acecausal.comparison.compare import beyond, shared, unlike
 from acecausal.report import cells, facts, words
 from acecausal.report.drawing import Q
 
+#: Below this certainty that one attribute comes before the next, the first sentence says that it may.
+CERTAIN = 0.9
+
 
 def mean_square(effect: np.ndarray, se: np.ndarray) -> tuple[float, float]:
     """Estimate the mean of true effects' squares, and the standard error of that.
@@ -110,13 +113,16 @@ def _most(cube: xr.Dataset, names: words.Names, *, any_sure: bool) -> list[str]:
     first, *rest = sizes
     if not any_sure or sizes[first][0] < 0.005:
         return [] if any_sure else [f"No effect stands out from sampling noise once all are counted (q < {Q})."]
+    certainty = _certainty(squares[first], squares[rest[0]]) if rest else 1.0
     verb = words.causal(cube, "moves answers", "goes with differences in answers")
+    if certainty < CERTAIN:
+        verb = words.causal(cube, "may move answers", "may go with differences in answers")
     label = words.capital(names.attributes[first])
     middle, low, high = (f"{number:.2f}" for number in sizes[first])
     most = f"{label} {verb}{' most' if rest else ''}: by {middle} of the 0..1 score ({low} to {high})"
     said = [f"{most}, as the root mean square of its effects."]
     if rest:
-        ahead = _certainty(squares[first], squares[rest[0]])
+        ahead = f"{100 * certainty:.0f} %" if certainty < 0.99 else "more than 99 %"
         others = [f"{names.attributes[name]} {sizes[name][0]:.2f} ({_range(sizes[name])})" for name in rest]
         how = f"That {names.attributes[first]} comes before {names.attributes[rest[0]]} is {ahead} certain."
         more = f", and {words.count(len(others) - 3, 'attribute')} less" if len(others) > 3 else ""
@@ -130,11 +136,10 @@ def _range(size: tuple[float, float, float]) -> str:
     return f"{size[1]:.2f} to {size[2]:.2f}"
 
 
-def _certainty(first: tuple[float, float], second: tuple[float, float]) -> str:
+def _certainty(first: tuple[float, float], second: tuple[float, float]) -> float:
     """Say how probable it is that the first mean square is the larger one, both being normal and independent."""
     apart = float(np.hypot(first[1], second[1]))
-    share = float(ndtr((first[0] - second[0]) / apart)) if apart > 0 else 1.0
-    return "more than 99 %" if share > 0.99 else f"{100 * share:.0f} %"
+    return float(ndtr((first[0] - second[0]) / apart)) if apart > 0 else 1.0
 
 
 def _largest(part: xr.Dataset, names: words.Names, at: tuple[int, ...], *, sure: bool) -> str:

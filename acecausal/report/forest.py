@@ -112,8 +112,11 @@ def chart(
     axis = x.axis(labelExpr=d.SIGNED, labelOverlap=True, tickCount=5 if wide else 3, title=axis_title)
     colour = alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.MUTED))
     tip = d.tooltip(*d.EFFECT_TIP, *d.model_tip(models))
+    unsaid = everything.transform_filter("datum.why != ''")
     layers = [
         d.line(0, color=d.INK),
+        # words in the place of an estimate do not run into the line
+        unsaid.mark_rect(fill=d.PAPER).encode(x=alt.XValue(0), x2=alt.XValue("width"), y=d.y()),
         own.mark_rule(strokeWidth=2.25, strokeCap="round").encode(
             x=alt.X("conf_low_drawn:Q"), x2="conf_high_drawn:Q", y=d.y(), stroke=colour, tooltip=tip
         ),
@@ -137,7 +140,7 @@ def chart(
         ),
         *d.marks(own, models, alt.X, tip),
         d.text(0, -10, "label", align="right", limit=left - 12, color=d.INK),
-        d.text(0, 6, "why", where="datum.why != ''", color=d.MUTED),
+        d.text(0, 6, "why", where="datum.why != ''", color=d.MUTED, limit=width - left - 8),
         there.mark_text(fontSize=d.SIZE, baseline="middle", align="right", dx=right, clip=False, color=d.INK).encode(
             x=alt.XValue("width"), y=d.y(), text="numbers:N"
         ),

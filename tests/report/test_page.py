@@ -192,7 +192,7 @@ def test_write_report__one_country_is_not_compared_with_others(human, tmp_path):
     rows = heat.wide["datasets"]["rows"]
     assert {row["x"] for row in rows} == set(range(4))  # contrasts across
     (forest,) = next(s for s in page.sections(alone, {}, {}) if s.key == "effects").figures[0].panels
-    assert [row["label"] for row in forest.wide["datasets"]["rows"]][:1] == ["gender: female"]
+    assert [row["label"] for row in forest.wide["datasets"]["rows"]][:1] == ["gender: women"]
     assert "world" in {s.key for s in page.sections(human, {}, {})}
 
 

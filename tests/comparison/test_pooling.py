@@ -17,6 +17,7 @@ from acecausal.errors import AceError, CubeError
 from acecausal.simulation.truth import truth
 from acecausal.simulation.world import World
 from cli import main
+from cli.pool import COLUMNS
 
 FIELDS = [field.name for field in dataclasses.fields(Pooled)]
 
@@ -233,13 +234,30 @@ def test_command__table_and_csv(path, human, tmp_path):
     out = tmp_path / "new" / "p.csv"
     result = run(path, "-o", out, "--context", "degree=degree")
     table = pd.read_csv(out)
-    assert list(table.columns) == ["attribute", "value", "persona", *FIELDS]
+    named = {name: COLUMNS.get(name, name) for name in FIELDS}
+    assert list(table.columns) == ["attribute", "value", "context", "term", *named.values()]
+    assert set(named.values()) >= {
+        "estimate",
+        "std.error",
+        "conf.low",
+        "prediction.high",
+        "tau.squared",
+        "cochran.qe",
+        "k",
+    }
     found = pooled(human).sel(persona="degree=degree", value="poverty")
     assert table["attribute"].tolist() == ["gender:female", "religion:religious", "age:45_plus"]
     for name in FIELDS:
-        np.testing.assert_allclose(table[name], found[name].sel(attribute=table["attribute"].tolist()), rtol=1e-12)
+        np.testing.assert_allclose(
+            table[named[name]], found[name].sel(attribute=table["attribute"].tolist()), rtol=1e-12
+        )
     first = table.iloc[0]
-    for text in ("gender:female poverty", f"{first['effect']:+.3f}", f"{first['i2']:.0%}", "context degree=degree"):
+    for text in (
+        "gender:female poverty",
+        f"{first['estimate']:+.3f}",
+        f"{first['i.squared']:.0%}",
+        "context degree=degree",
+    ):
         assert text in result.stdout
     assert "3 pooled effects" in result.stderr
     assert [p.name for p in out.parent.iterdir()] == ["p.csv"]

@@ -151,6 +151,21 @@ def test_elicit__ess_with_eleven_options(tmp_path, tiny_model):
     np.testing.assert_allclose(cube.response.sum("option"), 1)
 
 
+def test_elicit__show_prompt_of_a_question_and_a_persona(road, tiny_model):
+    asked = ("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--order", "forward", "--show-prompt")
+    everyone, woman, fullest = (
+        run(*asked, *more).stdout for more in (("--persona", "all"), ("--persona", "gender=female"), ())
+    )
+    assert "a woman" in woman
+    assert "45" not in woman
+    assert "woman" not in everyone
+    assert "45" in fullest
+    assert run(*asked, "--value", "poverty").stdout == fullest
+    assert "did you mean 'poverty'" in run(*asked, "--value", "povery", code=1).stderr
+    assert "did you mean 'gender=female'" in run(*asked, "--persona", "gender=femal", code=1).stderr
+    assert "--show-prompt" in run(*asked[:-1], "--persona", "all", "-o", "x.nc", code=2).stderr
+
+
 def test_elicit__show_prompt_goes_to_stdout(road, tiny_model):
     result = run("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--show-prompt")
     assert result.stdout.startswith("<|im_start|>system")

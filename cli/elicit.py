@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,7 +33,11 @@ if TYPE_CHECKING:
 
     from align.elicitation.backends import Backend
     from align.elicitation.profiles import Profiles
+    from align.prompting.templates import Text
     from align.prompting.wordings import Wording
+
+#: As `align.prompting.templates` has them, which is not imported for --help.
+TEMPLATES = ("persona-last", "interview", "questionnaire", "first-person", "ace-align")
 
 
 @click.command()
@@ -53,9 +57,9 @@ if TYPE_CHECKING:
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Most requests per second to the server.")
 @click.option("--like", required=True, type=click.Path(path_type=Path), help="Cube that says what is asked of whom.")
 @click.option(
-    "--template", "templates", multiple=True, metavar="NAME",
-    help="persona-last, interview, questionnaire, first-person, or ace-align (after that protocol, persona first); "
-    "several are averaged, and their spread becomes the standard error.  "
+    "--template", "templates", multiple=True, type=click.Choice(TEMPLATES),
+    help="ace-align: after that protocol, persona first; several are averaged, and their spread becomes the standard "
+    "error.  "
     "[default: what the adapter was trained with, else persona-last]",
 )  # fmt: skip
 @click.option(
@@ -64,7 +68,7 @@ if TYPE_CHECKING:
     "only); they are averaged likewise.  [default: forward and reversed]",
 )  # fmt: skip
 @click.option(
-    "--marks", multiple=True, metavar="NAME",
+    "--marks", multiple=True, type=click.Choice(["labels", "digits", "letters"]),
     help="What an option is answered by: labels (its own words), digits (up to 9 options, then letters), or letters; "
     "several are averaged likewise.  [default: what the adapter was trained with, else labels; digits for a server]",
 )  # fmt: skip
@@ -104,6 +108,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("--resume", is_flag=True, help="Go on where a run with the same model and choices was cut off.")
 @click.option("--show-prompt", is_flag=True, help="Print one prompt exactly as the model gets it, and stop.")
+@click.option("--value", metavar="NAME", help="With --show-prompt: which question.  [default: the first]")
+@click.option(
+    "--persona", metavar="A=B,C=D",
+    help="With --show-prompt: who the model is told to be, gender=female,age=old or all.  [default: the fullest]",
+)  # fmt: skip
 @force_option
 def elicit(
     source: str,
@@ -129,6 +138,8 @@ def elicit(
     dry_run: bool,
     resume: bool,
     show_prompt: bool,
+    value: str | None,
+    persona: str | None,
     force: bool,
 ) -> None:
     """Ask a language model for the same cube, from the probabilities it gives to the answer options.
@@ -141,6 +152,7 @@ def elicit(
     acecausal elicit --endpoint http://localhost:8000/v1 --model NAME --like human.zarr -o model.zarr
     acecausal elicit --model M --like human.zarr --try
     acecausal elicit --model M --like human.zarr --profiles 200 --survey survey.sav --codebook survey.yaml -o model.zarr
+    acecausal elicit --model M --like human.zarr --show-prompt --value poverty --persona gender=female
     """
     from acecausal.cube.outputs import check_output, hold
 
@@ -148,6 +160,8 @@ def elicit(
     if output is None and writes:
         raise click.UsageError("Missing option '-o' / '--output' (or --try, --dry-run, --show-prompt).")
     _check_usage(endpoint, adapter, precision, revision, rate)
+    if (value or persona) and not show_prompt:
+        raise click.UsageError("--value and --persona are for --show-prompt: what is asked of whom, --like says.")
     if trying and orders:
         raise click.UsageError("--try asks both orders; leave --order out.")
     if output is not None and writes:
@@ -166,7 +180,10 @@ def elicit(
     wordings = _wordings(recipe, templates, orders, marks, "digits" if endpoint else "labels")
     told = record.get("template_args", {}) | chat.template_args(template_args)
     if show_prompt:
-        _show_prompts(endpoint, source, revision, cube, wordings, told)
+        from align.elicitation.elicit import sample_text
+
+        texts = [sample_text(cube, wording, value, persona) for wording in wordings]
+        _show_prompts(endpoint, source, revision, texts, told)
         return
     kept = output.with_name(f"{output.name}.answers.jsonl") if endpoint and output and writes else None
     if endpoint:
@@ -230,17 +247,14 @@ def _write(asked: xr.Dataset, output: Path, store: Path | None, kept: Path | Non
 
 
 def _show_prompts(
-    endpoint: str | None, source: str, revision: str | None, cube: xr.Dataset, wordings: tuple[Wording, ...],
-    told: dict[str, Any],
-) -> None:  # fmt: skip
-    """Print a prompt in each wording."""
-    from align.elicitation.elicit import sample_text
+    endpoint: str | None, source: str, revision: str | None, texts: Sequence[Text], told: dict[str, Any]
+) -> None:
+    """Print prompts as the model gets them."""
     from align.elicitation.endpoint import shown
     from align.models.tokenizer import load_tokenizer
     from align.prompting.prompts import render
 
-    for wording in wordings:
-        text = sample_text(cube, wording)
+    for text in texts:
         click.echo(shown(endpoint, text) if endpoint else render(load_tokenizer(source, revision), text, told)[0])
 
 

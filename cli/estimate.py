@@ -19,6 +19,7 @@ from cli.console import (
     note_guesses,
     print_table,
     progress_bar,
+    say,
     unit_store,
 )
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from acecausal.estimation.plan import Plan
     from acecausal.survey.data import Survey
+
+#: Most sentences of advice.
+ADVICE = 12
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -88,15 +92,17 @@ def rows_of(texts: Iterable[str]) -> dict[str, dict[str, object]]:
 @click.option("--depth", type=int, help="Largest number of attributes a persona specifies.  [default: all of them]")
 @click.option(
     "--estimand",
+    type=click.Choice(["direct", "total", "association"]),
     default="direct",
     show_default=True,
     help="direct: all else held fixed. total: with what follows from the attribute. association: plain difference.",
 )
 @click.option(
     "--estimator",
+    type=click.Choice(["linear-dml", "forest-dml", "dr", "association"]),
     default="linear-dml",
     show_default=True,
-    help="linear-dml, forest-dml, dr (doubly robust) or association.",
+    help="dr: doubly robust. association goes with the estimand of this name.",
 )
 @click.option("--graph", type=click.Path(path_type=Path), help="Causal graph, DOT or GML.  [default: the codebook's]")
 @click.option("--min-arm", default=30, show_default=True, help="Fewest respondents per arm for an estimate.")
@@ -123,7 +129,7 @@ def rows_of(texts: Iterable[str]) -> dict[str, dict[str, object]]:
 @click.option("--jobs", default=1, show_default=True, help="Processes. No number depends on it.")
 @click.option("--scheduler", metavar="ADDRESS", help="Run on this Dask cluster (extra dask).")
 @click.option("--resume", is_flag=True, help="Go on where a run with the same choices was cut off.")
-@click.option("--dry-run", is_flag=True, help="Print the plan and stop.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, thin arms, time, memory and advice; stop.")
 @force_option
 def estimate(
     data: tuple[str, ...],
@@ -178,7 +184,7 @@ def estimate(
     if plan.unverified:
         note(f"unverified in {book.name}, compare with the file's value labels: {', '.join(plan.unverified)}")
     if dry_run:
-        print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", *plan.table())
+        _say_forecast(survey, plan)
         return
     assert output is not None
     said = {"labels_differ": json.dumps(differing)}
@@ -193,6 +199,25 @@ def estimate(
     if empty:
         note("nothing could be estimated of " + ", ".join(empty) + ": the variable status says why")
         raise SystemExit(3)
+
+
+def _say_forecast(survey: Survey, plan: Plan) -> None:
+    """Print the plan, what it will come to, and what would help."""
+    from acecausal.estimation.forecast import advice, forecast
+
+    print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", *plan.table())
+    found = forecast(survey, plan)
+    say(f"{found.personas:,} personas, {found.cells:,} cells (country, contrast, value, context)")
+    for level, (bad, every) in found.thin.items():
+        among = "everyone" if level == 0 else f"personas of {level} attribute{'s' * (level > 1)}"
+        say(f"too thin among {among}: {bad:,} of {every:,} cells (an arm of fewer than {plan.min_arm} people)")
+    minutes = "less than a minute" if found.minutes < 1 else f"about {found.minutes:,.0f} minutes"
+    say(f"{minutes} in one process (--jobs divides it), about {found.gigabytes:.1f} GB of memory in each")
+    said = advice(found, plan)
+    for text in said[:ADVICE]:
+        say(f"advice: {text}")
+    if len(said) > ADVICE:
+        say(f"advice: {len(said) - ADVICE} more of this kind")
 
 
 def _say_counts(missing: dict[str, int], lost: dict[str, int], noted: dict[str, int]) -> None:

@@ -50,6 +50,10 @@ class Group(click.Group):
                 _discard_stdout()
                 sys.exit(1)
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """List the commands in the order of work, not of the alphabet."""
+        return list(self.commands)
+
     def invoke(self, ctx: click.Context) -> Any:
         from acecausal.errors import AceError
 
@@ -115,6 +119,11 @@ def main() -> None:
     model  -> elicit   -> cube of effects (model)
     both   -> compare, report; and align trains the model until its effects match.
     files of other programs -> import, export.
+
+    The Tab key completes commands and options after (zsh: zsh_source, fish: fish_source):
+
+    \b
+    eval "$(_ACECAUSAL_COMPLETE=bash_source acecausal)"
 
     Exit codes: 0 done, 1 error, 2 wrong usage, 3 partial result, 130 stopped by Ctrl-C, 143 by SIGTERM.
     """

@@ -12,6 +12,7 @@ from cli.selection import select
 
 if TYPE_CHECKING:
     import pandas as pd
+    import xarray as xr
 
 
 @click.command()
@@ -27,7 +28,8 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
     """Pool a survey cube's effects over its countries, and say how much countries differ.
 
     Random effects over at least two countries. tau: standard deviation of true effects between countries; I2: its share
-    of the spread; p: of no difference between countries; prediction: interval for a further country.
+    of the spread; p: of no difference between countries; prediction: interval for a further country. Of values without
+    an order (nominal) the shifts are pooled, option by option.
 
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
@@ -37,26 +39,70 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
 
     if output is not None:
         check_output(output, suffixes=(".csv",), force=force)
-    people = opened(cube)
-    found = pooled(select(people, attributes=attributes, values=values, contexts=[context]))
-    table = found.to_dataframe(["attribute", "value", "persona"])[list(found.data_vars)]
-    table = table.dropna(subset=["effect"]).reset_index()
-    if table.empty:
+    people = select(opened(cube), attributes=attributes, values=values, contexts=[context])
+    table = _listed(pooled(people), ["attribute", "value", "persona"])
+    unordered = people.isel(value=(people["scale"] == "nominal").values)
+    moved = _listed(pooled(unordered, by="option"), ["attribute", "value", "persona", "option"])
+    moved.insert(3, "option_label", [_label(unordered, value, k) for value, k in moved[["value", "option"]].values])
+    if table.empty and moved.empty:
         raise AceError(
-            "no effect has an estimate in two countries", param=str(cube), hint="the variable status says why"
+            "no effect has an estimate in two countries",
+            param=str(cube),
+            hint="the variable status says why"
+            if people.sizes["country"] > 1
+            else "it has one country: acecausal show",
         )
-    print_table(f"{cube}, context {context}: effects over countries", *_shown(table))
+    if not table.empty:
+        print_table(f"{cube}, context {context}: effects over countries", *_shown(table, "effect"))
+    if not moved.empty:
+        print_table(f"{cube}, context {context}: shifts in probability over countries", *_shown(moved, "shift"))
     if output is not None:
         with whole(output) as beside:
-            table.to_csv(beside, index=False)
-        note(f"{output}: {len(table)} pooled effects")
+            written(table, moved).to_csv(beside, index=False)
+        note(f"{output}: {len(table) + len(moved)} pooled effects")
 
 
-def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
-    columns = ["", "effect", "interval", "prediction", "tau", "I2", "p", "countries"]
+#: What the fields of a pooled cube are called in the table, as broom and metafor do.
+COLUMNS = {
+    "persona": "context",
+    "effect": "estimate",
+    "se": "std.error",
+    "lower": "conf.low",
+    "upper": "conf.high",
+    "prediction_lower": "prediction.low",
+    "prediction_upper": "prediction.high",
+    "tau2": "tau.squared",
+    "i2": "i.squared",
+    "cochran_q": "cochran.qe",
+    "p_heterogeneity": "p.value.cochran.qe",
+}
+
+
+def written(table: pd.DataFrame, moved: pd.DataFrame) -> pd.DataFrame:
+    """Put pooled effects above the shifts of nominal values, under the columns of the other tables."""
+    import pandas as pd
+
+    both = pd.concat([table, moved], ignore_index=True) if len(moved) else table
+    first = [name for name in ("attribute", "value", "persona", "option", "option_label") if name in both]
+    both = both[[*first, *(name for name in both if name not in first)]].rename(columns=COLUMNS)
+    both.insert(3, "term", both["attribute"])
+    return both
+
+
+def _listed(found: xr.Dataset, dims: list[str]) -> pd.DataFrame:
+    table = found.to_dataframe(dims)[list(found.data_vars)]
+    return table.dropna(subset=["effect"]).reset_index()
+
+
+def _label(people: xr.Dataset, value: str, option: int) -> str:
+    return str(people["option_label"].sel(value=value, option=option).item())
+
+
+def _shown(table: pd.DataFrame, what: str) -> tuple[list[str], list[list[str]]]:
+    columns = ["", what, "interval", "prediction", "tau", "I2", "p", "countries"]
     rows = [
         [
-            f"{row.attribute} {row.value}",
+            f"{row.attribute} {row.value}{f' {row.option_label}' if what == 'shift' else ''}",
             f"{row.effect:+.3f}",
             f"{row.lower:+.3f} to {row.upper:+.3f}",
             f"{row.prediction_lower:+.3f} to {row.prediction_upper:+.3f}" if row.k > 2 else "-",

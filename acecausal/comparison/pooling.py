@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from acecausal.errors import AceError, CubeError
+from acecausal.errors import AceError, CubeError, unknown
 
 #: Units and meaning of the fields of `Pooled`, as they stand in the attributes of `pooled`.
 _MEANING = {
@@ -20,7 +20,10 @@ _MEANING = {
     "prediction_upper": ("score", "Upper limit for the true effect in a further country."),
     "tau2": ("score2", "Variance of true effects between countries, after Paule and Mandel."),
     "i2": ("1", "Share of the observed spread that sampling error does not explain."),
-    "q": ("1", "Cochran's Q: squared deviations from the inverse-variance mean, in units of sampling variance."),
+    "cochran_q": (
+        "1",
+        "Cochran's Q: squared deviations from the inverse-variance mean, in units of sampling variance.",
+    ),
     "p_heterogeneity": ("1", "p-value of all countries having the same true effect."),
     "k": ("1", "Countries that have an estimate."),
 }
@@ -38,7 +41,7 @@ class Pooled:
         Interval of the mean; missing for k = 1.
     prediction_lower, prediction_upper : numpy.ndarray
         Interval of the true effect in a further country; missing for k < 3.
-    tau2, i2, q, p_heterogeneity : numpy.ndarray
+    tau2, i2, cochran_q, p_heterogeneity : numpy.ndarray
         Between-country variance, its share 0..1 of the spread, Cochran's Q and its p-value; missing for k = 1.
     k : numpy.ndarray, int
         Number of estimates. Everything else is missing for k = 0.
@@ -52,7 +55,7 @@ class Pooled:
     prediction_upper: np.ndarray
     tau2: np.ndarray
     i2: np.ndarray
-    q: np.ndarray
+    cochran_q: np.ndarray
     p_heterogeneity: np.ndarray
     k: np.ndarray
 
@@ -131,15 +134,15 @@ def pool(effect: np.ndarray, se: np.ndarray, axis: int = 0, confidence: float = 
         "prediction_upper": mean + reach,
         "tau2": np.where(several, tau2, np.nan),
         "i2": np.where(several, i2, np.nan),
-        "q": np.where(several, q, np.nan),
+        "cochran_q": np.where(several, q, np.nan),
         "p_heterogeneity": np.where(several, stats.chi2.sf(q, df), np.nan),
         "k": k,
     }
     return Pooled(**{name: array.reshape(shape) for name, array in numbers.items()})
 
 
-def pooled(cube: xr.Dataset, min_countries: int = 2) -> xr.Dataset:
-    """Pool a cube's effects over its countries, each contrast, value and context on its own.
+def pooled(cube: xr.Dataset, min_countries: int = 2, by: str = "effect") -> xr.Dataset:
+    """Pool a cube's effects over its countries, each contrast, value and context (and option) on its own.
 
     Parameters
     ----------
@@ -147,20 +150,25 @@ def pooled(cube: xr.Dataset, min_countries: int = 2) -> xr.Dataset:
         A survey cube, or a selection of one that keeps the dimension country.
     min_countries : int
         Fewest countries with an estimate, at least 1; with fewer, everything but `k` is missing.
+    by : {'effect', 'option'}
+        Pool the effects on the score, or the shifts of every option in probability, which nominal values have too.
 
     Returns
     -------
     xarray.Dataset
-        The fields of `Pooled` with dims (attribute, value, persona), at the confidence level of the cube (0.95 if it
-        names none). Countries count alike but for the precision of their estimates, not by their population.
+        The fields of `Pooled` with dims (attribute, value, persona), and option if asked for, at the confidence level
+        of the cube (0.95 if it names none). Countries count alike but for the precision of their estimates, not by
+        their population.
 
     Raises
     ------
     CubeError
         If it is a model's cube, or has no dimension country.
     AceError
-        If `min_countries` is below 1.
+        If `min_countries` is below 1, or `by` something else.
     """
+    if by not in ("effect", "option"):
+        raise unknown("by", by, ("effect", "option"))
     if "effect_se" not in cube:
         raise CubeError(
             "has no standard errors to pool by",
@@ -174,9 +182,10 @@ def pooled(cube: xr.Dataset, min_countries: int = 2) -> xr.Dataset:
         )
     if min_countries < 1:
         raise AceError("out of range", param="min_countries", expected="at least 1", got=min_countries)
-    effect = cube["effect"]
+    effect, se = (cube["effect"], cube["effect_se"]) if by == "effect" else (cube["shift"], cube["shift_se"])
     confidence = float(cube.attrs.get("confidence", 0.95))
-    found = pool(effect.values, cube["effect_se"].values, effect.get_axis_num("country"), confidence)
+    known = np.where(se.values > 0, se.values, np.nan)  # of an option that nobody chose nothing is known
+    found = pool(effect.values, known, effect.get_axis_num("country"), confidence)
     enough = found.k >= min_countries
     one = effect.isel(country=0, drop=True)
     result = xr.Dataset(coords={name: one[name] for name in one.coords if "country" not in cube[name].dims})
@@ -186,10 +195,11 @@ def pooled(cube: xr.Dataset, min_countries: int = 2) -> xr.Dataset:
         result[field.name] = (
             one.dims,
             numbers if field.name == "k" else np.where(enough, numbers, np.nan),
-            {"long_name": meaning, "units": units},
+            {"long_name": meaning, "units": units if by == "effect" else "1"},
         )
     result.attrs = {
-        "description": "Effects pooled over countries by random effects (Paule-Mandel, Hartung-Knapp-Sidik-Jonkman)",
+        "description": f"{'Effects' if by == 'effect' else 'Shifts'} pooled over countries by random effects "
+        "(Paule-Mandel, Hartung-Knapp-Sidik-Jonkman)",
         "confidence": confidence,
         "min_countries": min_countries,
     }

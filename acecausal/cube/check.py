@@ -104,6 +104,7 @@ def _gaps(cube: xr.Dataset, expected: list[schema.Variable]) -> list[str]:
     someone = cube["n"].values > 0
     several = someone & (cube["n_psu"].values > 1) if "n_psu" in cube else someone
     wanted = {"shift": ok, "effect": ok & scored[:, None], "response": someone, "spread": several}
+    wanted["test"] = wanted["effect"]
     problems = []
     for spec in expected:
         if spec.present and spec.name in cube:
@@ -112,9 +113,11 @@ def _gaps(cube: xr.Dataset, expected: list[schema.Variable]) -> list[str]:
                 there = there[..., None] & in_scale[:, None]
             elif "bound" in spec.dims:
                 there = there[..., None]
-            wrong = np.count_nonzero(~np.isnan(cube[spec.name].values) != there)
+            missing = np.isnan(cube[spec.name].values)
+            elsewhere = ~missing & (~ok if spec.present == "test" else ~there)  # nominal values may have a test
+            wrong = np.count_nonzero((missing & there) | elsewhere)
             if wrong:
-                rule = "status is ok" if spec.present in ("shift", "effect") else "somebody answered"
+                rule = "somebody answered" if spec.present in ("response", "spread") else "status is ok"
                 problems.append(f"{spec.name}: {wrong} numbers missing where {rule}, or present elsewhere")
     return problems
 

@@ -52,9 +52,10 @@ class Variable:
         One sentence.
     kinds : tuple of str
         Kinds of cube that must carry it; it may not appear in others.
-    present : {'', 'shift', 'effect', 'response', 'spread'}
+    present : {'', 'shift', 'effect', 'test', 'response', 'spread'}
         Where the number is there and where it is missing: where `status` is ok (shift), and the value has a score
-        (effect); where somebody answered (response), of two PSUs at least (spread); or as the meaning says ('').
+        (effect), or also where it has none (test); where somebody answered (response), of two PSUs at least (spread);
+        or as the meaning says ('').
     optional : tuple of str
         Kinds of cube in which it may be absent: diagnostics, and the errors of a model that was asked in one way only.
     """
@@ -134,13 +135,20 @@ VARIABLES: tuple[Variable, ...] = (
              "Interval of the effect at the level in attrs, from the t distribution of the design (survey), or of "
              "profiles and wordings together (a model that was asked as profiles).", present="effect",
              optional=_MODEL),
-    Variable("p_value", EDGE, "f", "1", (0, 1), "Two-sided p-value of the effect being zero.", _SURVEY, "effect"),
+    Variable("p_value", EDGE, "f", "1", (0, 1),
+             "p-value of the effect being zero (two-sided); of a nominal value, of all its shifts being zero at once "
+             "(Hotelling's F over the options; missing where these outnumber the degrees of freedom).",
+             _SURVEY, "test"),
     Variable("q_value", EDGE, "f", "1", (0, 1),
-             "Benjamini-Hochberg adjusted p-value; the family is in attrs.", _SURVEY, "effect"),
+             "Benjamini-Hochberg adjusted p-value; the family is in attrs.", _SURVEY, "test"),
     Variable("effect_shrunk", EDGE, "f", "score", (-1.5, 1.5),
              "Empirical-Bayes effect: the score-weighted shift_shrunk.", _SURVEY, "effect"),
     Variable("effect_shrunk_se", EDGE, "f", "score", (0, _INF),
              "Standard error of the empirical-Bayes effect.", _SURVEY, "effect"),
+    Variable("n_effect", EDGE, "i", "1", (0, _INF),
+             "People the effect speaks for: respondents of the context who answered, all attributes known, in "
+             "combinations of the other attributes that hold both arms; under association those of the two arms.",
+             _SURVEY, optional=_SURVEY),
     Variable("n_baseline", EDGE, "i", "1", (0, _INF),
              "Arm size: respondents of the context at the baseline level who answered, all attributes known.", _SURVEY),
     Variable("n_treated", EDGE, "i", "1", (0, _INF),

@@ -13,7 +13,7 @@ from acecausal.estimation import balance, few_psus, refutation, sensitivity
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
 from acecausal.estimation.constant_arms import arm_shares, unseen_variance
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
-from acecausal.estimation.inference import Crossed, Design, p_values, simultaneous_critical, wald
+from acecausal.estimation.inference import Crossed, Design, any_shift, p_values, simultaneous_critical, wald
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
 from acecausal.estimation.problem import Problem, Scores
 from acecausal.estimation.regression import regress
@@ -112,12 +112,12 @@ def _contexts(
         Degrees of freedom in each context.
     """
     plan, design, values = sample.plan, sample.design, np.array(fit.values)
-    low, high = schema.PROPENSITY_RANGE
-    propensity = comparable.propensity[rows]
-    overlapping = scores.inside & ((propensity >= low) & (propensity <= high))[:, None]
+    overlapping = scores.inside & _can_be_met(comparable.propensity[rows])[:, None]
     critical: list[tuple[np.ndarray, int, np.ndarray]] = []
     df = np.ones((len(values), len(plan.lattice.personas)))
     contexts = plan.contexts(fit.contrast)
+    averaged = np.logical_or.reduce([mean.rows for mean in scores.means])
+    nominal = np.array([plan.values[v].scale == "nominal" for v in fit.values])
     shares, effective = arm_shares(
         problem.outcomes, scores.inside, problem.arm, problem.weight, sample.matched[contexts][:, rows]
     )
@@ -126,12 +126,13 @@ def _contexts(
         answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
         inside = scores.inside[here]
         total = weight @ answered
-        asked = total > 0
-        arrays["overlap"][values[asked], context] = (weight @ (overlapping[here] & answered))[asked] / total[asked]
+        with np.errstate(invalid="ignore"):
+            arrays["overlap"][values, context] = (weight @ (overlapping[here] & answered)) / total  # NaN: nobody asked
         sides = [(arm == side)[:, None] for side in (0, 1)]
         sizes, psus, thin = arm_problems(sample, rows[here], [answered & side for side in sides], plan.min_arm)
         arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
         arrays["n_psu_baseline"][values, context], arrays["n_psu_treated"][values, context] = psus
+        arrays["n_effect"][values, context] = sample.survey.count(rows[here], averaged[here])
         _, kept_psus, apart = arm_problems(sample, rows[here], [inside & side for side in sides], plan.min_arm)
         apart = (apart > 0) | (weight @ inside < MIN_OVERLAP * total)
         alone = np.zeros(len(values), dtype=bool) if scores.by_one is None else scores.by_one
@@ -164,12 +165,17 @@ def _contexts(
             )
             _fill(arrays, at, context, shift[good], covariance[good], unseen)
             critical.append((at, context, covariance[good]))
+            _fill_joint(arrays, at, context, nominal[kept], shift[good], covariance[good], unseen, df[kept, context])
         arrays["status"][values, context], arrays["reason"][values, context] = status, reason
     _fill_critical(arrays, plan, values, critical, df)
-    unscored = [v for v in fit.values if plan.values[v].scale == "nominal"]
     for name in ("effect", "effect_se"):
-        arrays[name][unscored] = np.nan
+        arrays[name][values[nominal]] = np.nan
     return df
+
+
+def _can_be_met(propensity: np.ndarray) -> np.ndarray:
+    low, high = schema.PROPENSITY_RANGE
+    return np.asarray((propensity >= low) & (propensity <= high))
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +307,22 @@ def _fill(
     arrays["effect_se"][at, context] = se[:, -1]
 
 
+def _fill_joint(
+    arrays: Arrays,
+    at: np.ndarray,
+    context: int,
+    nominal: np.ndarray,
+    shift: np.ndarray,
+    covariance: np.ndarray,
+    unseen: np.ndarray,
+    df: np.ndarray,
+) -> None:
+    """Fill the p-values of nominal values, of all their shifts at once; the others' come with the intervals."""
+    if nominal.any():
+        more = unseen[nominal, : shift.shape[1]]
+        arrays["p_value"][at[nominal], context] = any_shift(shift[nominal], covariance[nominal], df[nominal], more)[1]
+
+
 def _fill_critical(
     arrays: Arrays, plan: Plan, values: np.ndarray, parts: list[tuple[np.ndarray, int, np.ndarray]], df: np.ndarray
 ) -> None:
@@ -355,12 +377,12 @@ def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, prob
 
 
 def _intervals(arrays: Arrays, plan: Plan, fit: Fit, df: np.ndarray) -> None:
-    """Fill intervals and p-values from effects, their standard errors and degrees of freedom."""
+    """Fill intervals and p-values from effects, their standard errors and degrees of freedom; nominal ones have p."""
     at = list(fit.values)
     effect, se = arrays["effect"][at], arrays["effect_se"][at]
     half = stats.t.ppf(0.5 + plan.confidence / 2, df) * se
     arrays["effect_interval"][at] = np.stack([effect - half, effect + half], axis=-1)
-    arrays["p_value"][at] = p_values(effect, se, df)
+    arrays["p_value"][at] = np.where(np.isnan(effect), arrays["p_value"][at], p_values(effect, se, df))
 
 
 def _sensitivity(

@@ -12,6 +12,7 @@ import xarray as xr
 
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
+from acecausal.cube.advice import general
 from acecausal.cube.check_questions import drift
 from acecausal.cube.doubts import count_reasons
 from acecausal.errors import AceError
@@ -70,14 +71,13 @@ def estimate(
     arrays = _assemble(plan, run(survey, plan, jobs=jobs, scheduler=scheduler, store=store, progress=progress))
     if not (arrays["status"] == schema.OK).any():
         counts = np.bincount(arrays["status"].ravel(), minlength=len(schema.STATUS))
+        within = ["no_overlap: few items that both arms rated (item: random: true, if so)"] if plan.within_items else []
         reasons = ", ".join(f"{name} {n}" for name, n in zip(schema.STATUS, counts, strict=True) if n)
         raise AceError(
             "no cell could be estimated",
             param="estimate",
             got=f"{reasons} ({', '.join(f'{what} {n}' for what, n in count_reasons(arrays['reason']).items())})",
-            hint=f"too_few: fewer attributes or a smaller min_arm (now {plan.min_arm})"
-            + ("; everybody was asked: leave fpc out to take them for a sample" * (schema.CENSUS in arrays["reason"]))
-            + ("; no_overlap: few items that both arms rated (item: random: true, if so)" if plan.within_items else ""),
+            hint="; ".join([general(arrays["reason"]), *within]).strip("; "),
         )
     arrays["q_value"] = _adjusted(arrays["p_value"], plan.family)
     fill_shrunk(arrays, plan.values, plan.lattice)

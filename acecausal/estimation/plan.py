@@ -142,16 +142,16 @@ class Plan:
 def make_plan(
     survey: Survey,
     *,
-    attributes: Sequence[str] = (),
-    values: Sequence[str] = (),
-    countries: Sequence[str] = (),
+    attributes: str | Sequence[str] = (),
+    values: str | Sequence[str] = (),
+    countries: str | Sequence[str] = (),
     depth: int | None = None,
     estimand: str = "direct",
     estimator: str = "linear-dml",
     min_arm: int = 30,
     min_share: float = 0.0,
     confidence: float = 0.95,
-    family: Sequence[str] = ("country",),
+    family: str | Sequence[str] = ("country",),
     refute: int = 0,
     graph: str | Path | None = None,
     seed: int = 0,
@@ -161,9 +161,10 @@ def make_plan(
     Parameters
     ----------
     survey : Survey
-    attributes, values, countries : sequence of str
-        Names in the codebook. Empty means the attributes of its `lattice`, or all; all values; all countries that occur
-        in the data. Of the attributes that are not chosen but held fixed, one of each column counts.
+    attributes, values, countries : str or sequence of str
+        Names in the codebook, one or several. Empty means the attributes of its `lattice`, or all; all values; all
+        countries that occur in the data. Of the attributes that are not chosen but held fixed, one of each column
+        counts.
     depth : int, optional
         Largest granularity of the lattice's personas; by default the number of attributes.
     estimand : {'direct', 'total', 'association'}
@@ -176,7 +177,7 @@ def make_plan(
         In [0, 1): shares of personas below it are left out of the cube.
     confidence : float
         In (0, 1).
-    family : sequence of str
+    family : str or sequence of str
         Dimensions, of country, attribute, value, persona: one family of q-values per combination of their labels; empty
         for one family over everything.
     refute : int
@@ -191,6 +192,9 @@ def make_plan(
     AceError
         For an unknown name, a number out of range, or a choice that leaves nothing to estimate.
     """
+    attributes, values, countries, family = (
+        [names] if isinstance(names, str) else names for names in (attributes, values, countries, family)
+    )
     book = survey.codebook
     _check_choice("estimand", estimand, ESTIMANDS)
     _check_choice("estimator", estimator, ESTIMATORS)

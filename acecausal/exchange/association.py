@@ -10,7 +10,8 @@ from scipy import stats
 from acecausal.cube import schema
 from acecausal.cube.files import Value
 from acecausal.cube.lattice import Lattice
-from acecausal.estimation.inference import false_discovery, p_values, simultaneous_critical
+from acecausal.estimation.constant_arms import unseen_variance
+from acecausal.estimation.inference import any_shift, false_discovery, p_values, simultaneous_critical
 from acecausal.estimation.shrinkage import fill_shrunk
 
 Arrays = dict[str, np.ndarray]
@@ -88,9 +89,15 @@ def associations(
     edge["overlap"] = np.where(total > 0, inside.astype(float), np.nan)
 
     df = np.maximum(total - 1, 1)
-    edge["shift_critical"] = np.full(total.shape, np.nan)
+    edge["shift_critical"], joint = np.full((2, *total.shape), np.nan)
     for v, value in enumerate(values):
-        edge["shift_critical"][:, v][ok[:, v]] = _critical(ends, v, len(value.options), ok[:, v], df[:, v], confidence)
+        there = ok[:, v]
+        if not there.any():
+            continue
+        covariance = _covariance(ends, v, len(value.options), there)
+        edge["shift_critical"][:, v][there] = simultaneous_critical(covariance, confidence, df[:, v][there])
+        if value.scale == "nominal":
+            joint[:, v][there] = _joint(ends, v, covariance, there, df[:, v])
     scored = np.array([value.scale != "nominal" for value in values])[:, None]
     for name in ("shift", "shift_se", "cumulative_shift_se"):
         edge[name] = np.where(ok[..., None], edge[name], np.nan)
@@ -98,7 +105,7 @@ def associations(
         edge[name] = np.where(ok & scored, edge[name], np.nan)
     half = stats.t.ppf(0.5 + confidence / 2, df) * edge["effect_se"]
     edge["effect_interval"] = np.stack([edge["effect"] - half, edge["effect"] + half], axis=-1)
-    edge["p_value"] = p_values(edge["effect"], edge["effect_se"], df)
+    edge["p_value"] = np.where(scored, p_values(edge["effect"], edge["effect_se"], df), joint)
 
     arrays: Arrays = {"response": response, "n": n, "n_eff": n.astype(float)}
     arrays["response_se"] = np.sqrt(_spread(response) / np.maximum(n, 1)[..., None])
@@ -151,14 +158,22 @@ def _spread(p: np.ndarray) -> np.ndarray:
     return np.where(variance < 1e-14, 0.0, variance)  # NaN stays NaN
 
 
-def _critical(
-    ends: Sequence[tuple[np.ndarray, np.ndarray]], v: int, k: int, ok: np.ndarray, df: np.ndarray, confidence: float
-) -> np.ndarray:
-    """Critical values of the bands around the shifts of one value, for its cells with an estimate."""
-    if not ok.any():
-        return np.empty(0)
+def _covariance(ends: Sequence[tuple[np.ndarray, np.ndarray]], v: int, k: int, ok: np.ndarray) -> np.ndarray:
+    """Covariances of the shifts of one value, for its cells with an estimate, shape (cells, k, k)."""
     covariance = np.zeros((int(ok.sum()), k, k))
     for p, m in ends:
         share = p[:, v, :, :k][ok]
         covariance += (share[:, :, None] * np.eye(k) - share[:, :, None] * share[:, None]) / m[:, v][ok][:, None, None]
-    return simultaneous_critical(covariance, confidence, df[ok])
+    return covariance
+
+
+def _joint(
+    ends: Sequence[tuple[np.ndarray, np.ndarray]], v: int, covariance: np.ndarray, ok: np.ndarray, df: np.ndarray
+) -> np.ndarray:
+    """p-values of no shift of one value being other than 0, for its cells with an estimate."""
+    k = covariance.shape[1]
+    shares = np.stack([p[:, v, :, :k][ok] for p, _ in ends])
+    sizes = np.stack([m[:, v][ok] for _, m in ends]).astype(float)
+    each = np.arange(k)
+    unseen = unseen_variance(shares, sizes, np.eye(k), covariance[:, each, each])
+    return any_shift(shares[1] - shares[0], covariance, df[ok], unseen)[1]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import ndtri
 
 from acecausal.cube import schema
 from acecausal.errors import AceError, CubeError, unknown
+from acecausal.report import cells, facts
 
 if TYPE_CHECKING:
     import altair as alt
@@ -35,8 +35,8 @@ class AceAccessor:
         Parameters
         ----------
         by : {'effect', 'option'}
-            One row per cell, with its effect on the 0..1 score (missing for nominal values), or one row per cell and
-            option, with its shift in probability.
+            One row per cell, with its effect on the 0..1 score (missing for nominal values, whose p- and q-value are of
+            all their shifts at once), or one row per cell and option, with its shift in probability.
         all_edges : bool
             Whether to list every existing edge of the lattice, or only those with status ok.
 
@@ -46,9 +46,10 @@ class AceAccessor:
             country, attribute, value, context: labels of the cube; term: the contrast again, where broom's readers look
             for it; option, option_label (`by` option only); estimate, std.error; statistic (estimate / std.error),
             p.value, q.value (`by` effect only); conf.low, conf.high: pointwise interval at the cube's level; band.low,
-            band.high (`by` option only): band that holds all options of the cell at once; n: respondents of the
-            context, n_baseline, n_treated: those of the arms; status. What a cube does not have is no column: a
-            model's has neither errors nor arms.
+            band.high (`by` option only): band that holds all options of the cell at once; joint.p.value, joint.q.value
+            (`by` option only): of all shifts of a nominal value being 0, missing for the others; n: the people that the
+            effect speaks for, n_baseline, n_treated: those of the arms; status, and the reason behind it. What a cube
+            does not have is no column: a model's has neither errors nor arms.
 
         Raises
         ------
@@ -75,13 +76,16 @@ class AceAccessor:
             in_scale = cube["option"].values <= cube["n_options"].values[:, None]
             at = np.nonzero(keep[..., None] & in_scale[:, None])
             columns = _labels(cube, at[:4]) | _shifts(cube, at)
-        columns |= {"n": cube["n"].values[at[0], at[2], at[3]]}
-        columns |= {name: cube[name].values[at[:4]] for name in ("n_baseline", "n_treated") if name in cube}
+        if "n_baseline" in cube:
+            columns |= {"n": cells.people(cube)[at[:4]]}
+            columns |= {name: cube[name].values[at[:4]] for name in ("n_baseline", "n_treated")}
         columns["status"] = np.array(schema.STATUS, dtype=object)[status[at[:4]]]
+        if "reason" in cube:
+            columns["reason"] = np.array(schema.REASONS, dtype=object)[cube["reason"].values[at[:4]]]
         return pd.DataFrame(columns)
 
     def significant(self, q: float = 0.05) -> pd.DataFrame:
-        """List the effects with a q-value below `q`, the largest first.
+        """List the effects with a q-value below `q`, the largest first; then nominal values that move, without effect.
 
         Parameters
         ----------
@@ -102,11 +106,11 @@ class AceAccessor:
         rows = rows[rows["q.value"] < q]
         return rows.sort_values("estimate", key=np.abs, ascending=False, kind="stable", ignore_index=True)
 
-    def pooled(self, min_countries: int = 2) -> xr.Dataset:
-        """Pool the effects over countries; see `acecausal.comparison.pooling.pooled`."""
+    def pooled(self, min_countries: int = 2, by: str = "effect") -> xr.Dataset:
+        """Pool the effects, or the shifts by option, over countries; see `acecausal.comparison.pooling.pooled`."""
         from acecausal.comparison.pooling import pooled
 
-        return pooled(self._cube, min_countries)
+        return pooled(self._cube, min_countries, by)
 
     def forest(self, value: str, attribute: str, context: str = "all", *, width: int = 700) -> alt.LayerChart:
         """Draw one effect country by country with intervals, and below them the pooled one.
@@ -301,18 +305,11 @@ def _shifts(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]
     columns["std.error"] = se
     if "effect_interval" not in cube:
         return columns
-    half = _critical(cube)[*at[:4]] * se
+    half = facts.critical(cube)[*at[:4]] * se
     columns |= {"conf.low": estimate - half, "conf.high": estimate + half}
     if "shift_critical" in cube:
         half = cube["shift_critical"].values[*at[:4]] * se
         columns |= {"band.low": estimate - half, "band.high": estimate + half}
-    return columns
-
-
-def _critical(cube: xr.Dataset) -> np.ndarray:
-    """Read the two-sided critical values off the effects' intervals, shape of `effect`."""
-    se, interval = cube["effect_se"].values, cube["effect_interval"].values
-    own = np.divide(interval[..., 1] - interval[..., 0], 2 * se, out=np.full(se.shape, np.nan), where=se > 0)
-    others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True)
-    normal = ndtri((1 + float(cube.attrs.get("confidence", 0.95))) / 2)
-    return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))
+    together = cells.nominal(cube)[at[2]]
+    joint = {f"joint.{name[0]}.value": cube[name].values[*at[:4]] for name in ("p_value", "q_value")}
+    return columns | {name: np.where(together, numbers, np.nan) for name, numbers in joint.items()}

@@ -26,6 +26,23 @@ def scored(cube: xr.Dataset) -> np.ndarray:
     return np.isfinite(cube["effect"].values) & (cube["status"].values == schema.OK)
 
 
+def tested(cube: xr.Dataset) -> np.ndarray:
+    """Say where there is a p-value: of an effect, or of all shifts of a nominal value. Shape of `effect`."""
+    return np.isfinite(cube["p_value"].values) & (cube["status"].values == schema.OK)
+
+
+def nominal(cube: xr.Dataset) -> np.ndarray:
+    """Say which values have no order, hence shifts and no effect; shape (values,)."""
+    return np.asarray(cube["scale"].values == "nominal")
+
+
+def people(cube: xr.Dataset) -> np.ndarray:
+    """Count the people that each effect speaks for (in cubes that do not say, those of its arms). Shape of `effect`."""
+    if "n_effect" in cube:
+        return np.asarray(cube["n_effect"].values)
+    return np.asarray(cube["n_baseline"].values + cube["n_treated"].values)
+
+
 def outcomes(status: np.ndarray, effect: np.ndarray) -> np.ndarray:
     """Say what became of cells, as positions in `OUTCOMES`; both arguments and the result have the same shape."""
     return np.where((status == schema.OK) & ~np.isfinite(effect), len(schema.STATUS), status).astype(np.uint8)
@@ -53,7 +70,7 @@ def by_evidence(cube: xr.Dataset, dim: str) -> np.ndarray:
     """
     part = everyone(cube)
     others = tuple(i for i, name in enumerate(part["effect"].dims) if name != dim)
-    there = scored(part)
+    there = tested(part)
     p = np.where(there, part["p_value"].values, np.inf).min(axis=others)
     with np.errstate(invalid="ignore", divide="ignore"):
         ratio = np.abs(part["effect"].values) / part["effect_se"].values

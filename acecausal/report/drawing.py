@@ -37,6 +37,9 @@ FONTS = "Arial, Liberation Sans, DejaVu Sans, sans-serif"
 #: How much wider than in the first of them a text can be in the last; static pictures are measured in the first.
 WIDER = 1.15
 
+#: Opacity of a model's mark where the model does not take in who it is told to be.
+UNHEEDED = 0.35
+
 #: Effects with a q-value below this are drawn as more than noise.
 Q = 0.05
 ROW = 19
@@ -131,7 +134,7 @@ def marks(
     at: str = "m",
     opacity: float = 1,
 ) -> list[alt.Chart]:
-    """Draw a mark per model, where it has a number.
+    """Draw a mark per model, where it has a number; pale where u0, u1, ... says that it does not heed the attribute.
 
     Parameters
     ----------
@@ -148,8 +151,14 @@ def marks(
     """
     return [
         data.transform_filter(f"isValid(datum.{at}{i})")
-        .mark_point(shape=shape_of(i, len(models)), size=56, opacity=opacity, strokeWidth=1.5, stroke=CONTRAST)
-        .encode(x=x(f"{at}{i}:Q"), y=y(), fill=alt.value(CONTRAST if i == len(models) - 1 else PAPER), tooltip=tip)
+        .mark_point(shape=shape_of(i, len(models)), size=56, strokeWidth=1.5, stroke=CONTRAST)
+        .encode(
+            x=x(f"{at}{i}:Q"),
+            y=y(),
+            fill=alt.value(CONTRAST if i == len(models) - 1 else PAPER),
+            opacity=alt.condition(f"datum.u{i}", alt.value(UNHEEDED), alt.value(opacity)),
+            tooltip=tip,
+        )
         for i in range(len(models))
     ]
 

@@ -18,11 +18,22 @@ import vl_convert
 import xarray as xr
 from markupsafe import Markup
 
+from acecausal.comparison import heeding
 from acecausal.comparison.pooling import pooled
 from acecausal.cube import schema
-from acecausal.report import cells, facts, forest, lattice_picture, parts, responses, svg, words, world
+from acecausal.report import (
+    cells,
+    facts,
+    forest,
+    lattice_picture,
+    option_shifts,
+    parts,
+    responses,
+    svg,
+    words,
+    world,
+)
 from acecausal.report import drawing as d
-from acecausal.survey.countries import place
 
 #: Most bytes of effects that the page carries, before they grow by a third as text.
 BYTES = 5_000_000
@@ -36,16 +47,22 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
     """
     if not np.isfinite(human["response"].values).any():
         return None
-    contexts = chosen_contexts(human, BYTES // (21 + 4 * len(models)))
+    unordered = np.flatnonzero(cells.nominal(human))
+    options = human.sizes["option"] * len(unordered) / human.sizes["value"]
+    contexts = chosen_contexts(human, int(BYTES // (25 + 8 * options + 4 * len(models) * (1 + options))))
     cube = human.isel(persona=contexts)
     at = lattice_picture.places(human, min(2, int(human["granularity"].values[contexts].max()) + 1))
     scored = human["scale"].values != "nominal"
     names = words.Names(human)
+    ignored = sorted({a for model in models.values() for a in _unheeded(human, model)})
     text = {
-        "labels": _labels(human, names, contexts, at) | {"models": [words.clean(label) for label in models]},
+        "labels": _labels(human, names, contexts, at, ignored) | {"models": [words.clean(label) for label in models]},
         "start": _start(cube),
         "status": [words.why(name) for name in cells.OUTCOMES],
-        "arrays": _arrays(cube, models) | _answers(human, at),
+        "arrays": _arrays(cube, models) | _answers(human, at) | _shifts(cube, models, unordered),
+        "nominal": unordered.tolist(),
+        "unheeded": [_unheeded(human, model) for model in models.values()],
+        "columns": facts.PUBLIC,
         "pooled": _pooled(cube) if human.sizes["country"] > 1 else None,
         "lattice": {
             "wide": _lattice(human, at, contexts),
@@ -69,7 +86,9 @@ def pictures(human: xr.Dataset, models: d.Models) -> dict[str, tuple[str, list[p
         "dashed: what to expect of a further country (cut where it goes further than the picture)."
     )
     towards = "Blue: towards the last answer; orange: towards the first."
-    own = parts.model_legend(models)
+    own = forest.legend(models)[2:]
+    several = human.sizes["country"] > 1
+    mapped = several and any(at is not None for at in world.places(human))
     captions = {
         "countries": forest_says + (total if human.sizes["country"] > 1 else ""),
         "world": f"The larger a disc, the larger the effect. {towards} Filled ones are more than noise, grey ones "
@@ -79,7 +98,15 @@ def pictures(human: xr.Dataset, models: d.Models) -> dict[str, tuple[str, list[p
         "lattice": "Dots are personas with their mean score; an arc is the effect of the attribute in which two "
         f"of them differ. {towards} Pale ones noise can explain.",
     }
-    return {name: (caption, own if name in ("countries", "values") else []) for name, caption in captions.items()}
+    captions["options"] = (
+        "Change of each answer's share (0.1: ten percentage points), with a band that holds all at once."
+    )
+    there = {"world": mapped, "options": bool(cells.nominal(human).any())}
+    return {
+        name: (captions[name], own if name in ("countries", "values", "options") else [])
+        for name in ("countries", "options", "world", "values", "responses", "lattice")
+        if there.get(name, True)
+    }
 
 
 def chosen_contexts(cube: xr.Dataset, most: int) -> np.ndarray:
@@ -93,35 +120,42 @@ def chosen_contexts(cube: xr.Dataset, most: int) -> np.ndarray:
     return np.flatnonzero((granularity <= depth) & edge)
 
 
-def _labels(cube: xr.Dataset, names: words.Names, contexts: np.ndarray, at: lattice_picture.Places) -> dict[str, Any]:
-    places = [
-        place(key) or place(label)
-        for key, label in zip(cube["country"].values.astype(str), cube["country_label"].values.astype(str), strict=True)
-    ]
+def _unheeded(human: xr.Dataset, model: xr.Dataset) -> list[int]:
+    """Give the positions of the contrasts that a model does not take in."""
+    ignored = heeding.unheeded(model)
+    return [a for a, label in enumerate(human["attribute"].values.astype(str)) if label in ignored]
+
+
+def _labels(
+    cube: xr.Dataset, names: words.Names, contexts: np.ndarray, at: lattice_picture.Places, ignored: list[int]
+) -> dict[str, Any]:
     coarse = np.flatnonzero(cube["granularity"].values[at.personas] <= 1)
     return {
         "country": [[str(key), label] for key, label in zip(cube["country"].values, names.countries, strict=True)],
-        "contrast": [[str(key), names.contrast(i)] for i, key in enumerate(cube["attribute"].values)],
+        "contrast": [
+            [str(key), names.contrast(i) + f" {heeding.MARK}" * (i in ignored)]
+            for i, key in enumerate(cube["attribute"].values)
+        ],
         "value": [[str(key), text] for key, text in zip(cube["value"].values, names.questions, strict=True)],
         "context": [[str(cube["persona"].values[p]), names.personas[p]] for p in contexts],
         "persona": [[str(cube["persona"].values[p]), names.personas[p]] for p in at.personas],
         "coarse": coarse.tolist(),
         "options": names.options,
         "short": names.short,
-        "place": places,
+        "place": world.places(cube),
     }
 
 
 def _start(cube: xr.Dataset) -> list[int]:
     """Choose the first view: country, contrast, value, context of the surest effect; without any, of most people."""
     part = cells.everyone(cube)
-    p = np.where(cells.scored(part), part["p_value"].values, np.inf)
+    p = np.where(cells.tested(part), part["p_value"].values, np.inf)
     if not np.isfinite(p).any():
         country, value = np.unravel_index(int(part["n"].values.argmax()), part["n"].shape)
         return [int(country), 0, int(value), 0]
     with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = np.where(p == p.min(), np.abs(part["effect"].values / part["effect_se"].values), -np.inf)
-    country, contrast, value = np.unravel_index(int(np.nanargmax(ratio)), p.shape)
+        ratio = np.nan_to_num(np.abs(part["effect"].values / part["effect_se"].values))
+    country, contrast, value = np.unravel_index(int(np.where(p == p.min(), ratio, -1.0).argmax()), p.shape)
     return [int(country), int(contrast), int(value), 0]
 
 
@@ -133,9 +167,27 @@ def _arrays(cube: xr.Dataset, models: d.Models) -> dict[str, Any]:
         "q_value": _packed(cube["q_value"].values),
         "n_baseline": _packed(cube["n_baseline"].values, whole=True),
         "n_treated": _packed(cube["n_treated"].values, whole=True),
+        "n_effect": _packed(cells.people(cube), whole=True),
         "status": _packed(cells.outcomes(cube["status"].values, cube["effect"].values), whole=True),
     }
     return packed | {f"m{i}": _packed(facts.like(model, cube)) for i, model in enumerate(models.values())}
+
+
+def _shifts(cube: xr.Dataset, models: d.Models, unordered: np.ndarray) -> dict[str, Any]:
+    """Pack the shifts of values without an order, and half the width of their bands."""
+    if not len(unordered):
+        return {}
+    part = cube.isel(value=unordered)
+    half = part["shift_critical"].values[..., None] * part["shift_se"].values
+    packed = {"shift": _packed(part["shift"].values), "band": _packed(half)}
+    where = tuple(axis.ravel() for axis in np.indices(part["effect"].shape))
+    for i, model in enumerate(models.values()):
+        moved = np.full(part["shift"].shape, np.nan)
+        for k in range(part.sizes["option"]):
+            option = np.full(where[0].shape, k)
+            moved[..., k] = facts.looked_up(model["shift"], part, where, option).reshape(part["effect"].shape)
+        packed[f"s{i}"] = _packed(moved)
+    return packed
 
 
 def _answers(cube: xr.Dataset, at: lattice_picture.Places) -> dict[str, Any]:
@@ -178,10 +230,16 @@ def _specs(human: xr.Dataset, names: words.Names, models: d.Models, at: lattice_
     phone = lattice_picture.places(human, 1)
     who = [names.personas[p] for p in at.personas[human["granularity"].values[at.personas] <= 1]]
 
+    rows = [*names.countries, "pooled, I² 100 %"]
+    if human.sizes["country"] == 1:
+        rows = [names.contrast(a) for a in range(human.sizes["attribute"])]
+    answers = [label for v in np.flatnonzero(cells.nominal(human)) for label in names.options[v]]
+
     def of(width: int) -> dict[str, Any]:
         shown = at if width > 500 else phone
         charts: dict[str, d.Spec] = {
-            "countries": forest.chart(width, d.side([*names.countries, "pooled, I² 100 %"], width), tuple(models)),
+            "countries": forest.chart(width, d.side(rows, width), tuple(models)),
+            "options": forest.chart(width, d.side(answers, width), tuple(models), None, option_shifts.AXIS),
             "values": forest.chart(width, d.side(names.short, width), tuple(models)),
             "world": world.chart(width),
             "responses": responses.chart(width, d.side(who, width)),

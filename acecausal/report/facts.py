@@ -7,15 +7,21 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
+from scipy.special import ndtri
 
 from acecausal.cube import schema
 from acecausal.report import cells
 
-#: Columns of a table of effects, named as broom does.
+#: Columns of a table of effects.
 COLUMNS = (
-    *("country", "contrast", "value", "context"),
-    *("estimate", "std_error", "conf_low", "conf_high", "p_value", "q_value", "n_baseline", "n_treated", "status"),
+    *("country", "contrast", "value", "context", "estimate", "std_error", "conf_low", "conf_high", "p_value"),
+    *("q_value", "n", "n_baseline", "n_treated", "status"),
 )
+#: What columns are called where a table leaves the program, as broom does: charts cannot take dots in names.
+PUBLIC = {
+    **{"contrast": "attribute", "std_error": "std.error", "p_value": "p.value", "q_value": "q.value"},
+    **{f"{name}_{end}": f"{name}.{end}" for name in ("conf", "band", "prediction") for end in ("low", "high")},
+}
 _ARRAYS = {
     "estimate": "effect",
     "std_error": "effect_se",
@@ -71,8 +77,9 @@ def rows(
     Returns
     -------
     pandas.DataFrame
-        Columns `COLUMNS`, then ``m0``, ``m1``, ... with the models' effects; the cube's numbers, unrounded. `status` is
-        one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are missing.
+        Columns `COLUMNS`, then ``m0``, ``m1``, ... with the models' effects; the cube's numbers, unrounded; `n` are the
+        people that the effect speaks for. `status` is one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are
+        missing.
     """
     names = dict(zip(("country", "contrast", "value", "context"), schema.EDGE, strict=True))
     columns: dict[str, np.ndarray] = {
@@ -80,24 +87,83 @@ def rows(
     }
     columns |= {name: cube[of].values[where] for name, of in _ARRAYS.items()}
     interval = cube["effect_interval"].values[where]
-    columns |= {"conf_low": interval[:, 0], "conf_high": interval[:, 1]}
+    columns |= {"conf_low": interval[:, 0], "conf_high": interval[:, 1], "n": cells.people(cube)[where]}
     status = np.array(cells.OUTCOMES, dtype=object)[cells.outcomes(cube["status"].values[where], columns["estimate"])]
     frame = pd.DataFrame(columns | {"status": status}, columns=list(COLUMNS))
     for i, model in enumerate((models or {}).values()):
-        frame[f"m{i}"] = _of(model, cube, where)
+        frame[f"m{i}"] = looked_up(model["effect"], cube, where)
     return frame
 
 
-def _of(model: xr.Dataset, cube: xr.Dataset, where: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Look a model's effects up at the cells of people's cube; NaN where it has none."""
+def shifts(
+    cube: xr.Dataset, where: tuple[np.ndarray, ...], models: Mapping[str, xr.Dataset] | None = None
+) -> pd.DataFrame:
+    """List the shifts of chosen cells, one row per option.
+
+    Parameters
+    ----------
+    cube, where, models
+        As of `rows`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of `rows`, with option (1..K) and option_label after context, and band_low, band_high after conf_high:
+        estimate is the option's shift in probability, conf its pointwise interval, band holds all options of the cell
+        at once; p_value and q_value are the cell's.
+    """
+    k = cube["n_options"].values[where[2]]
+    cell = np.repeat(np.arange(len(k)), k)
+    option = np.arange(len(cell)) - np.repeat(np.cumsum(k) - k, k)
+    at = tuple(positions[cell] for positions in where)
+    frame = rows(cube, where).iloc[cell].reset_index(drop=True)
+    shift, se = (cube[name].values[*at, option] for name in ("shift", "shift_se"))
+    half = {"conf": critical(cube)[at] * se, "band": cube["shift_critical"].values[at] * se}
+    frame = frame.assign(estimate=shift, std_error=se, status=frame["status"].replace("no_score", "ok"))
+    frame = frame.assign(conf_low=shift - half["conf"], conf_high=shift + half["conf"])
+    place = list(frame.columns).index("conf_high") + 1
+    frame.insert(place, "band_high", shift + half["band"])
+    frame.insert(place, "band_low", shift - half["band"])
+    frame.insert(4, "option_label", cube["option_label"].values.astype(str)[at[2], option])
+    frame.insert(4, "option", option + 1)
+    for i, model in enumerate((models or {}).values()):
+        frame[f"m{i}"] = looked_up(model["shift"], cube, at, option)
+    return frame
+
+
+def unordered(
+    cube: xr.Dataset, models: Mapping[str, xr.Dataset] | None = None, *, everywhere: bool = False
+) -> pd.DataFrame:
+    """List the estimated shifts of values without an order, among everyone or in all contexts; see `shifts`."""
+    there = (cube["status"].values == schema.OK) & cells.nominal(cube)[:, None]
+    return shifts(cube, np.nonzero(there & (everywhere | (cube["persona"].values == "all"))), models)
+
+
+def critical(cube: xr.Dataset) -> np.ndarray:
+    """Read the two-sided critical values off the effects' intervals, shape of `effect`.
+
+    A nominal value has no effect: it takes the largest critical value that another value has in the same country,
+    contrast and context, and the normal one where there is none.
+    """
+    se, interval = cube["effect_se"].values, cube["effect_interval"].values
+    own = np.divide(interval[..., 1] - interval[..., 0], 2 * se, out=np.full(se.shape, np.nan), where=se > 0)
+    others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True, initial=np.nan)
+    normal = ndtri((1 + float(cube.attrs.get("confidence", 0.95))) / 2)
+    return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))
+
+
+def looked_up(
+    moved: xr.DataArray, cube: xr.Dataset, where: tuple[np.ndarray, ...], option: np.ndarray | None = None
+) -> np.ndarray:
+    """Look a model's effects (or, of options, shifts) up at the cells of people's cube; NaN where it has none."""
     places = [
-        pd.Index(model[dim].values).get_indexer(cube[dim].values)[at]
+        pd.Index(moved[dim].values).get_indexer(cube[dim].values)[at]
         for dim, at in zip(schema.EDGE, where, strict=True)
     ]
     there = np.all([place >= 0 for place in places], axis=0)
     found = np.full(len(there), np.nan)
-    effect = model["effect"].transpose(*schema.EDGE).values
-    found[there] = effect[tuple(place[there] for place in places)]
+    numbers = moved.transpose(*schema.EDGE, ...).values
+    found[there] = numbers[(*(place[there] for place in places), *([] if option is None else [option[there]]))]
     return found
 
 

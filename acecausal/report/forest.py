@@ -11,16 +11,19 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from acecausal.comparison import heeding
 from acecausal.comparison.pooling import pooled
 from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
 
-VALUES, COUNTRIES, CONTRASTS = 4, 40, 12
+VALUES, COUNTRIES, CONTRASTS = 4, 16, 6
 #: Rows, and panels, of the pictures of one contrast on many questions.
 QUESTIONS, PANELS = 14, 6
 
 
-def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = None) -> d.Rows:
+def rows(
+    frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = None, models: d.Models | None = None
+) -> d.Rows:
     """Lay effects out, one row each, and the pooled effect below them.
 
     Parameters
@@ -31,6 +34,8 @@ def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = 
         What stands beside each row.
     total : xarray.Dataset, optional
         One cell of `pooling.pooled`; left out where fewer than two countries have an estimate.
+    models : mapping of str to xarray.Dataset, optional
+        Whose effects the frame holds: where one does not heed the attribute, `u0`, `u1`, ... says so.
 
     Returns
     -------
@@ -38,8 +43,10 @@ def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = 
         The frame's columns, `y`, `label`, `kind` (``one`` or ``pooled``), and `why` where there is no estimate.
     """
     made = []
+    ignored = [heeding.unheeded(model) for model in (models or {}).values()]
     for i, (label, row) in enumerate(zip(labels, frame.to_dict("records"), strict=True)):
-        made.append({**row, "y": i, "label": label, "kind": "one", "why": words.why(row["status"])})
+        heed = {f"u{m}": row["contrast"] in contrasts for m, contrasts in enumerate(ignored)}
+        made.append({**row, **heed, "y": i, "label": label, "kind": "one", "why": words.why(row["status"])})
     if total is not None and np.isfinite(total["effect"].item()) and int(total["k"]) > 1:
         names = {"estimate": "effect", "conf_low": "lower", "conf_high": "upper"}
         numbers = {name: total[of].item() for name, of in names.items()}
@@ -52,7 +59,13 @@ def rows(frame: pd.DataFrame, labels: Sequence[str], total: xr.Dataset | None = 
 
 
 @cache
-def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[float, float] | None = None) -> d.Spec:
+def chart(
+    width: int,
+    left: int,
+    models: tuple[str, ...] = (),
+    domain: tuple[float, float] | None = None,
+    axis_title: str = "effect on the score (0..1)",
+) -> d.Spec:
     """Draw points with intervals, the pooled effect's diamond, and models' diamonds.
 
     Parameters
@@ -63,6 +76,7 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
         Labels of the models, whose effects are the fields m0, m1, ...
     domain : tuple of float, optional
         Range of the axis, so that charts side by side can be compared; by default that of the rows.
+    axis_title : str
 
     Notes
     -----
@@ -95,11 +109,14 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
     scale: dict[str, Any] = {"nice": False, "zero": True, "padding": 8}
     scale |= {"domain": list(domain)} if domain else {}
     x = alt.X("estimate:Q").scale(**scale)
-    axis = x.axis(labelExpr=d.SIGNED, labelOverlap=True, tickCount=5 if wide else 3, title="effect on the score (0..1)")
+    axis = x.axis(labelExpr=d.SIGNED, labelOverlap=True, tickCount=5 if wide else 3, title=axis_title)
     colour = alt.condition(d.SURE, alt.value(d.ACCENT), alt.value(d.MUTED))
     tip = d.tooltip(*d.EFFECT_TIP, *d.model_tip(models))
+    unsaid = everything.transform_filter("datum.why != ''")
     layers = [
         d.line(0, color=d.INK),
+        # words in the place of an estimate do not run into the line
+        unsaid.mark_rect(fill=d.PAPER).encode(x=alt.XValue(0), x2=alt.XValue("width"), y=d.y()),
         own.mark_rule(strokeWidth=2.25, strokeCap="round").encode(
             x=alt.X("conf_low_drawn:Q"), x2="conf_high_drawn:Q", y=d.y(), stroke=colour, tooltip=tip
         ),
@@ -123,7 +140,7 @@ def chart(width: int, left: int, models: tuple[str, ...] = (), domain: tuple[flo
         ),
         *d.marks(own, models, alt.X, tip),
         d.text(0, -10, "label", align="right", limit=left - 12, color=d.INK),
-        d.text(0, 6, "why", where="datum.why != ''", color=d.MUTED),
+        d.text(0, 6, "why", where="datum.why != ''", color=d.MUTED, limit=width - left - 8),
         there.mark_text(fontSize=d.SIZE, baseline="middle", align="right", dx=right, clip=False, color=d.INK).encode(
             x=alt.XValue("width"), y=d.y(), text="numbers:N"
         ),
@@ -144,7 +161,7 @@ def figure(
     for a in contrasts:
         frame = facts.effects(cube, models, country=countries, attribute=[a], value=[value], persona=everyone)
         total = None if means is None else means.isel(attribute=int(a), value=0, persona=0)
-        made = rows(names.labelled(frame), labels, total)
+        made = rows(names.labelled(frame), labels, total, models)
         laid.append(made)
         shown.append(frame)
         if made[-1]["kind"] == "pooled":
@@ -167,26 +184,62 @@ def figure(
         )
         panels.append(parts.Panel(title, alt_text, d.fill(drawn, rows=made)))
     options = names.options[value]
-    caption = (
+    caption = f"Right of zero: towards “{options[-1]}”; left: towards “{options[0]}”."
+    how = (
         f"Each dot is the effect of a contrast on everybody in a country (context all), the line its {level} interval. "
-        f"Right of zero: towards “{options[-1]}”; left: towards “{options[0]}”. An effect of 1 would be a move from "
-        "one end of the scale to the other."
+        "An effect of 1 would be a move from one end of the scale to the other."
     )
     if means is not None:
-        caption += (
+        how += (
             " The flat diamond spans the interval of the mean over countries, the dashed line what to expect of a "
             "further country (cut where it goes further than the picture); I² is the share of the spread that sampling "
             "noise does not explain, tau the standard deviation of the true effects."
         )
     if len(countries) < n:
-        caption += (
+        how += (
             f" Shown: {among}, those with the strongest evidence (smallest p-value); the pooled effect is that of all. "
             "The table of all effects has the others, and report --country draws them."
         )
     listed = pd.concat(shown, ignore_index=True)
     whole = dict.fromkeys(("n_baseline", "n_treated"), "Int64")  # pooled rows have none
     numbers = tables.of(listed.astype(whole), f"effects-{value}.csv", rename=renamed(models))
-    return parts.Figure(names.questions[value], panels, caption, _legend(models), numbers)
+    return parts.Figure(names.questions[value], panels, caption, legend(models), numbers, how=how)
+
+
+def by_contrast(cube: xr.Dataset, models: d.Models, *, contrasts: np.ndarray, values: Sequence[int]) -> parts.Figure:
+    """Show the effects on everybody in the only country: a panel per value, a row per contrast."""
+    names = words.Names(cube)
+    labels = [f"{names.attribute(int(a))}: {names.contrasts[int(a)][0]}" for a in contrasts]
+    frames = [
+        facts.effects(cube, models, attribute=contrasts, value=[v], persona=cells.context_all(cube)) for v in values
+    ]
+    laid = [rows(names.labelled(frame), labels, models=models) for frame in frames]
+    width = d.PANEL if len(values) > 1 else d.DESK
+    drawn = chart(width, d.label_width(labels, width // 2), tuple(models), reach(laid, len(models)))
+    level = f"{100 * float(cube.attrs.get('confidence', 0.95)):g} %"
+    panels = [
+        parts.Panel(
+            names.questions[v],
+            f"Effects of {words.count(len(labels), 'contrast')} on “{names.questions[v]}” among everyone, with {level} "
+            "intervals. The numbers are in the table below.",
+            d.fill(drawn, rows=made),
+        )
+        for v, made in zip(values, laid, strict=True)
+    ]
+    how = (
+        f"Each dot is the effect of a level, against the baseline level ({_baselines(names, contrasts)}), on everybody "
+        f"(context all), the line its {level} interval. An effect of 1 would be a move from one end of the scale to "
+        "the other. Right of zero is towards: "
+        + "; ".join(f"“{names.options[v][-1]}” ({names.short[v]})" for v in values)
+        + "."
+    )
+    numbers = tables.of(pd.concat(frames, ignore_index=True), "effects.csv", rename=renamed(models))
+    caption = "Right of zero: towards the question's last answer; left: towards its first."
+    return parts.Figure("", panels, caption, legend(models), numbers, how=how)
+
+
+def _baselines(names: words.Names, contrasts: np.ndarray) -> str:
+    return "; ".join(dict.fromkeys(f"{names.attribute(int(a))}: {names.contrasts[int(a)][1]}" for a in contrasts))
 
 
 def by_question(
@@ -199,7 +252,7 @@ def by_question(
         facts.effects(cube, models, country=[c], attribute=[contrast], value=values, persona=cells.context_all(cube))
         for c in countries
     ]
-    laid = [rows(names.labelled(frame), labels) for frame in frames]
+    laid = [rows(names.labelled(frame), labels, models=models) for frame in frames]
     drawn = chart(d.PANEL, d.side(labels, d.PANEL), tuple(models), reach(laid, len(models)))
     level = f"{100 * float(cube.attrs.get('confidence', 0.95)):g} %"
     panels = [
@@ -211,20 +264,24 @@ def by_question(
         )
         for c, made in zip(countries, laid, strict=True)
     ]
-    caption = (
+    caption = "Right of zero: towards the question's last answer; left: towards its first."
+    how = (
         f"One contrast, question by question: each dot is its effect on everybody in a country, the line its {level} "
-        "interval. Right of zero: towards the question's last answer; left: towards its first."
+        "interval."
     )
     cut = parts.limits((len(panels), cube.sizes["country"], "country", "countries"))
     numbers = tables.of(pd.concat(frames, ignore_index=True), "effects-by-question.csv", rename=renamed(models))
-    return parts.Figure(names.contrast(contrast), panels, f"{caption} {cut}".strip(), _legend(models), numbers)
+    return parts.Figure(names.contrast(contrast), panels, caption, legend(models), numbers, how=f"{how} {cut}".strip())
 
 
-def _legend(models: d.Models) -> list[parts.Key]:
+def legend(models: d.Models) -> list[parts.Key]:
+    """Explain filled and hollow dots, and the models' marks."""
+    pale: parts.Key = ("diamond", "contrast", d.UNHEEDED, "pale: the model does not take in being told so")
     return [
         ("dot", "accent", 1.0, f"q < {d.Q}"),
         ("ring", "muted", 1.0, f"q ≥ {d.Q}: noise can explain it"),
         *parts.model_legend(models),
+        *([pale] if any(heeding.unheeded(model) for model in models.values()) else []),
     ]
 
 

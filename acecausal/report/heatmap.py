@@ -31,17 +31,19 @@ def rows(frame: pd.DataFrame, names: words.Names, cube: xr.Dataset, *, across: s
     cube : xarray.Dataset
         The cube the frame is from.
     across : {'country', 'contrast'}
-        What the columns are; the rows are values, or countries.
+        What the columns are; the rows are values, or countries where there are several.
     """
     labels = {
         "country": dict(zip(cube["country"].values.astype(str), names.countries, strict=True)),
         "value": dict(zip(cube["value"].values.astype(str), names.short, strict=True)),
         "contrast": {
-            str(label): [treated, f"vs {baseline}"]
-            for label, (treated, baseline) in zip(cube["attribute"].values, names.contrasts, strict=True)
+            str(label): [names.attribute(a), treated, f"vs {baseline}"]
+            for a, (label, (treated, baseline)) in enumerate(
+                zip(cube["attribute"].values, names.contrasts, strict=True)
+            )
         },
     }
-    down = "value" if across == "country" else "country"
+    down = "value" if across == "country" or cube.sizes["country"] == 1 else "country"
     places = {dim: {key: i for i, key in enumerate(dict.fromkeys(frame[dim]))} for dim in (across, down)}
     return [
         row
@@ -120,8 +122,11 @@ def chart(n_columns: int, largest: float, left: int, width: int, *, lines: int =
     return d.finish(alt.layer(*layers), total, alt.Step(d.ROW + 3), (left, right, 78 if aslant else 13 * lines + 10, 4))
 
 
-def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
-    """Show the effects on everybody at a glance; what is left out in words, and the figure."""
+def figure(cube: xr.Dataset, values: np.ndarray) -> tuple[str, parts.Figure]:
+    """Show the effects on everybody at a glance; what is left out in words, and the figure.
+
+    A panel per contrast with values by countries; of one value or one country a single panel, contrasts across.
+    """
     names = words.Names(cube)
     part = cells.everyone(cube)
     everyone = cells.context_all(cube)
@@ -129,19 +134,20 @@ def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
     largest = float(np.quantile(effect, 0.98)) if effect.size else 0.0
     contrasts = cells.top(cube, "attribute", CONTRASTS)
     countries = cells.top(cube, "country", COUNTRIES)
-    values = cells.top(cube, "value", VALUES)
     frame = facts.effects(cube, country=countries, attribute=contrasts, value=values, persona=everyone)
-    if len(values) == 1:
+    one_country = cube.sizes["country"] == 1
+    if len(values) == 1 or one_country:
         made = rows(frame, names, cube, across="contrast")
         lines = max(len(row["head"]) for row in made)
-        labels = [names.countries[c] for c in countries]
+        labels = [names.short[v] for v in values] if one_country else [names.countries[c] for c in countries]
+        down = "questions" if one_country else "countries"
         panels = [
             parts.both(
                 "",
                 lambda width: d.fill(
                     chart(len(contrasts), largest, d.side(labels, width), width, lines=lines), rows=made
                 ),
-                _ALT.format("countries in rows, contrasts in columns"),
+                _ALT.format(f"{down} in rows, contrasts in columns"),
                 broad=True,
             )
         ]
@@ -153,17 +159,14 @@ def figure(cube: xr.Dataset) -> tuple[str, parts.Figure]:
             picture = d.fill(chart(len(countries), largest, 190, d.PANEL), rows=made)
             alt_text = f"{title}. " + _ALT.format("questions in rows, countries in columns")
             panels.append(parts.Panel(title, alt_text, picture, broad=True))
-    caption = (
-        "The effect of each contrast on the mean score (0..1) of everybody in a country. The stronger the colour, the "
-        "larger the effect; pale cells are estimates that noise can explain, cells with a sign were not estimated."
-    )
+    caption = "Effects on everybody's mean score (0..1). Pale: noise can explain it; a sign: not estimated."
     intro = parts.limits(
-        (len(values), cube.sizes["value"], "value", "values"),
+        (len(values), int((~cells.nominal(cube)).sum()), "value", "values with a score"),
         (len(countries), cube.sizes["country"], "country", "countries"),
         (len(contrasts), cube.sizes["attribute"], "contrast", "contrasts"),
     )
-    legend = _legend(cells.reasons(part), largest)
-    title = names.questions[values[0]] if len(values) == 1 else ""
+    legend = _legend(cells.reasons(part)[:, :, values], largest)
+    title = names.questions[values[0]] if len(values) == 1 and not one_country else ""
     return intro, parts.Figure(title, panels, caption, legend, tables.of(frame, "effects-at-a-glance.csv"))
 
 

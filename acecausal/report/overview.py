@@ -29,12 +29,13 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
     -------
     pandas.DataFrame
         country, attribute; people: root of the mean of (effect^2 - se^2) over the attribute's contrasts and all values,
-        in context ``all``, at least 0, on the 0..1 score; m0, m1, ...: people's size times the slope of the model's
-        effects on people's, sum(model people) / sum(people^2 - se^2) over the cells that both have, missing where the
-        latter is not above 0; r0, r1, ...: root mean square of the model's effects, whichever way they go; effects: how
-        many; sure: how many of them have a q-value below 0.05.
+        in context ``all``, at least 0, on the 0..1 score, and its interval (`finding.mean_square`); m0, m1, ...:
+        people's size times the slope of the model's effects on people's, sum(model people) / sum(people^2 - se^2) over
+        the cells that both have, missing where the latter is not above 0; r0, r1, ...: root mean square of the model's
+        effects, whichever way they go; effects: how many; sure: how many of them have a q-value below 0.05.
     """
     part = cube.sel(persona=["all"])
+    confidence = float(cube.attrs.get("confidence", 0.95))
     there = cells.scored(part)
     effect, noise = part["effect"].values, part["effect_se"].values ** 2
     others = [facts.like(model, part) for model in models.values()]
@@ -46,9 +47,9 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
             chosen[c, treatment == name] = there[c, treatment == name]
             if not chosen.any():
                 continue
-            own = float((effect[chosen] ** 2 - noise[chosen]).mean())
-            size = np.sqrt(max(own, 0.0))
-            row = {"country": country, "attribute": name, "people": size}
+            square = finding.mean_square(effect[chosen], np.sqrt(noise[chosen]))
+            size, low, high = finding.root(*square, confidence)
+            row = {"country": country, "attribute": name, "people": size, "people_low": low, "people_high": high}
             for i, model in enumerate(others):
                 both = chosen & np.isfinite(model)
                 room = float((effect[both] ** 2 - noise[both]).sum())
@@ -58,7 +59,7 @@ def table(cube: xr.Dataset, models: d.Models) -> pd.DataFrame:
             sure = int((chosen & (part["q_value"].values < d.Q)).sum())
             made.append(row | {"effects": int(chosen.sum()), "sure": sure})
     letters = [f"{letter}{i}" for letter in "mr" for i in range(len(others))]
-    columns = ["country", "attribute", "people", *letters, "effects", "sure"]
+    columns = ["country", "attribute", "people", "people_low", "people_high", *letters, "effects", "sure"]
     return pd.DataFrame(made, columns=columns)
 
 
@@ -165,8 +166,8 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
     countries = [str(cube["country"].values[c]) for c in cells.top(cube, "country", COUNTRIES)]
     ignored = {label: _unheeded(model) for label, model in models.items() if _unheeded(model)}
     marked = dict.fromkeys(set().union(*ignored.values()), f" {heeding.MARK}")
-    sizes = finding.typical_effects(cube)
-    attributes = sorted(sizes, key=lambda name: -sizes[name])
+    sizes = {name: finding.root(*square)[0] for name, square in finding.typical_effects(cube).items()}
+    attributes = list(sizes)
     marks = frame[[f"{letter}{i}" for letter in "mr" for i in range(len(models))]].to_numpy(dtype=float)
     high = max(float(frame["people"].max()), 0.02)
     found = marks[np.isfinite(marks)]
@@ -203,28 +204,29 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
 
     first = attributes[0]
     alt_text = (
-        f"Typical size of each attribute's effects by country; over all countries {names.attributes[first]} has the "
-        f"largest, {sizes[first]:.2f}. The numbers are in the table below."
+        f"Root mean square of each attribute's effects by country; over all countries {names.attributes[first]} has "
+        f"the largest, {sizes[first]:.2f}. The numbers are in the table below."
     )
     moves = words.causal(
         cube,
-        "an attribute typically moves the answers of everybody",
-        "the answers of an attribute's groups typically differ",
+        "an attribute's effects on everybody's answers",
+        "the differences between an attribute's groups",
     )
-    caption = (
-        f"The length of a bar says how far {moves} in a country, on the 0..1 score, sampling noise taken off; "
-        "coloured: the one that matters most there, if it is more than noise; pale: noise can explain it."
+    caption = f"Bars: the root mean square of {moves}, on the 0..1 score. Pale: noise can explain it."
+    how = (
+        "The root mean square is taken over an attribute's contrasts and all values that have a score; sampling noise "
+        "is taken off. Coloured: the attribute that matters most there, if it is more than noise."
     )
     legend: list[parts.Key] = [
         ("square", "accent", 0.9, "people: the strongest attribute"),
         ("square", "muted", 0.42, "the others"),
     ]
     if models:
-        caption += (
-            " A model's mark at the bar's end: it moves as far as people and the same way; at the bar's start: not "
-            "at all; left of it: the other way. A pale mark: people's effects there are noise, so there is nothing to "
-            "follow; it stands at the typical size of the model's own effects, whichever way they go. Marks further "
-            "out than the axis stand at its ends."
+        caption += " A model's mark at the bar's end: it moves as far as people and the same way."
+        how += (
+            " A model's mark at the bar's start: not at all; left of it: the other way. A pale mark: people's effects "
+            "there are noise, so there is nothing to follow; it stands at the root mean square of the model's own "
+            "effects, whichever way they go. Marks further out than the axis stand at its ends."
         )
         legend += parts.model_legend(models)
     if ignored:
@@ -232,7 +234,7 @@ def figure(cube: xr.Dataset, models: d.Models) -> parts.Figure | None:
         caption += f" {heeding.MARK} not taken in by {told}: told so, a model hardly says so when asked."
     left_out = len(set(frame["country"])) - len(countries)
     if left_out > 0:
-        caption += f" {words.count(left_out, 'country', 'countries')} more are in the table."
+        how += f" {words.count(left_out, 'country', 'countries')} more are in the table."
     numbers = tables.of(frame, "typical-effects.csv", rename=renamed(models))
     panel = parts.both("", picture, alt_text)
-    return parts.Figure("", [panel], caption, legend, numbers)
+    return parts.Figure("", [panel], caption, legend, numbers, how=how)

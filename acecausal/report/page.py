@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from acecausal.comparison import compare as comparison
 from acecausal.comparison.coherence import by_granularity
+from acecausal.cube.advice import advice
 from acecausal.errors import CubeError
 from acecausal.report import (
     cells,
@@ -25,6 +26,7 @@ from acecausal.report import (
     heatmap,
     lattice_picture,
     methods,
+    option_shifts,
     overview,
     parts,
     responses,
@@ -63,6 +65,7 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
     """Make the page's text; see `output.write_report`."""
     comparisons = compared(human, models)
     chosen, left_out = tables.contexts(human, ROWS_IN_CSV)
+    moved = facts.unordered(human)
     overall, finer = (_estimated(human, which) for which in (human["persona"].values == "all", chosen))
     script = files(__package__).joinpath("report.js").read_text("utf-8")
     explore = explorer.content(human, models)
@@ -86,8 +89,10 @@ def render(human: xr.Dataset, models: Mapping[str, xr.Dataset]) -> str:
             sections=sections(human, models, comparisons),
             effects=tables.of(overall, "effects.csv"),
             all_contexts=tables.of(finer, "effects-all-contexts.csv") if len(finer) > len(overall) else None,
+            shifts=tables.of(moved, "shifts.csv") if len(moved) else None,
             left_out=left_out,
             not_estimated=tables.not_estimated(human),
+            advice=[words.clean(text) for text in advice(human)],
             terms=words.causal(human, "It is causal only under the graph above."),
             status_text={kind: text for kind, (text, _) in words.STATUS_TEXT.items()},
             methods=methods.paragraphs(human),
@@ -128,20 +133,23 @@ def sections(human: xr.Dataset, models: d.Models, comparisons: Mapping[str, Mapp
 
 
 def effects(human: xr.Dataset, models: d.Models) -> list[parts.Section]:
-    """Draw forest plots of the values with most evidence, the map of the strongest effect, and the heat map."""
-    scored = [int(v) for v in cells.by_evidence(human, "value") if str(human["scale"].values[v]) != "nominal"]
+    """Draw the effects on the values with most evidence, the map of the strongest effect, and the heat map."""
+    unordered = cells.nominal(human)
+    ranked = [int(v) for v in cells.by_evidence(human, "value")]
+    scored = [v for v in ranked if not unordered[v]]
     countries = cells.top(human, "country", forest.COUNTRIES)
     contrasts = cells.top(human, "attribute", forest.CONTRASTS)
-    intro = parts.limits(
-        (len(scored[: forest.VALUES]), len(scored), "value", "values"),
-        (len(contrasts), human.sizes["attribute"], "contrast", "contrasts"),
-    )
-    if not scored:
-        intro = "All values of this cube are nominal: their options have no order, so that there is no score to move."
-    figures = [
-        forest.figure(human, v, models, contrasts=contrasts, countries=countries) for v in scored[: forest.VALUES]
-    ]
-    if len(scored) > 1:
+    several = human.sizes["country"] > 1
+    most = forest.VALUES if several else forest.PANELS
+    figures = []
+    if not several and scored:
+        figures.append(forest.by_contrast(human, models, contrasts=contrasts, values=scored[:most]))
+    for v in scored[:most] if several else []:
+        figures.append(forest.figure(human, v, models, contrasts=contrasts, countries=countries))
+    moved = [v for v in ranked if unordered[v]][: forest.VALUES]
+    drawn = [figure for figure in (option_shifts.figure(human, v, models) for v in moved) if figure]
+    figures = [*drawn, *figures] if ranked and unordered[ranked[0]] else [*figures, *drawn]
+    if several and len(scored) > 1:
         figures.append(
             forest.by_question(
                 human,
@@ -151,15 +159,22 @@ def effects(human: xr.Dataset, models: d.Models) -> list[parts.Section]:
                 countries=cells.top(human, "country", forest.PANELS),
             )
         )
+    shown = len(scored[:most]) + len(drawn)
+    intro = parts.limits(
+        (shown, len(scored) + int(unordered.sum()), "value", "values"),
+        (len(contrasts), human.sizes["attribute"], "contrast", "contrasts"),
+    )
     title = words.causal(human, "What moves the answers, and where", "What goes with differences in answers, and where")
-    made = [parts.Section("effects", title, intro, figures)]
-    if scored:
+    made = [parts.Section("effects", title if several else title.removesuffix(", and where"), intro, figures)]
+    if several and scored:
         strongest = int(cells.by_evidence(human, "attribute")[0])
-        shown = world.figure(human, scored[0], strongest)
-        if shown:
-            made.append(parts.Section("world", "On the map", "", [shown]))
-    left_out, figure = heatmap.figure(human)
-    return [*made, parts.Section("map", "All effects at a glance", left_out, [figure])]
+        placed = world.figure(human, scored[0], strongest)
+        if placed:
+            made.append(parts.Section("world", "On the map", "", [placed]))
+    if scored:
+        left_out, figure = heatmap.figure(human, np.sort(scored[: heatmap.VALUES]))
+        made.append(parts.Section("map", "All effects at a glance", left_out, [figure]))
+    return made
 
 
 def _estimated(cube: xr.Dataset, personas: np.ndarray) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from acecausal.report import drawing as d
 #: Dots per inch of PNG pictures.
 PPI = 300
 #: Columns of words, and their widths in LaTeX as shares of the line.
-_WORDS = {"Country": 0.14, "Contrast": 0.19, "Question": 0.95, "Attribute": 0.2, "Measure": 0.42}
+_WORDS = {"Country": 0.14, "Contrast": 0.19, "Answer": 0.14, "Question": 0.95, "Attribute": 0.2, "Measure": 0.42}
 _COLOURS = {"accent": "blue", "contrast": "orange", "muted": "grey", "ink": "black"}
 _TEX = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -50,7 +50,28 @@ def effects(human: xr.Dataset, models: d.Models) -> pd.DataFrame:
         "Effect": [words.signed(x, 3) for x in frame["estimate"]],
         level: [f"[{words.signed(low, 3)}, {words.signed(high, 3)}]" for low, high in interval],
         "q": [words.small(q) for q in frame["q_value"]],
-        "n": [f"{n:,}" for n in frame["n_baseline"] + frame["n_treated"]],
+        "n": [f"{n:,}" for n in frame["n"]],
+    }
+    for i, label in enumerate(models):
+        columns[words.clean(label)] = [words.signed(x, 3) for x in frame[f"m{i}"]]
+    return pd.DataFrame(columns)
+
+
+def shifts(human: xr.Dataset, models: d.Models) -> pd.DataFrame:
+    """Tabulate for readers how the options of values without an order move, among everybody; maybe empty."""
+    names = words.Names(human)
+    frame = names.labelled(facts.unordered(human, models))
+    level = f"{100 * float(human.attrs.get('confidence', 0.95)):g} % interval"
+    interval = zip(frame["conf_low"], frame["conf_high"], strict=True)
+    columns: dict[str, Any] = {
+        "Country": frame["country_label"],
+        "Contrast": frame["contrast_label"],
+        "Question": frame["question"],
+        "Answer": [words.clean(label) for label in frame["option_label"]],
+        "Shift": [words.signed(x, 3) for x in frame["estimate"]],
+        level: [f"[{words.signed(low, 3)}, {words.signed(high, 3)}]" for low, high in interval],
+        "q of all": [words.small(q) for q in frame["q_value"]],
+        "n": [f"{n:,}" for n in frame["n"]],
     }
     for i, label in enumerate(models):
         columns[words.clean(label)] = [words.signed(x, 3) for x in frame[f"m{i}"]]
@@ -90,7 +111,7 @@ def note(human: xr.Dataset, models: d.Models) -> str:
         said += [f"{name} {design[name]}" for name in ("stratum", "psu", "standard_errors") if name in design]
     if "q_family" in attrs:
         said.append(f"q: Benjamini-Hochberg over {attrs['q_family']}")
-    said += ["n: people in both arms", *(f"{words.clean(label)}: effects of that model" for label in models)]
+    said += ["n: people the effect speaks for", *(f"{words.clean(label)}: effects of that model" for label in models)]
     return "; ".join(said).replace("_", " ") + "."
 
 
@@ -100,7 +121,13 @@ def _tables(
     """Give title, table and note of everything that is tabulated."""
     only = f": {words.Names(human).questions[0]}" if human.sizes["value"] == 1 else ""  # said once, not in every row
     unsaid = ["Question"] if only else []
-    yield f"Effects by country{only}", effects(human, models).drop(columns=unsaid), note(human, models)
+    scored = effects(human, models)
+    if len(scored):
+        yield f"Effects by country{only}", scored.drop(columns=unsaid), note(human, models)
+    moved = shifts(human, models)
+    if len(moved):
+        text = "Changes of each answer's share (0..1) among everybody; q: of no answer's share moving (Wald test)."
+        yield f"Shifts of answers without an order{only}", moved.drop(columns=unsaid), text
     overall = means(human)
     if overall is not None:
         text = "Random effects; tau: standard deviation of true effects."
@@ -115,7 +142,7 @@ def _tables(
             "Root mean square effect on everybody, sampling noise taken off; a model's is people's times its slope, "
             "the size of its effects their own root mean square."
         )
-        yield "Typical size of effects", shown.rename(columns=overview.renamed(models)).astype(str), text
+        yield "Root mean square of effects", shown.rename(columns=overview.renamed(models)).astype(str), text
     if models:
         compared = page.comparison_table(comparisons)
         frame = pd.DataFrame(compared.rows, columns=list(compared.columns))
@@ -194,8 +221,17 @@ def _tex(text: str) -> str:
 
 
 def table(human: xr.Dataset, models: d.Models) -> str:
-    """Write every estimated effect as CSV: broom's names, unrounded, with models, estimand, estimator and design."""
-    frame = facts.rows(human, np.nonzero(cells.scored(human)), models).rename(columns=forest.renamed(models))
+    """Write every estimated effect as CSV: broom's names, unrounded, with models, estimand, estimator and design.
+
+    Values without an order have no effect, but a row per option, with its shift.
+    """
+    frame = facts.rows(human, np.nonzero(cells.scored(human)), models)
+    moved = facts.unordered(human, models, everywhere=True)
+    if len(moved):
+        frame = pd.concat([frame.assign(option=pd.NA, option_label=""), moved.drop(columns=["band_low", "band_high"])])
+        names = [name for name in frame if not name.startswith("option")]
+        frame = frame[[*names[:4], "option", "option_label", *names[4:]]]
+    frame = frame.rename(columns=forest.renamed(models) | facts.PUBLIC)
     added = strangers(human)
     for name in ("estimand", "estimator", "weights", "design"):
         known = ~(frame["country"].isin(added) | frame["value"].isin(added))
@@ -214,7 +250,7 @@ def pictures(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, parts.F
     groups = {"overview": [first] if first else []}
     for section in page.sections(human, models, compared):
         # what a section leaves out is said above it on the page; a picture alone has only its caption
-        groups[section.key] = [replace(f, caption=f"{f.caption} {section.intro}".strip()) for f in section.figures]
+        groups[section.key] = [replace(f, how=f"{f.how} {section.intro}".strip()) for f in section.figures]
     for key, figures in groups.items():
         for i, figure in enumerate(figures, 1):
             for j, panel in enumerate(figure.panels, 1):
@@ -244,12 +280,19 @@ def write_pictures(human: xr.Dataset, models: d.Models, folder: Path, kind: str)
             path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=svg.version(), ppi=PPI, allowed_base_urls=[]))
         legend = "; ".join(_legend(key) for key in figure.legend)
         title = ": ".join(text for text in (figure.title, panel.title) if text) or _FIRST
-        lines += [f"## {path.name}", "", _md(title), "", _md(f"{figure.caption} Legend: {legend}."), ""]
+        lines += [
+            f"## {path.name}",
+            "",
+            _md(title),
+            "",
+            _md(f"{figure.caption} {figure.how}".strip() + f" Legend: {legend}."),
+            "",
+        ]
     (folder / "captions.md").write_text("\n".join(lines), "utf-8")
 
 
 #: Title of the only picture that has none on the page, where it stands below the finding.
-_FIRST = "Typical size of each attribute's effects, by country"
+_FIRST = "Root mean square of each attribute's effects, by country"
 
 
 def _legend(key: parts.Key) -> str:

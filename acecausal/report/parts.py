@@ -44,12 +44,14 @@ class Figure:
     title : str
     panels : list of Panel
     caption : str
-        How to read it.
+        What it shows, in a line or two.
     legend : list of (shape, css colour, opacity, text)
     numbers : Table or None
         What is drawn, as numbers.
     more : list of (title, Table)
         Further numbers that are drawn.
+    how : str
+        How to read it, for those who ask.
     """
 
     title: str
@@ -58,6 +60,7 @@ class Figure:
     legend: list[Key]
     numbers: Table | None = None
     more: list[tuple[str, Table]] = field(default_factory=list)
+    how: str = ""
 
 
 @dataclass(frozen=True, slots=True)

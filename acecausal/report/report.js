@@ -76,7 +76,6 @@
   const labels = data.labels;
   const dims = ["country", "contrast", "value", "context"];
   const state = Object.fromEntries(dims.map((dim, i) => [dim, data.start[i]]));
-  const anyScore = data.scored.some(Boolean);
   const OK = 0, NOT_APPLICABLE = 1;
   const MOST = 40;
 
@@ -91,16 +90,41 @@
       question: labels.value[value][1], context_label: labels.context[context][1],
       estimate, q_value: arrays.q_value(...at),
       conf_low: arrays.conf_low(...at), conf_high: arrays.conf_high(...at),
-      n_baseline: arrays.n_baseline(...at), n_treated: arrays.n_treated(...at),
+      n: arrays.n_effect(...at), n_baseline: arrays.n_baseline(...at), n_treated: arrays.n_treated(...at),
       kind: "one", why: status === OK ? "" : data.status[status],
     };
-    labels.models.forEach((_, i) => { row[`m${i}`] = arrays[`m${i}`](...at); });
+    labels.models.forEach((_, i) => {
+      row[`m${i}`] = arrays[`m${i}`](...at);
+      row[`u${i}`] = data.unheeded[i].includes(contrast);
+    });
     return row;
   }
 
+  /** The shifts of a value without an order, a row per option; none where nothing was estimated. */
+  function overOptions(chosen) {
+    const place = data.nominal.indexOf(chosen.value);
+    if (place < 0) return [];
+    const at = [chosen.country, chosen.contrast, place, chosen.context];
+    const rows = labels.options[chosen.value].map((label, k) => {
+      const shift = arrays.shift(...at, k), band = arrays.band(...at, k);
+      const row = { ...cell(chosen), label, option_label: label, estimate: shift, why: "" };
+      Object.assign(row, { conf_low: shift - band, conf_high: shift + band });
+      labels.models.forEach((_, i) => { row[`m${i}`] = arrays[`s${i}`](...at, k); });
+      return row;
+    });
+    return numbered(rows.filter((row) => row.estimate !== null));
+  }
+
   const boxOf = (name) => document.querySelector(`#explore [data-picture="${name}"]`);
-  const widthOf = (name) => (boxOf(name).clientWidth < 620 ? "narrow" : "wide");
+  const width = () => (document.getElementById("explore").clientWidth < 620 ? "narrow" : "wide"); // pictures may be hidden
   const numbered = (rows) => rows.map((row, y) => ({ ...row, y }));
+
+  const alone = labels.country.length === 1; // then contrasts stand where countries would
+
+  function overContrasts(chosen) {
+    const rows = labels.contrast.map(([, label], contrast) => ({ ...cell({ ...chosen, contrast }), label, position: contrast }));
+    return numbered(rows.filter((row) => arrays.status(chosen.country, row.position, chosen.value, chosen.context) !== NOT_APPLICABLE));
+  }
 
   function overCountries(chosen) {
     const rows = labels.country.map(([, label], country) => ({ ...cell({ ...chosen, country }), label }));
@@ -154,7 +178,7 @@
   }
 
   function lattice({ country, value }) {
-    const own = data.lattice[widthOf("lattice")];
+    const own = data.lattice[width()];
     const dots = own.dots.map((dot, i) => ({ // coarser personas come first, so the phone's are the first of the desk's
       ...dot, mean: arrays.mean(country, value, i), n: arrays.n(country, value, i),
     }));
@@ -171,7 +195,7 @@
 
   async function draw(name, sets, says) {
     const box = boxOf(name);
-    const spec = structuredClone(data.specs[widthOf(name)][name]);
+    const spec = structuredClone(data.specs[width()][name]);
     spec.datasets = sets;
     const ticket = (drawn[name] = { ticket: (drawn[name]?.ticket ?? 0) + 1, view: drawn[name]?.view }).ticket;
     const place = document.createElement("div");
@@ -189,11 +213,11 @@
       const position = labels[dim].findIndex(([known]) => known === key);
       if (position >= 0) set({ [dim]: position });
     };
-    const picks = { countries: "country", world: "country", values: "value" }[name];
+    const picks = { countries: alone ? "contrast" : "country", world: "country", values: "value" }[name];
     if (picks) result.view.addEventListener("click", (_, item) => choose(item, picks));
   }
 
-  const HIDDEN = new Set(["y", "kind", "why", "label", "position", "latitude", "longitude", "first", "colour", "opacity",
+  const HIDDEN = new Set([...labels.models.map((_, i) => `u${i}`), "y", "kind", "why", "label", "position", "latitude", "longitude", "first", "colour", "opacity",
     "low", "high", "column", "from", "to", "edge", "row", "beside", "country_label", "contrast_label", "question", "context_label"]);
 
   /** Put the numbers of a picture under it: tables that sort, and a CSV of each. */
@@ -205,7 +229,7 @@
 
   function listing(name, rows) {
     const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))].filter((key) => !HIDDEN.has(key));
-    const title = (key) => (/^m\d+$/.test(key) ? `model: ${labels.models[key.slice(1)]}` : key);
+    const title = (key) => (/^m\d+$/.test(key) ? `model: ${labels.models[key.slice(1)]}` : data.columns[key] ?? key);
     const table = document.createElement("table");
     const head = table.createTHead().insertRow();
     for (const key of columns) {
@@ -252,17 +276,25 @@
   };
 
   function sentence(chosen) {
-    if (!anyScore) return "The options have no order, so that there is no score to move: below is what people answer.";
     const row = cell(chosen), [, who] = labels.context[chosen.context], [, where] = labels.country[chosen.country];
     const head = `${labels.contrast[chosen.contrast][1]}, among ${who} in ${where}: `;
+    const moved = overOptions(chosen).sort((a, b) => Math.abs(b.estimate) - Math.abs(a.estimate));
+    if (moved.length) {
+      const { label, estimate, conf_low: low, conf_high: high } = moved[0];
+      const points = (x) => signed(100 * x, 0), q = row.q_value;
+      const test = q === null ? "" : `; q of all options at once ${q < 0.001 ? "below 0.001" : q.toFixed(3)}`;
+      return `${head}“${label}” moves most, by ${points(estimate)} percentage points (${points(low)} to ${points(high)}, a band that ` +
+        `holds all options)${test}, ${row.n.toLocaleString("en")} people.${q === null || q < 0.05 ? "" : " Among so many effects noise can explain it."}`;
+    }
     if (row.estimate === null) return `${head}not estimated, ${row.why || "not part of the lattice"}.`;
     const options = labels.options[chosen.value], end = row.estimate > 0 ? options[options.length - 1] : options[0];
     const towards = row.estimate === 0 ? "" : `, towards “${end}”`;
     const noise = row.q_value < 0.05 ? "" : " Among so many effects noise can explain it.";
     const models = labels.models
-      .map((label, i) => (row[`m${i}`] === null ? null : `${label} ${signed(row[`m${i}`])}`))
+      .map((label, i) => (row[`m${i}`] === null ? null : `${label} ${signed(row[`m${i}`])}${row[`u${i}`] ? " †" : ""}`))
       .filter(Boolean);
-    const followed = models.length ? ` Models: ${models.join(", ")}.` : "";
+    const ignored = labels.models.some((_, i) => row[`u${i}`]) ? " †: it does not take in being told so, hence no effect of being somebody." : "";
+    const followed = models.length ? ` Models: ${models.join(", ")}.${ignored}` : "";
     return `${head}effect ${signed(row.estimate)} (${signed(row.conf_low)} to ${signed(row.conf_high)}) on the 0..1 score${towards}; q ` +
       `${row.q_value < 0.001 ? "below 0.001" : row.q_value.toFixed(3)}, ` +
       `${row.n_treated.toLocaleString("en")} against ${row.n_baseline.toLocaleString("en")} people.${noise}${followed}`;
@@ -276,7 +308,7 @@
       select.add(option);
     });
     select.addEventListener("change", () => set({ [dim]: Number(select.value) }));
-    select.parentElement.hidden = !anyScore && (dim === "contrast" || dim === "context");
+    select.parentElement.hidden = dim === "country" && alone;
   }
 
   function fit(chosen) {
@@ -299,7 +331,9 @@
     document.querySelector("#explore [data-question]").textContent = labels.value[state.value][1];
     for (const title of document.querySelectorAll("#explore [data-title]")) {
       title.textContent = {
-        countries: `${labels.contrast[state.contrast][1]}, among ${labels.context[state.context][1]}: every country`,
+        countries: alone ? `Every contrast, among ${labels.context[state.context][1]}`
+          : `${labels.contrast[state.contrast][1]}, among ${labels.context[state.context][1]}: every country`,
+        options: `${labels.contrast[state.contrast][1]}, among ${labels.context[state.context][1]}: answer by answer`,
         values: `${labels.country[state.country][1]}: ${labels.contrast[state.contrast][1]}, among ${labels.context[state.context][1]}, on ${labels.value.length > MOST ? `the ${MOST} questions with most evidence` : "every question"}`,
         world: `${labels.contrast[state.contrast][1]}, on the map`,
         responses: `${labels.country[state.country][1]}: what people answer`,
@@ -311,7 +345,7 @@
 
   async function show() {
     const sets = {
-      countries: { rows: overCountries(state) }, values: { rows: overValues(state) },
+      countries: { rows: alone ? overContrasts(state) : overCountries(state) }, options: { rows: overOptions(state) }, values: { rows: overValues(state) },
       world: { rows: onTheMap(state), land: [data.land] }, responses: { rows: answers(state) },
     };
     const [dots, arcs] = lattice(state);
@@ -321,7 +355,8 @@
     const says = document.querySelector("#explore [data-says]").textContent;
     const jobs = Object.entries(sets).map(([name, own]) => {
       const figure = document.querySelector(`#explore [data-figure="${name}"]`);
-      const effects = name !== "responses"; // which nominal questions have none of
+      if (!figure) return null;
+      const effects = name !== "responses" && name !== "options"; // which nominal questions have none of
       figure.hidden = !own.rows.length || (name === "values" && labels.value.length === 1) ||
         (effects && name !== "values" && !data.scored[state.value]);
       if (figure.hidden) return null;
@@ -362,10 +397,10 @@
     const change = fromAddress();
     if (Object.keys(change).length) set(change, { remember: false });
   });
-  let last = widthOf("countries");
+  let last = width();
   window.addEventListener("resize", () => {
-    if (widthOf("countries") !== last) show();
-    last = widthOf("countries");
+    if (width() !== last) show();
+    last = width();
   });
   set(fromAddress(), { remember: false });
 })();

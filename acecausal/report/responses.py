@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 
 import altair as alt
 import numpy as np
@@ -104,6 +104,10 @@ def chart(width: int, left: int) -> d.Spec:
     return d.finish(alt.layer(*layers), width, alt.Step(d.ROW), (left, right, 2, 2))
 
 
+def _alone(made: d.Rows, width: int) -> d.Spec:
+    return d.fill(chart(width, d.side([row["label"] for row in made], width)), rows=made)
+
+
 def section(cube: xr.Dataset) -> parts.Section:
     """Show the responses of everybody and of each group by one attribute."""
     names = words.Names(cube)
@@ -113,22 +117,29 @@ def section(cube: xr.Dataset) -> parts.Section:
     personas = coarse[:PERSONAS]
     labels = [names.personas[p] for p in personas]
     left = d.label_width(labels, 150)
+    alone = len(countries) == 1
     made = []
     for v in values:
         k, scale = len(names.options[v]), str(cube["scale"].values[v])
         frames = [table(cube, v, int(c), personas) for c in countries]
         alt_text = "Responses to “{}” in {}, one bar per persona, percent per option: {}."
         panels = [
-            parts.Panel(
+            parts.both(
+                "",
+                partial(_alone, rows(frame, labels, k, scale)),
+                alt_text.format(names.questions[v], names.countries[c], "; ".join(names.options[v])),
+            )
+            if alone
+            else parts.Panel(
                 names.countries[c],
                 alt_text.format(names.questions[v], names.countries[c], "; ".join(names.options[v])),
                 d.fill(chart(d.PANEL, left), rows=rows(frame, labels, k, scale)),
             )
             for c, frame in zip(countries, frames, strict=True)
         ]
-        caption = "Percent of each answer among everyone and among each group; on the right, how many people answered."
+        caption = "Percent of each answer, by group; at the right, how many answered."
         if v == values[0]:
-            caption += " These are levels: groups differ for many reasons, so two bars that differ are not an effect."
+            caption += " Levels, not effects: groups differ for many reasons."
         numbers = tables.of(pd.concat(frames), f"responses-{v}.csv", limit=400)
         made.append(parts.Figure(names.questions[v], panels, caption, legend(names.options[v]), numbers))
     intro = parts.limits(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from acecausal.cube import schema
-from acecausal.report import cells, words
+from acecausal.report import cells, facts, words
 
 _SIGNED = {"estimate", "conf_low", "conf_high", "effect", "pooled", "prediction_low", "prediction_high"}
 
@@ -64,8 +65,9 @@ def of(frame: pd.DataFrame, csv_name: str, *, limit: int = 200, rename: Mapping[
         note = f"Shown: the {limit:,} {kept}. Left out here: {len(frame) - limit:,}."
     columns = [_written(str(name), shown[name]) for name in shown]
     rows = [list(row) for row in zip(*columns, strict=True)]
-    text = sum(not pd.api.types.is_numeric_dtype(frame[name]) for name in frame)
-    return Table(tuple(words.clean(name) for name in frame), rows, text, note, to_uri(frame), csv_name)
+    text = list(itertools.takewhile(lambda name: not pd.api.types.is_numeric_dtype(frame[name]), frame))
+    public = frame.rename(columns=facts.PUBLIC)
+    return Table(tuple(words.clean(name) for name in public), rows, len(text), note, to_uri(public), csv_name)
 
 
 def _written(name: str, column: pd.Series) -> list[str]:
@@ -108,7 +110,7 @@ def contexts(cube: xr.Dataset, max_rows: int) -> tuple[np.ndarray, int]:
 
 def not_estimated(cube: xr.Dataset) -> Table:
     """Count the cells of every country and attribute by what became of them, over all contexts that are edges."""
-    reason = cells.reasons(cube)
+    reason = np.array(schema.STATUS, dtype=object)[cube["status"].values]
     edge = cube["status"].values != schema.NOT_APPLICABLE
     treatment = cube["treatment"].values.astype(str)
     kinds = [k for k in ("ok", *words.STATUS_TEXT) if k != "not_applicable" and (reason[edge] == k).any()]

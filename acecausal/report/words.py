@@ -21,7 +21,7 @@ STATUS_TEXT = {
     "too_few": ("too few people in an arm", "○"),
     "no_overlap": ("the two arms are not comparable (no overlap)", "×"),
     "failed": ("the estimate failed", "!"),
-    "no_score": ("nominal value: it has no score, hence no effect", "≈"),
+    "no_score": ("no order, so no score: its options' shifts are shown apart", "≈"),
 }
 
 _BIDI = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0x061C}
@@ -153,6 +153,11 @@ def causal(cube: xr.Dataset, said: str, otherwise: str = "") -> str:
     return otherwise or "These are differences between groups, adjusted for nothing: not causal."
 
 
+def capital(text: str) -> str:
+    """Begin a sentence with a text."""
+    return text[:1].upper() + text[1:]
+
+
 def join(words: Iterable[str]) -> str:
     """Join words as in a sentence: a, b and c."""
     *head, last = list(words)
@@ -181,7 +186,7 @@ class Names:
     contrasts : list of tuple of str
         (treated, baseline) labels per contrast.
     personas : list of str
-        Text per persona, `everyone` for ``all``.
+        Text per persona, `everyone` for ``all``; one level stands with its attribute.
     options : list of list of str
         Option labels per value.
     """
@@ -218,7 +223,8 @@ class Names:
         texts = {"all": "everyone"}
         for label, row in zip(self._lattice.personas[1:], self._lattice.codes[1:], strict=True):
             named = zip(self._lattice.attributes, row, strict=True)
-            texts[label] = " · ".join(clean(a.levels[code].label) for a, code in named if code >= 0)
+            levels = [(self.attributes[a.name], clean(a.levels[code].label)) for a, code in named if code >= 0]
+            texts[label] = ": ".join(levels[0]) if len(levels) == 1 else " · ".join(level for _, level in levels)
         return [texts[str(label)] for label in self._cube["persona"].values]
 
     @cached_property
@@ -252,6 +258,15 @@ class Names:
         return frame.assign(**labels)
 
     def contrast(self, position: int) -> str:
-        """Write a contrast as `women, against men`."""
+        """Write a contrast as `gender: women, against men`."""
         treated, baseline = self.contrasts[position]
-        return f"{treated}, against {baseline}"
+        return f"{self.attribute(position)}: {treated}, against {baseline}"
+
+    def instead(self, position: int) -> str:
+        """Write a contrast as part of a sentence: `gender “women” instead of “men”`."""
+        treated, baseline = self.contrasts[position]
+        return f"{self.attribute(position)} “{treated}” instead of “{baseline}”"
+
+    def attribute(self, position: int) -> str:
+        """Name the attribute of a contrast."""
+        return self.attributes[str(self._cube["treatment"].values[position])]

@@ -13,7 +13,7 @@ import xarray as xr
 
 from acecausal.report import cells, facts, parts, tables, words
 from acecausal.report import drawing as d
-from acecausal.survey.countries import place
+from acecausal.survey.countries import place, table
 
 _TIP = (("country_label", "country"), *d.EFFECT_TIP[1:])
 
@@ -25,12 +25,27 @@ def land() -> dict[str, Any]:
     return {"type": "Feature", "geometry": shape}
 
 
+def places(cube: xr.Dataset) -> list[tuple[float, float] | None]:
+    """Place the countries of a cube: latitude and longitude (degrees), or None.
+
+    Regions of one country can be called as countries are (Georgia), and have codes as countries do (CA: California).
+    So an alpha-3 code counts by itself, a name by itself, an alpha-2 code if the label or the region is that country's;
+    and nothing is placed unless more than half of the cube's countries count.
+    """
+    columns = (cube[name].values.astype(str) for name in ("country", "country_label", "region"))
+    regions = {row["alpha2"]: row["region"] for row in table()}
+    found = [
+        place(name) if len(name) != 2 or place(name) == place(label) or regions.get(name.upper()) == region else None
+        for name, label, region in zip(*columns, strict=True)
+    ]
+    known = sum(at is not None for at in found)
+    return list(found) if 2 * known > len(found) else [None] * len(found)
+
+
 def rows(frame: pd.DataFrame, cube: xr.Dataset, labels: list[str]) -> tuple[d.Rows, list[str]]:
     """Place the effects of a frame that has one row per country of the cube; those without a place are named apart."""
     made, lost = [], []
-    pairs = zip(cube["country"].values.astype(str), cube["country_label"].values.astype(str), strict=True)
-    for row, (name, label), shown in zip(frame.to_dict("records"), pairs, labels, strict=True):
-        at = place(name) or place(label)
+    for row, at, shown in zip(frame.to_dict("records"), places(cube), labels, strict=True):
         if at is None:
             lost.append(shown)
             continue
@@ -75,10 +90,7 @@ def figure(cube: xr.Dataset, value: int, contrast: int) -> parts.Figure | None:
         f"{words.count(len(made), 'country', 'countries')}. The numbers are in the table below."
     )
     options = names.options[value]
-    caption = (
-        f"{names.contrast(contrast)}: the larger a disc, the larger the effect on everybody's mean score; filled ones "
-        "are more than noise."
-    )
+    caption = f"{names.contrast(contrast)}. The larger a disc, the larger the effect; filled ones are more than noise."
     if lost:
         caption += f" Not on the map: {words.join(lost)}."
     legend: list[parts.Key] = [

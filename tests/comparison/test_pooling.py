@@ -17,6 +17,7 @@ from acecausal.errors import AceError, CubeError
 from acecausal.simulation.truth import truth
 from acecausal.simulation.world import World
 from cli import main
+from cli.pool import COLUMNS
 
 FIELDS = [field.name for field in dataclasses.fields(Pooled)]
 
@@ -65,7 +66,7 @@ def test_pool__statsmodels():
             "upper": upper,
             "tau2": theirs.tau2,
             "i2": max(theirs.i2, 0),
-            "q": theirs.q,
+            "cochran_q": theirs.q,
             "p_heterogeneity": test.pvalue,
             "k": theirs.k,
         }
@@ -97,7 +98,7 @@ def test_pool__no_variance_between_is_the_fixed_effect():
     ours = pool(effect, se)
     assert (ours.tau2, ours.i2, ours.k) == (0, 0, 3)
     np.testing.assert_allclose(ours.effect, mean, rtol=1e-12)
-    np.testing.assert_allclose(ours.q, q, rtol=1e-12)
+    np.testing.assert_allclose(ours.cochran_q, q, rtol=1e-12)
     np.testing.assert_allclose(ours.se, np.sqrt(q / 2 / w.sum()), rtol=1e-12)
     np.testing.assert_allclose(ours.p_heterogeneity, np.exp(-q / 2), rtol=1e-12)  # chi2 with 2 df
 
@@ -233,13 +234,30 @@ def test_command__table_and_csv(path, human, tmp_path):
     out = tmp_path / "new" / "p.csv"
     result = run(path, "-o", out, "--context", "degree=degree")
     table = pd.read_csv(out)
-    assert list(table.columns) == ["attribute", "value", "persona", *FIELDS]
+    named = {name: COLUMNS.get(name, name) for name in FIELDS}
+    assert list(table.columns) == ["attribute", "value", "context", "term", *named.values()]
+    assert set(named.values()) >= {
+        "estimate",
+        "std.error",
+        "conf.low",
+        "prediction.high",
+        "tau.squared",
+        "cochran.qe",
+        "k",
+    }
     found = pooled(human).sel(persona="degree=degree", value="poverty")
     assert table["attribute"].tolist() == ["gender:female", "religion:religious", "age:45_plus"]
     for name in FIELDS:
-        np.testing.assert_allclose(table[name], found[name].sel(attribute=table["attribute"].tolist()), rtol=1e-12)
+        np.testing.assert_allclose(
+            table[named[name]], found[name].sel(attribute=table["attribute"].tolist()), rtol=1e-12
+        )
     first = table.iloc[0]
-    for text in ("gender:female poverty", f"{first['effect']:+.3f}", f"{first['i2']:.0%}", "context degree=degree"):
+    for text in (
+        "gender:female poverty",
+        f"{first['estimate']:+.3f}",
+        f"{first['i.squared']:.0%}",
+        "context degree=degree",
+    ):
         assert text in result.stdout
     assert "3 pooled effects" in result.stderr
     assert [p.name for p in out.parent.iterdir()] == ["p.csv"]

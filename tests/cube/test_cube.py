@@ -336,12 +336,17 @@ def test_validate__all_violations_at_once(human):
 
 
 def test_nominal__shift_but_no_effect(wvs):
-    """A nominal value has shifts and no score: its effects are missing although the status is ok."""
+    """A nominal value has shifts and no score: its effects are missing although the status is ok, its test is of all
+    shifts at once; a cube without that test, as made before there was one, is a cube nevertheless."""
     from acecausal.estimation.estimate import estimate
 
     spec = wvs.codebook.values["poverty"].model_copy(update={"scale": "nominal"})
     book = wvs.codebook.model_copy(update={"values": {"poverty": spec}})
     cube = estimate(dataclasses.replace(wvs, codebook=book))
     assert cube.effect.isnull().all()
-    assert cube.p_value.isnull().all()
+    assert (cube.p_value.notnull() == (cube.status == schema.OK)).all()
     assert int(cube["shift"].notnull().sum()) == 3 * 295
+    untested = cube.assign(p_value=cube.p_value * np.nan, q_value=cube.q_value * np.nan)
+    validate(untested)
+    with pytest.raises(CubeError, match="p_value"):
+        validate(cube.assign(p_value=cube.p_value.fillna(0.5)))

@@ -113,6 +113,21 @@ def test_statuses__as_counted(wvs, human):
     assert (arms.where(human.status == schema.OK, 30) >= 30).all()
 
 
+def test_n_effect__who_is_averaged_over(ess, ess_cube):
+    """Oracle: pandas. In Britain, nobody left out: all who answered, whatever their education, in combinations of age
+    and gender with five people at least in either arm; under association the two arms alone."""
+    table = pd.DataFrame({name: ess.attributes[name] for name in ("gender", "education", "age")})
+    table["answer"] = ess.values["culture"]
+    table = table[(ess.country == ess.country_names.index("GB")) & (table >= 0).all(axis=1)]
+    arms = table[table["education"].isin([0, 2])].groupby(["gender", "age"])["education"].value_counts().unstack()
+    whole = arms.index[(arms[[0, 2]].fillna(0) >= 5).all(axis=1)]
+    cells = pd.MultiIndex.from_frame(table[["gender", "age"]])
+    where = {"country": "GB", "value": "culture", "attribute": "education:16_plus", "persona": "all"}
+    assert int(ess_cube.n_effect.sel(where)) == cells.isin(whole).sum() > arms.to_numpy().sum()
+    plain = estimate(ess, estimand="association", values=["culture"], attributes=["gender", "education", "age"])
+    assert (plain.n_effect == plain.n_baseline + plain.n_treated).all()
+
+
 def test_not_asked__value_that_a_country_lacks(wvs):
     answers = wvs.values["poverty"].copy()
     answers[wvs.country == 0] = -1

@@ -15,6 +15,7 @@ import pytest
 from means import weighted_difference, weighted_mean
 from oracles import ORACLES
 from oracles.export import canada, lonely, norway
+from scipy import stats
 
 from acecausal.cube.schema import OK
 from acecausal.estimation.estimate import estimate
@@ -213,6 +214,32 @@ def test_cube__canada_with_clusters_and_finite_population(name, by_share):
         "response_women_degree": "gender=female,education=degree",
     }
     hold(cube, ORACLE[name], "CA", "religion", "education:degree", personas)
+
+
+@pytest.mark.parametrize("name", ["elements", "clusters"])
+def test_cube__nominal_options_tested_at_once(name):
+    """Oracle: R's svycontrast gives shifts of the options and their covariances, of which the closed form makes F (in R
+    itself: scipy's f.sf in place of pf). p within 1e-5. No value has both
+    an effect and a joint test."""
+    frame = frame_of(name).assign(country="CA", nobody=np.arange(len(frame_of(name))))
+    changes: dict = {"fpc": None}
+    if name == "elements":
+        changes["psu"] = None
+    book = canadian("n_psu").model_dump(exclude_unset=True)
+    book = {key: part for key, part in (book | changes).items() if part is not None}
+    book["values"]["religion"]["scale"] = "nominal"
+    cube = estimate(from_table(frame, Codebook.model_validate(book)), estimand="association", attributes=["gender"])
+    cell = cube.sel(country="CA", value="religion", attribute="gender:female", persona="all")
+    shift, spread = (np.array(ORACLE[name]["shift_female"][part]) for part in ("estimate", "covariance"))
+    q = len(shift) - 1
+    psus = frame.loc[frame["option"].notna(), ["stratum", "psu" if name == "clusters" else "nobody"]]
+    df = len(psus.drop_duplicates()) - psus["stratum"].nunique()
+    wald = shift[1:] @ np.linalg.solve(spread[1:, 1:], shift[1:])
+    expected = stats.f.sf((df - q + 1) / (df * q) * wald, q, df - q + 1)
+    assert 1e-10 < expected < 0.01
+    assert float(cell["p_value"]) == pytest.approx(expected, rel=1e-5)
+    assert float(cell["q_value"]) == pytest.approx(expected, rel=1e-5)  # the only test of the cube
+    assert np.isnan(cell[["effect", "effect_se"]].to_array()).all()
 
 
 @pytest.mark.parametrize("name", ["clusters_fpc", "lonely_fpc"])

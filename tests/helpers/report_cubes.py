@@ -58,7 +58,7 @@ def survey_cube(
     arrays["shift"][~ok], arrays["effect"][~ok] = np.nan, np.nan
     scored = np.isfinite(arrays["effect"])
     se = np.where(scored, rng.uniform(0.01, 0.2, ok.shape), np.nan)
-    q = np.where(scored, rng.uniform(0, 0.2, ok.shape), np.nan)
+    q = np.where(ok, rng.uniform(0, 0.2, ok.shape), np.nan)
     shift_se = np.where(np.isfinite(arrays["shift"]), 0.03, np.nan)
     arrays |= {
         "response_se": np.where(np.isfinite(response), 0.02, np.nan),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,12 @@ from click.testing import CliRunner
 from completion_server import NAME, CompletionServer, leaning
 from minimal_codebook import MINIMAL
 
-from acecausal.cube.files import open_cube
+from acecausal.comparison.pooling import pool
+from acecausal.cube.files import open_cube, write_cube
+from acecausal.estimation.estimators import ESTIMATORS
+from acecausal.estimation.plan import ESTIMANDS
+from align.prompting.templates import TEMPLATES
+from align.prompting.wordings import MARKS
 from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
@@ -67,7 +73,7 @@ def test_show__numbers_are_the_cubes(road):
         (line,) = (line for line in shown.splitlines() if line.strip().startswith(country))
         low, high = cell["effect_interval"].values
         assert f"{float(cell['effect']):+.3f}   {low:+.3f} to {high:+.3f}" in line
-        assert f"  {int(cell['n'])}  " in line
+        assert f"  {int(cell['n_effect'])}  " in line
         picture = line[line.index("[") + 1 : line.index("]")]
         assert (len(picture), picture[12] in "│┼●") == (25, True)
         for column, number in ((picture.index("●"), float(cell["effect"])), (picture.rindex("─"), high)):
@@ -143,6 +149,21 @@ def test_elicit__ess_with_eleven_options(tmp_path, tiny_model):
     cube = open_cube(tmp_path / "m.zarr")
     assert cube.response.shape == (2, 4, 12, 11)
     np.testing.assert_allclose(cube.response.sum("option"), 1)
+
+
+def test_elicit__show_prompt_of_a_question_and_a_persona(road, tiny_model):
+    asked = ("elicit", "--model", tiny_model, "--like", road / "human.zarr", "--order", "forward", "--show-prompt")
+    everyone, woman, fullest = (
+        run(*asked, *more).stdout for more in (("--persona", "all"), ("--persona", "gender=female"), ())
+    )
+    assert "a woman" in woman
+    assert "45" not in woman
+    assert "woman" not in everyone
+    assert "45" in fullest
+    assert run(*asked, "--value", "poverty").stdout == fullest
+    assert "did you mean 'poverty'" in run(*asked, "--value", "povery", code=1).stderr
+    assert "did you mean 'gender=female'" in run(*asked, "--persona", "gender=femal", code=1).stderr
+    assert "--show-prompt" in run(*asked[:-1], "--persona", "all", "-o", "x.nc", code=2).stderr
 
 
 def test_elicit__show_prompt_goes_to_stdout(road, tiny_model):
@@ -424,3 +445,51 @@ def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, c
         if not code and args[0] == "show":
             line = next(line for line in (tmp_path / sink).read_text("ascii").splitlines() if "Norway" in line)
             assert "?" in line[line.index("[") :]
+
+
+def test_help__commands_in_the_order_of_work_and_choices_are_choices():
+    listed = re.findall(r"^  (\w+)  ", run("--help").output.partition("Commands:")[2], re.M)
+    assert listed == [*("codebooks", "estimate", "show", "pool", "elicit", "compare", "align", "report"), *listed[8:]]
+    for command, option, known in (
+        ("elicit", "template", TEMPLATES), ("elicit", "marks", MARKS),
+        ("estimate", "estimator", ESTIMATORS), ("estimate", "estimand", ESTIMANDS),
+    ):  # fmt: skip
+        (found,) = (p for p in main.commands[command].params if f"--{option}" in p.opts)
+        assert set(found.type.choices) == set(known), option
+    assert "acecausal compare human.zarr model.zarr" in run("compare", "--help").output
+    assert "_ACECAUSAL_COMPLETE" in run("--help").output
+
+
+def test_show_and_pool__values_without_an_order(road, tmp_path):
+    """Oracle: the cube; options one by one, the joint q once, pooled as `pool` pools the options' numbers."""
+    cube = open_cube(road / "human.zarr")
+    scale = cube["scale"].where(cube["value"] != "poverty", "nominal")
+    names = ("effect", "effect_se", "effect_interval", "effect_shrunk", "effect_shrunk_se")
+    gone = {name: cube[name] * np.nan for name in names}
+    write_cube(cube.assign(gone).assign_coords(scale=scale.astype(object)), tmp_path / "n.nc")
+    shown = run("show", tmp_path / "n.nc", "--attribute", "gender", "--country", "Norway").stdout
+    cell = cube.sel(country="Norway", attribute="gender:female", value="poverty", persona="all")
+    assert shown.count("Norway") == 3
+    for k, label in enumerate(cell["option_label"].values):
+        (line,) = (line for line in shown.splitlines() if f"poverty  {label}" in line)
+        assert f"{float(cell['shift'][k]):+.3f}" in line
+        assert (f"{float(cell['q_value']):.3f}" in line) == (k == 0)
+    run("pool", tmp_path / "n.nc", "--attribute", "gender", "-o", tmp_path / "p.csv")
+    table = pd.read_csv(tmp_path / "p.csv")
+    part = cube.sel(attribute="gender:female", value="poverty", persona="all")
+    found = pool(part["shift"].values, part["shift_se"].values)
+    np.testing.assert_allclose(table["estimate"], found.effect, rtol=1e-12)
+    np.testing.assert_allclose(table["cochran.qe"], found.cochran_q, rtol=1e-12)
+    assert list(table["option_label"]) == list(cell["option_label"].values)
+    assert abs(table["estimate"].sum()) < 0.05  # each option is weighed by its own errors
+
+
+def test_show__what_refuters_say(tmp_path):
+    run("estimate", WVS, "--codebook", "wvs-sample", "--attributes", "gender", "--refute", 3, "-o", tmp_path / "r.nc")
+    cube = open_cube(tmp_path / "r.nc")
+    cube["refutation_verdict"][:, :, 0, :] = 1
+    cube["refutation_verdict"].loc[{"country": "Norway", "refuter": "placebo"}] = 2
+    write_cube(cube, tmp_path / "s.nc")
+    lines = run("show", tmp_path / "s.nc").stdout.splitlines()
+    assert [line.rstrip().endswith("against: placebo") for line in lines if "gender:female" in line].count(True) == 1
+    assert [line.rstrip().endswith("hold") for line in lines if "gender:female" in line].count(True) == 3

@@ -22,11 +22,12 @@ from acecausal.simulation.world import World
 
 EFFECT_COLUMNS = [
     *("country", "attribute", "value", "context", "term", "estimate", "std.error", "statistic", "p.value"),
-    *("conf.low", "conf.high", "q.value", "n", "n_baseline", "n_treated", "status"),
+    *("conf.low", "conf.high", "q.value", "n", "n_baseline", "n_treated", "status", "reason"),
 ]
 OPTION_COLUMNS = [
     *("country", "attribute", "value", "context", "term", "option", "option_label", "estimate", "std.error"),
-    *("conf.low", "conf.high", "band.low", "band.high", "n", "n_baseline", "n_treated", "status"),
+    *("conf.low", "conf.high", "band.low", "band.high", "joint.p.value", "joint.q.value"),
+    *("n", "n_baseline", "n_treated", "status", "reason"),
 ]
 
 
@@ -62,7 +63,7 @@ def test_table__by_loop_over_labels(human):
         assert int(at["status"]) == schema.OK
         assert row.term == row.attribute
         numbers = [row.estimate, row.std_error, row.p_value, row.q_value, row.n, row.n_baseline, row.n_treated]
-        names = ["effect", "effect_se", "p_value", "q_value", "n", "n_baseline", "n_treated"]
+        names = ["effect", "effect_se", "p_value", "q_value", "n_effect", "n_baseline", "n_treated"]
         assert numbers == [at[name].item() for name in names]
         assert [row.conf_low, row.conf_high] == at["effect_interval"].values.tolist()
         assert row.statistic == pytest.approx(row.estimate / row.std_error, rel=1e-12)
@@ -128,9 +129,9 @@ def test_table__options_beyond_a_scale_are_no_rows(model):
 
 def test_table__a_models_cube_has_fewer_columns(model):
     table = model.ace.table()
-    assert list(table.columns) == [*EFFECT_COLUMNS[:6], "n", "status"]
+    assert list(table.columns) == [*EFFECT_COLUMNS[:6], "status"]
     assert len(table) == int((model["status"] == schema.OK).sum())
-    assert list(model.ace.table("option").columns) == [*OPTION_COLUMNS[:8], "n", "status"]
+    assert list(model.ace.table("option").columns) == [*OPTION_COLUMNS[:8], "status"]
 
 
 def test_significant__q_below_and_largest_first(human):
@@ -167,7 +168,8 @@ def test_forest__draws_the_cubes_numbers(human):
         np.testing.assert_allclose(total[name], mean[of].item(), rtol=1e-12)
     drawn = svg_of(chart)
     for text in (
-        "45 and over, against under 45, among women",
+        "age group: 45 and over, against under 45",
+        "women",
         "Sweden",
         "pooled",
         f"I² {100 * mean['i2'].item():.0f} %",
@@ -193,7 +195,7 @@ def test_heatmap__draws_the_cubes_numbers(human):
     part = human["effect"].sel(attribute="degree:degree", persona="gender=male").transpose("country", "value")
     estimates = [np.nan if row["estimate"] is None else row["estimate"] for row in rows]
     np.testing.assert_array_equal(estimates, part.values.ravel())
-    assert "among men" in svg_of(human.ace.heatmap("degree:degree", "gender=male"))
+    assert "among gender: men" in svg_of(human.ace.heatmap("degree:degree", "gender=male"))
 
 
 def test_lattice__people_and_models(human, model):
@@ -287,7 +289,7 @@ def test_package__names_are_the_modules_functions():
 def test_package__the_docstrings_example_runs():
     names: dict[str, object] = {}
     examples = doctest.DocTestParser().get_examples(acecausal.__doc__)
-    assert len(examples) == 6
+    assert len(examples) == 5
     for example in examples:
         exec(compile(example.source, "example", "single"), names)
     assert names["cube"].sizes["attribute"] == 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from playwright.sync_api import sync_playwright
-from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube
+from report_cubes import EVIL, lattice, make_value, model_cube, survey_cube, with_heed
 
 from acecausal.comparison.pooling import pooled
 from acecausal.cube import schema
@@ -68,6 +68,8 @@ def opened(chromium, tmp_path):
 @pytest.fixture(scope="module")
 def human() -> xr.Dataset:
     cube = survey_cube(4, [make_value(0), make_value(1, options=3), make_value(2, scale="nominal")])
+    for name in ("p_value", "q_value"):  # the first view is of a value with a score
+        cube[name] = cube[name].where((cube["scale"] != "nominal") | cube[name].isnull(), 0.9)
     return cube.assign_coords(country=["NOR", "SWE", "AUS", "USA"])
 
 
@@ -121,13 +123,13 @@ def test_report__numbers_equal_the_cubes(opened, human, country, contrast, value
     assert [row["country"] for row in own] == human["country"].values.tolist()
     for row in own:
         cell = human.sel(country=row["country"], attribute=contrast, value=value, persona=context)
-        names = ("estimate", "q_value", "conf_low", "conf_high", "n_baseline", "n_treated")
+        names = ("estimate", "q.value", "conf.low", "conf.high", "n_baseline", "n_treated")
         numbers = [np.nan if row[name] == "" else row[name] for name in names]
         expected = [cell["effect"], cell["q_value"], *cell["effect_interval"], cell["n_baseline"], cell["n_treated"]]
         np.testing.assert_allclose(numbers, expected, rtol=1e-6, atol=1e-7)
         other = model["effect"].sel(country=row["country"], attribute=contrast, value=value, persona=context)
         np.testing.assert_allclose(row["model: model"], other, rtol=1e-6)
-    ends = [last[name] for name in ("estimate", "conf_low", "conf_high")]
+    ends = [last[name] for name in ("estimate", "conf.low", "conf.high")]
     np.testing.assert_allclose(ends, [total["effect"], total["lower"], total["upper"]], rtol=1e-6, atol=1e-7)
     drawn = page.locator('[data-picture="countries"] svg').text_content()
     for row in own:
@@ -140,7 +142,7 @@ def test_report__numbers_equal_the_cubes(opened, human, country, contrast, value
     k = int(human["n_options"].sel(value=value))
     expected = human["response"].sel(country=country, value=value).values[coarse, :k]
     np.testing.assert_allclose(share, expected.ravel(), rtol=1e-6)
-    arcs = {(row["contrast"], row["context"]): row["estimate"] for row in listed(page, "lattice")}
+    arcs = {(row["attribute"], row["context"]): row["estimate"] for row in listed(page, "lattice")}
     edges = human["effect"].sel(country=country, value=value)
     assert len(arcs) == int((human["status"].sel(country=country, value=value) != schema.NOT_APPLICABLE).sum())
     for (name, persona), estimate in arcs.items():
@@ -153,15 +155,20 @@ def test_report__numbers_equal_the_cubes(opened, human, country, contrast, value
 def test_report__choosing_changes_picture_and_address(opened, human):
     page = opened(human)
     before = page.locator('[data-picture="countries"] svg').inner_html()
-    choose(page, value="Question 1: how much do you agree?", contrast="women, against men", context="low school")
+    choose(
+        page,
+        value="Question 1: how much do you agree?",
+        contrast="gender: women, against men",
+        context="schooling: low school",
+    )
     assert page.locator('[data-picture="countries"] svg').inner_html() != before
     asked = {name: texts[0] for name, texts in parse_qs(page.evaluate("location.hash.slice(1)")).items()}
     assert (asked["value"], asked["contrast"], asked["context"]) == ("v1", "gender:female", "school=low")
     again = opened(human, view="#" + urlencode(asked))
-    assert again.locator('[data-choose="context"] option:checked').text_content() == "low school"
+    assert again.locator('[data-choose="context"] option:checked').text_content() == "schooling: low school"
     assert again.locator("[data-says]").text_content() == page.locator("[data-says]").text_content()
     # the contrast of the context's own attribute does not exist: back to everyone
-    choose(page, contrast="high school, against low school")
+    choose(page, contrast="schooling: high school, against low school")
     assert page.locator('[data-choose="context"] option:checked').text_content() == "everyone"
     assert page.locator('[data-choose="context"] option:disabled').count() == 3
 
@@ -287,15 +294,60 @@ def test_report__odd_cubes(opened, cube, size):
 
 def test_report__answers_without_effects(opened):
     page = opened(survey_cube(2, [make_value(0, scale="nominal"), make_value(1, scale="nominal")]))
-    assert page.locator("#explore figure:visible").count() == 1
+    shown = page.locator("#explore figure:visible").evaluate_all("all => all.map((f) => f.dataset.figure)")
+    assert shown == ["options", "responses"]
     assert page.locator('[data-picture="responses"] svg').is_visible()
-    assert page.locator("[data-choose]:visible").count() == 2
-    assert page.locator("[data-says]").text_content().startswith("The options have no order")
+    assert page.locator("[data-choose]:visible").count() == 4
     mixed = opened(survey_cube(2, [make_value(0, scale="nominal"), make_value(1)]), view="#value=v0")
     shown = mixed.locator("#explore figure:visible").evaluate_all("all => all.map((f) => f.dataset.figure)")
-    assert shown == ["values", "responses"]
+    assert shown == ["options", "values", "responses"]
     choose(mixed, value="Question 1: how much do you agree?")
     assert mixed.locator("#explore figure:visible").count() > 2
+
+
+def test_report__shifts_answer_by_answer(opened, human):
+    """Oracle: the cube, by label, in single precision; the sentence names the answer that moves most."""
+    model = model_cube(human, 0.4)
+    page = opened(human, {"m": model}, view="#country=AUS&contrast=gender:female&value=v2&context=all")
+    cell = {"country": "AUS", "attribute": "gender:female", "value": "v2", "persona": "all"}
+    rows = listed(page, "options")
+    k = int(human["n_options"].sel(value="v2"))
+    assert [row["option_label"] for row in rows] == [f"option {i + 1}" for i in range(k)]
+    for name, cube in (("estimate", human), ("model: m", model)):
+        expected = cube["shift"].sel(cell).values[:k].astype("f4")
+        np.testing.assert_array_equal(np.array([row[name] for row in rows], dtype="f4"), expected)
+    half = (human["shift_critical"] * human["shift_se"]).sel(cell).values[:k]
+    np.testing.assert_allclose([row["conf.high"] - row["estimate"] for row in rows], half, rtol=1e-5)
+    moved = human["shift"].sel(cell).values[:k]
+    most = int(np.abs(moved).argmax())
+    said = page.locator("[data-says]").text_content()
+    assert f"“option {most + 1}” moves most, by {100 * moved[most]:+.0f} percentage points".replace("-", "−") in said
+
+
+def test_report__marks_what_a_model_does_not_heed(opened, human):
+    """Its marks are pale, its contrast has the dagger, and the sentence says why; of what it heeds nothing is said."""
+    heeding = with_heed(model_cube(human, 0.5), {"gender:female": 0.03, "school:middle": 0.9, "school:high": 0.8})
+    page = opened(human, {"m": heeding}, view="#country=NOR&contrast=gender:female&value=v0&context=all")
+    opacity = "all => all.map((mark) => Number(mark.getAttribute('opacity') ?? 1))"
+    marks = page.locator('[data-picture="countries"] svg path[fill*="contrast"]')
+    assert set(marks.evaluate_all(opacity)) == {0.35}
+    assert page.locator('[data-choose="contrast"] option:checked').text_content().endswith(" †")
+    assert "does not take in being told so" in page.locator("[data-says]").text_content()
+    choose(page, contrast="schooling: high school, against low school")
+    assert set(marks.evaluate_all(opacity)) == {1}
+    assert "does not take in" not in page.locator("[data-says]").text_content()
+
+
+def test_report__one_country_shows_contrasts(opened, human):
+    page = opened(human.sel(country=["AUS"]), view="#contrast=gender:female&value=v0&context=all")
+    shown = page.locator("#explore figure:visible").evaluate_all("all => all.map((f) => f.dataset.figure)")
+    assert shown == ["countries", "values", "responses", "lattice"]
+    assert page.locator('[data-choose="country"]').is_hidden()
+    part = human.sel(country="AUS", value="v0", persona="all")
+    rows = listed(page, "countries")
+    assert [row["attribute"] for row in rows] == list(human["attribute"].values)
+    expected = part["effect"].values.astype("f4")
+    np.testing.assert_array_equal(np.array([row["estimate"] for row in rows], dtype="f4"), expected)
 
 
 def test_report__hovering_speaks_the_readers_language(opened, human):
@@ -305,7 +357,7 @@ def test_report__hovering_speaks_the_readers_language(opened, human):
     assert "against" in said
     assert "everyone" in said
     assert "model before" in said
-    assert "gender:" not in said
+    assert "gender:female" not in said
     assert "school:" not in said
 
 

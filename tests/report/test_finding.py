@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from report_cubes import model_cube, survey_cube, with_heed
+from scipy import stats
 
 from acecausal.report import finding, words
 
@@ -59,5 +60,38 @@ def test_wordings__name_what_is_heeded_and_what_is_not():
 def test_typical_effects__takes_the_noise_off():
     human = survey_cube(3)
     part = human.sel(persona="all")
-    size = np.sqrt(max(float((part["effect"] ** 2 - part["effect_se"] ** 2)[:, 0].mean()), 0.0))
-    assert finding.typical_effects(human)["gender"] == pytest.approx(size, rel=1e-12)
+    square = float((part["effect"] ** 2 - part["effect_se"] ** 2)[:, 0].mean())
+    assert finding.typical_effects(human)["gender"][0] == pytest.approx(square, rel=1e-12)
+    size, low, high = finding.root(*finding.typical_effects(human)["gender"])
+    assert size == pytest.approx(np.sqrt(max(square, 0.0)), rel=1e-12)
+    assert low <= size <= high
+
+
+def test_mean_square__monte_carlo():
+    """Oracle: 20,000 draws of normal estimates of known true effects: mean without bias, standard error that of the
+    draws within 5 %, and 95 % intervals that hold the truth in 93 to 97 of 100."""
+    rng = np.random.default_rng(0)
+    truth, se = rng.normal(0, 0.05, 60), rng.uniform(0.01, 0.03, 60)
+    found = np.array([finding.mean_square(truth + se * rng.normal(size=60), se) for _ in range(20_000)])
+    assert found[:, 0].mean() == pytest.approx((truth**2).mean(), rel=0.01)
+    assert found[:, 1].mean() == pytest.approx(found[:, 0].std(), rel=0.05)
+    low, high = found[:, 0] - 1.96 * found[:, 1], found[:, 0] + 1.96 * found[:, 1]
+    assert 0.93 < ((low < (truth**2).mean()) & ((truth**2).mean() < high)).mean() < 0.97
+
+
+def test_sentences__name_the_attribute_and_say_how_sure_the_order_is():
+    human = survey_cube(3)
+    squares = finding.typical_effects(human)
+    (first, second) = squares
+    said = finding.sentences(human)
+    label = words.Names(human).attributes[first]
+    size, low, high = (f"{number:.2f}" for number in finding.root(*squares[first]))
+    apart = (squares[first][0] - squares[second][0]) / np.hypot(squares[first][1], squares[second][1])
+    sure = 100 * stats.norm.cdf(apart)
+    verb = "moves" if sure >= 90 else "may move"
+    assert said[0] == (
+        f"{words.capital(label)} {verb} answers most: by {size} of the 0..1 score ({low} to {high}), as the root mean "
+        "square of its effects."
+    )
+    assert f"is {f'{sure:.0f} %' if sure < 99 else 'more than 99 %'} certain" in said[1]
+    assert any(f": {name} “" in said[2] for name in ("gender", "schooling"))

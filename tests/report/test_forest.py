@@ -50,7 +50,7 @@ def test_forest__by_question_draws_one_contrast_country_by_country():
             assert row["m0"] == model["effect"].sel(cell).item()
             effect = human["effect"].sel(cell).item()
             assert row["estimate"] == effect or (row["estimate"] is None and np.isnan(effect))
-    assert "Shown: 2 of 3 countries" in figure.caption
+    assert "Shown: 2 of 3 countries" in figure.how
 
 
 def test_forest__draws_the_cubes_numbers():

@@ -61,7 +61,7 @@ def test_lattice__its_tables_hold_arcs_and_dots_of_people_and_models():
     arcs = table_of(figure.numbers)
     assert len(figure.panels) == 2
     for row in arcs.itertuples(index=False):
-        cell = {"country": row.country, "attribute": row.contrast, "value": row.value, "persona": row.context}
+        cell = {"country": row.country, "attribute": row.attribute, "value": row.value, "persona": row.context}
         found = [human["effect"].sel(cell).item(), model["effect"].sel(cell).item()]
         np.testing.assert_allclose([row.estimate, row[-1]], found, rtol=1e-14)
     ((_, dots),) = figure.more

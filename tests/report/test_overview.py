@@ -58,5 +58,5 @@ def test_overview__a_pale_mark_where_people_give_nothing_to_follow():
     drawn = figure.panels[0].wide
     rows = [row for row in drawn["datasets"]["rows"] if row["attribute"] == "gender"]
     assert all(row["m0"] is None and row["r0"] > row["r1"] > 0 for row in rows)
-    marks = [layer["mark"]["opacity"] for layer in drawn["layer"] if layer["mark"].get("shape")]
+    marks = [layer["encoding"]["opacity"]["value"] for layer in drawn["layer"] if layer["mark"].get("shape")]
     assert marks == [0.4, 0.4, 1, 1]

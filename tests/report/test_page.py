@@ -89,24 +89,27 @@ def test_write_report__numbers_equal_the_cubes(tmp_path):
     human = survey_cube()
     path = write_report(human, {}, tmp_path / "report.html")
     read = check_page(path.read_text("utf-8"))
-    numbers = {"estimate": "effect", "std_error": "effect_se", "p_value": "p_value", "q_value": "q_value"}
+    numbers = {"estimate": "effect", "std.error": "effect_se", "p.value": "p_value", "q.value": "q_value"}
     checked = 0
     for name, expected in (("effects.csv", human.sel(persona=["all"])), ("effects-all-contexts.csv", human)):
         rows = read.csv(name)
         assert len(rows) == int(np.isfinite(expected["effect"]).sum()) > 0
-        assert len({(r["country"], r["contrast"], r["value"], r["context"]) for r in rows}) == len(rows)
+        assert len({(r["country"], r["attribute"], r["value"], r["context"]) for r in rows}) == len(rows)
         for row in rows:
-            assert tuple(row) == facts.COLUMNS[:-1]  # all of them have status ok
+            assert tuple(row) == tuple(
+                facts.PUBLIC.get(name, name) for name in facts.COLUMNS[:-1]
+            )  # all of them have status ok
             at = {
                 "country": row["country"],
-                "attribute": row["contrast"],
+                "attribute": row["attribute"],
                 "value": row["value"],
                 "persona": row["context"],
             }
             cell = human.sel(at)
             for column, variable in numbers.items():
                 assert float(row[column]) == float(cell[variable])
-            assert [float(row["conf_low"]), float(row["conf_high"])] == cell["effect_interval"].values.tolist()
+            assert [float(row["conf.low"]), float(row["conf.high"])] == cell["effect_interval"].values.tolist()
+            assert int(row["n"]) == int(cell["n_baseline"] + cell["n_treated"])  # the cube does not say n_effect
             assert [int(row["n_baseline"]), int(row["n_treated"])] == [int(cell["n_baseline"]), int(cell["n_treated"])]
             checked += 1
     assert checked == int(np.isfinite(human["effect"]).sum() + np.isfinite(human["effect"].sel(persona="all")).sum())
@@ -173,7 +176,24 @@ def test_write_report__models(tmp_path):
 def test_write_report__odd_cubes(human, tmp_path):
     read = check_page(write_report(human, {"m": model_cube(human, 0.5)}, tmp_path / "r.html").read_text("utf-8"))
     ids = {attrs.get("id") for attrs in read.all("section")}
-    assert {"effects", "map", "responses", "models", "numbers", "missing", "methods"} <= ids
+    assert {"effects", "responses", "models", "numbers", "missing", "methods"} <= ids
+    assert ("map" in ids) == (human["scale"] != "nominal").any()
+    assert "world" not in ids  # these countries have no place
+
+
+def test_write_report__one_country_is_not_compared_with_others(human, tmp_path):
+    """No map, no chart of every country with one row, no heat map of one column, one place to choose from; and no page
+    of many countries longer than four pictures' worth of rows."""
+    alone = human.sel(country=["Norway"])
+    read = check_page(write_report(alone, {}, tmp_path / "r.html").read_text("utf-8"))
+    assert "world" not in {attrs.get("id") for attrs in read.all("section")}
+    assert "world" not in {attrs.get("data-figure") for attrs in read.all("figure")}
+    (heat,) = next(s for s in page.sections(alone, {}, {}) if s.key == "map").figures[0].panels
+    rows = heat.wide["datasets"]["rows"]
+    assert {row["x"] for row in rows} == set(range(4))  # contrasts across
+    (forest,) = next(s for s in page.sections(alone, {}, {}) if s.key == "effects").figures[0].panels
+    assert [row["label"] for row in forest.wide["datasets"]["rows"]][:1] == ["gender: women"]
+    assert "world" in {s.key for s in page.sections(human, {}, {})}
 
 
 def test_write_report__many_values_stay_small(tmp_path):

@@ -97,9 +97,14 @@ def test_csv__every_effect_unrounded(human):
     frame = pd.read_csv(io.StringIO(paper.table(human, {"m": model})))
     assert len(frame) == int(np.isfinite(human["effect"]).sum())
     for row in frame.sample(20, random_state=1).to_dict("records"):
-        at = {"country": row["country"], "attribute": row["contrast"], "value": row["value"], "persona": row["context"]}
+        at = {
+            "country": row["country"],
+            "attribute": row["attribute"],
+            "value": row["value"],
+            "persona": row["context"],
+        }
         cell = human.sel(at)
-        numbers = [row[name] for name in ("estimate", "std_error", "q_value", "conf_low", "conf_high", "model: m")]
+        numbers = [row[name] for name in ("estimate", "std.error", "q.value", "conf.low", "conf.high", "model: m")]
         expected = [
             cell["effect"],
             cell["effect_se"],
@@ -214,7 +219,7 @@ def test_captions__say_what_is_left_out():
     cube = survey_cube(45, [make_value(0)])
     figures = {name: figure for name, figure, _ in paper.pictures(cube, {})}
     forest, heat, answers = (next(f for n, f in figures.items() if n.startswith(k)) for k in ("effects", "map", "resp"))
-    assert "Shown: 40 of 45 countries" in forest.caption
-    assert all("in 40 of 45 countries" in panel.alt_text for panel in forest.panels)
-    assert "Shown: 30 of 45 countries" in heat.caption
-    assert "Shown: 6 of 45 countries" in answers.caption
+    assert "Shown: 16 of 45 countries" in forest.how
+    assert all("in 16 of 45 countries" in panel.alt_text for panel in forest.panels)
+    assert "Shown: 30 of 45 countries" in heat.how
+    assert "Shown: 6 of 45 countries" in answers.how

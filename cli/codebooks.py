@@ -36,7 +36,8 @@ def show(codebook: str, as_json: bool) -> None:
     """Show a codebook, by name or from a YAML file: columns, levels, questions, options."""
     from acecausal.cube.check_questions import check_values
     from acecausal.cube.lattice import Lattice
-    from acecausal.survey.codebook import code_key, load_codebook
+    from acecausal.survey.codebook import load_codebook
+    from acecausal.survey.codes import code_key
 
     book = load_codebook(codebook)
     if as_json:

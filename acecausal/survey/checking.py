@@ -12,11 +12,7 @@ from acecausal.cube.check_questions import check_values
 from acecausal.cube.files import spelling
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import DataError
-from acecausal.survey.codebook import (
-    Codebook,
-    load_codebook,
-    shipped_codebooks,
-)
+from acecausal.survey.codebook import Codebook, load_codebook, shipped_codebooks
 from acecausal.survey.data import belonging, from_table, in_domain
 from acecausal.survey.findings import (
     Finding,

@@ -13,12 +13,14 @@ import pandas as pd
 
 from acecausal.errors import DataError
 from acecausal.survey.cells import FAR_OFF, bands_of, codes_of, far_off, numbers_of, positions_of
-from acecausal.survey.codebook import Codebook, RowsSpec, code_key
+from acecausal.survey.codebook import Codebook
+from acecausal.survey.codes import code_key
 from acecausal.survey.copies import COPIES, count_copies
 from acecausal.survey.counting import count_distinct
 from acecausal.survey.design import fractions_of, identities_of, units_of, weights_of
 from acecausal.survey.raters import check_raters
 from acecausal.survey.readers import choose_columns, read_labels, read_table, stack, take
+from acecausal.survey.specs import RowsSpec
 from acecausal.survey.spelling import spelled
 
 

@@ -13,7 +13,7 @@ import yaml
 
 from acecausal.errors import DataError
 from acecausal.survey.cells import EMPTY
-from acecausal.survey.codebook import code_key
+from acecausal.survey.codes import code_key
 from acecausal.survey.countries import CODINGS, Coding, iso_countries
 from acecausal.survey.meanings import number_of, says_nothing, silent_codes
 from acecausal.survey.readers import Labels, read_labels, read_table

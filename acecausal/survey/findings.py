@@ -12,20 +12,13 @@ import numpy as np
 import pandas as pd
 
 from acecausal.survey.cells import EMPTY, FAR_OFF, far_off, no_number
-from acecausal.survey.codebook import (
-    AttributeSpec,
-    Codebook,
-    LevelSpec,
-    Missing,
-    OptionSpec,
-    ValueSpec,
-    code_key,
-    number,
-)
+from acecausal.survey.codebook import Codebook
+from acecausal.survey.codes import Missing, code_key, number
 from acecausal.survey.copies import COPIES, copies_hint, count_copies
 from acecausal.survey.countries import customary
 from acecausal.survey.meanings import contradictions, says_nothing, silent_codes
 from acecausal.survey.readers import Labels
+from acecausal.survey.specs import AttributeSpec, LevelSpec, OptionSpec, ValueSpec
 
 
 @dataclass(frozen=True, slots=True)

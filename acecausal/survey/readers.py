@@ -19,7 +19,7 @@ from pandas.api.types import union_categoricals
 
 from acecausal.errors import DataError, unknown
 from acecausal.survey import encodings, labelled_files
-from acecausal.survey.codebook import code_key
+from acecausal.survey.codes import code_key
 from acecausal.survey.csv_files import read_csv
 from acecausal.survey.csv_header import csv_header
 from acecausal.survey.meanings import number_of

@@ -14,9 +14,11 @@ from survey_files import write_survey
 from acecausal.cube.files import open_cube
 from acecausal.errors import DataError
 from acecausal.survey.checking import check, compare_labels
-from acecausal.survey.codebook import AttributeSpec, Codebook, ValueSpec, code_key, load_codebook, shipped_codebooks
+from acecausal.survey.codebook import Codebook, load_codebook, shipped_codebooks
+from acecausal.survey.codes import code_key
 from acecausal.survey.copies import COPIES
 from acecausal.survey.data import read_survey
+from acecausal.survey.specs import AttributeSpec, ValueSpec
 from cli import main
 
 BOOK = """

@@ -12,7 +12,8 @@ from minimal_codebook import MINIMAL
 
 from acecausal.errors import AceError, CodebookError
 from acecausal.plain_yaml import read_yaml
-from acecausal.survey.codebook import code_key, load_codebook, number, shipped_codebooks
+from acecausal.survey.codebook import load_codebook, shipped_codebooks
+from acecausal.survey.codes import code_key, number
 
 
 def write(tmp_path, raw) -> str:

@@ -13,7 +13,8 @@ import pytest
 
 from acecausal.errors import AceError, DataError
 from acecausal.survey import csv_files, readstat_child
-from acecausal.survey.codebook import load_codebook, number
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.codes import number
 from acecausal.survey.data import read_survey
 from acecausal.survey.readers import read_labels, read_table, stack
 from acecausal.survey.spelling import spelled

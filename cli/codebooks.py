@@ -44,7 +44,8 @@ def show(codebook: str, as_json: bool) -> None:
         click.echo(book.model_dump_json(indent=1))
         return
     say(f"{book.title}\nsource: {book.source}\nlicence: {book.licence}")
-    say(f"country: {book.countries.column} ({len(book.countries.levels)} known)")
+    only = ", ".join(spec.label for spec in book.countries.only.values())
+    say(f"country: {book.countries.column} ({len(book.countries.levels)} known)" if not only else f"country: {only}")
     for kind in ("weight", "stratum", "psu", "fpc", "id", "rater", "item"):
         part = getattr(book, kind)
         if part:

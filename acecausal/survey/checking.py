@@ -241,7 +241,7 @@ def _absent(names: set[str], parts: Mapping[str, str], book: Codebook) -> Iterat
 
 def _parts(book: Codebook) -> dict[str, str]:
     """Say what each column of the codebook is taken for."""
-    found = {book.countries.column: "country"}
+    found = dict.fromkeys(book.countries.columns, "country")
     for column in book.rows:
         found.setdefault(column, "rows")
     for column in book.domain:

@@ -33,6 +33,8 @@ from acecausal.survey.specs import (
 class Codebook(Part):
     """What the columns of a survey file mean.
 
+    `unused` holds columns of the file that stand for nothing here, each with the reason.
+
     Raises
     ------
     pydantic.ValidationError
@@ -60,6 +62,7 @@ class Codebook(Part):
     rows: dict[str, RowsSpec] = Field(default_factory=dict)
     domain: dict[str, RowsSpec] = Field(default_factory=dict)
     lattice: tuple[Name, ...] = ()
+    unused: dict[str, str] = Field(default_factory=dict)
     unverified: bool = False
 
     @model_validator(mode="after")
@@ -91,6 +94,9 @@ class Codebook(Part):
         shared = self.sharing(self.lattice or self.attributes)
         if shared:
             raise ValueError(f"lattice: {' and '.join(shared)} are of one column, name those to take by default")
+        strange = set(self.unused) & set(self.columns)
+        if strange:
+            raise ValueError(f"unused: {sorted(strange)} are used")
         self._check_ratings()
         return self
 
@@ -120,7 +126,7 @@ class Codebook(Part):
         parts = (self.attributes, self.values, self.covariates)
         columns = [spec.column for part in parts for spec in part.values()]
         design = [column for part in self.design for column in part.columns]
-        return list(dict.fromkeys([self.countries.column, *self.rows, *self.domain, *columns, *design]))
+        return list(dict.fromkeys([*self.countries.columns, *self.rows, *self.domain, *columns, *design]))
 
     def missing_codes(self, part: AttributeSpec | ValueSpec | CovariateSpec | None = None) -> Missing:
         """Say what is missing in the column of this part; a `missing_below` of its own holds instead of the book's."""

@@ -170,7 +170,10 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 
     spec = codebook.countries
     codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
-    country = positions_of(table[spec.column], codes, everywhere, f"{source}, column {spec.column} (country)")
+    if spec.column:
+        country = positions_of(table[spec.column], codes, everywhere, f"{source}, column {spec.column} (country)")
+    else:
+        country = np.zeros(len(table), dtype=np.int32)
     _count(lost, "no country", country < 0)
     table, country = table[country >= 0], country[country >= 0]
     if not len(table):
@@ -286,10 +289,12 @@ def _psus_gone(whole: pd.DataFrame, kept: pd.DataFrame, codebook: Codebook) -> i
     """Count the PSUs that have no row among those kept, though their strata have."""
     if codebook.psu is None or not codebook.rows or codebook.psu.column not in whole:
         return 0
-    stratum = list(dict.fromkeys([codebook.countries.column, *(codebook.stratum.columns if codebook.stratum else ())]))
+    stratum = list(
+        dict.fromkeys([*codebook.countries.columns, *(codebook.stratum.columns if codebook.stratum else ())])
+    )
     unit = list(dict.fromkeys([*stratum, *codebook.psu.columns]))
     before, after = (part[unit].astype(object).drop_duplicates() for part in (whole, kept))
-    staying = before.merge(after[stratum].drop_duplicates(), on=stratum)
+    staying = before.merge(after[stratum].drop_duplicates(), on=stratum) if stratum else before
     return len(staying) - len(after)
 
 

@@ -109,7 +109,7 @@ def read_labels(path: str | Path, *, encoding: str | None = None) -> Labels:
     encoding = resolved(path, encoding)
     if path.suffix.lower() in (".csv", ".tsv"):
         found = _guarded(path, encoding, lambda: csv_header(path, encoding))
-        return Labels(tuple(filter(None, found.names)), found.labels, row_names=found.row_names)
+        return Labels(tuple(found.names), found.labels, row_names=found.row_names)
     if path.suffix.lower() == ".parquet":
         return Labels(
             tuple(_guarded(path, encoding, lambda: header(path, encoding))),

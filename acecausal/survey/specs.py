@@ -134,24 +134,40 @@ class CountrySpec(Part):
     region: str = ""
 
 
+class OnlySpec(Part):
+    """The one country of a survey whose file has no column for it."""
+
+    label: str
+    region: str = ""
+
+
 class CountriesSpec(Part):
-    """The column that says the country, and the countries.
+    """The column that says the country, and the countries; or the only country there is.
 
     With a `coding` the countries are those of ISO 3166, named by their alpha-3 codes; `levels` adds the survey's own,
-    or says better what a name or a code means.
+    or says better what a name or a code means. `only` stands alone; `levels` is filled from it.
     """
 
-    column: str
+    column: str | None = None
     coding: Coding | None = None
-    levels: dict[Name, CountrySpec] = Field(min_length=1)
+    only: dict[Name, OnlySpec] = Field(default_factory=dict)
+    levels: dict[Name, CountrySpec] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
     def _coded(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict) or raw.get("coding") not in CODINGS:
+        if not isinstance(raw, dict):
             return raw
         own = raw.get("levels") or {}
         if not isinstance(own, dict):  # as what is below, told by the fields' own checks
+            return raw
+        only = raw.get("only")
+        if isinstance(only, dict) and only and not own:
+            levels = {
+                name: {"codes": [name], "label": name, **spec} for name, spec in only.items() if isinstance(spec, dict)
+            }
+            return raw | {"levels": levels}
+        if raw.get("coding") not in CODINGS:
             return raw
         listed = [spec.get("codes") for spec in own.values() if isinstance(spec, dict)]
         taken = {code_key(code) for codes in listed if isinstance(codes, list | tuple) for code in codes}
@@ -163,8 +179,25 @@ class CountriesSpec(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if len(self.only) > 1:
+            raise ValueError(
+                "`only` names one country: several are told apart by a `column`, with `levels` or `coding`"
+            )
+        if self.only:
+            if self.column or self.coding or list(self.levels) != list(self.only):
+                raise ValueError("`only` is for a file without a column of the country: no column, coding or levels")
+        elif not self.column or not self.levels:
+            raise ValueError(
+                "needs `column` and `levels` (or `coding`); or, where all are of one country, "
+                "`only: {GBR: {label: Great Britain}}`"
+            )
         _check_unique([code for country in self.levels.values() for code in country.codes], ())
         return self
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The column of the country, if there is one."""
+        return (self.column,) if self.column else ()
 
 
 class CovariateSpec(Part):

@@ -159,7 +159,16 @@ BROKEN = {
         "countries.levels",
     ),
     "strange coding": (change(["countries", "coding"], "iso-number"), "countries.coding"),
-    "no countries": (change(["countries"], {"column": "c"}), "countries.levels"),
+    "no countries": (change(["countries"], {"column": "c"}), "needs `column` and `levels`"),
+    "two only": (change(["countries"], {"only": {"A": {"label": "a"}, "B": {"label": "b"}}}), "names one country"),
+    "only and a column": (change(["countries"], {"only": {"A": {"label": "a"}}, "column": "c"}), "without a column"),
+    "only and levels": (
+        change(["countries"], {"only": {"A": {"label": "a"}}, "levels": {"B": {"codes": [1], "label": "b"}}}),
+        "without a column",
+    ),
+    "only without a label": (change(["countries"], {"only": {"A": {}}}), "1 errors:\n.*only.A.label"),
+    "only a text": (change(["countries"], {"only": "A"}), "countries.only"),
+    "unused and used": (change(["unused"], {"c": "not needed"}), "unused: .'c'. are used"),
     "own country code twice": (
         change(
             ["countries"],

@@ -268,7 +268,7 @@ def test_limesurvey_and_redcap__as_they_write_codes(tmp_path):
 def test_names__a_nameless_column_is_none(tmp_path):
     """As pandas writes its index."""
     pd.DataFrame({"sex": [1, 2]}).to_csv(tmp_path / "a.csv")
-    assert read_labels(tmp_path / "a.csv").columns == ("sex",)
+    assert read_labels(tmp_path / "a.csv").columns == ("", "sex")
     assert read_table(tmp_path / "a.csv", ["sex"])["sex"].tolist() == ["1", "2"]
 
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.console import encoding_option, force_option, note, note_guesses, print_table, say
+
+if TYPE_CHECKING:
+    from acecausal.survey.codebook import Codebook
 
 
 @click.group()
@@ -97,9 +103,36 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: st
                     say(f"  {key}: {getattr(found, key)}")
     errors = sum(found.severity == "error" for found in findings)
     warnings = sum(found.severity == "warning" for found in findings)
+    if not as_json and not errors:
+        say(f"\nOne prompt, as a model would get it:\n\n{_prompt(book)}\n")
     note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")
     if errors:
         ctx.exit(1)
+    out = f"{shlex.quote(Path(data[0]).with_suffix('.zarr').name)}"
+    note(f"next:\n  {_command('estimate', data, codebook, encoding)} -o {out}")
+
+
+def _command(name: str, data: Sequence[str], codebook: str | Path, encoding: str | None) -> str:
+    """Write a command that works when it is pasted."""
+    files = " ".join(map(shlex.quote, data))
+    told = f" --encoding {encoding}" if encoding else ""
+    return f"acecausal {name} {files} --codebook {shlex.quote(str(codebook))}{told}"
+
+
+def _prompt(book: Codebook) -> str:
+    """Word the first question to the persona that says most, of the first country."""
+    import numpy as np
+
+    from acecausal.cube.files import Country
+    from acecausal.cube.lattice import Lattice
+    from align.prompting.prompts import compose, describe
+    from align.prompting.wordings import Wording
+
+    lattice = Lattice.over([book.attribute(name) for name in book.lattice or list(book.attributes)[:3]])
+    name, spec = next(iter(book.countries.levels.items()))
+    persona = describe(lattice, np.array([len(a.levels) - 1 for a in lattice.attributes]))
+    text = compose(Country(name, spec.label, spec.region), book.value(next(iter(book.values))), persona, Wording())
+    return f"{text.plain} ..."
 
 
 @codebooks.command()
@@ -126,4 +159,8 @@ def new(data: str, output: Path | None, encoding: str | None, force: bool) -> No
         return
     with whole(output) as beside:
         beside.write_text(text, encoding="utf-8")
-    note(f"{output}: a draft. Read it, above all where it says 'guess', then acecausal codebooks check {data}")
+    todo = text.count("# fill in") + text.count("label: fill in")
+    note(
+        f"{output}: a draft. {todo} places say 'fill in', {text.count('# guess')} 'guess': look at both, then\n"
+        f"  {_command('codebooks check', [data], output, encoding)}"
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -243,8 +244,15 @@ def _validated(raw: dict[str, Any], shown: str) -> Codebook:
     try:
         return Codebook.model_validate(raw)
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'codebook'}: {e['msg']}" for e in error.errors()]
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'codebook'}: {_said(e)}" for e in error.errors()]
         raise CodebookError(f"{len(lines)} errors:\n    " + "\n    ".join(lines), param=shown) from error
+
+
+def _said(error: Mapping[str, Any]) -> str:
+    """Say what is wrong; of a text that YAML reads as something else, that quotes help."""
+    if error["type"] == "string_type" and isinstance(error["input"], bool | int | float | date | None):
+        return f"{error['input']!s} is no text to YAML: put it in quotes, as it is to be read"
+    return str(error["msg"])
 
 
 def _read(source: str | Path) -> tuple[str, str]:

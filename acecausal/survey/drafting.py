@@ -334,8 +334,8 @@ def _unused_lines(unread: Mapping[str, str], columns: Sequence[Column]) -> list[
 
 
 def _called(column: Column) -> list[str]:
-    """Call the codes of a column something; 0 and 1 without labels say no and yes, to being female for example."""
-    if column.codes != ["0", "1"] or not column.unlabelled:
+    """Call the codes of a column something; 0 and 1, false and true say no and yes, to being female for example."""
+    if column.codes not in (["0", "1"], ["false", "true"]) or not column.unlabelled:
         return column.called()
     if column.kind == "gender":
         woman = re.search(r"female|woman", f"{column.words} {column.label_words}")

@@ -345,3 +345,33 @@ def test_yaml__what_its_constructor_refuses_is_one_message(text, said):
     assert str(caught.value).startswith("book.yaml: not valid YAML\n  got: ")
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("title: 2024", "title: 2024 is no text to YAML: put it in quotes"),
+        ("title: true", "title: True is no text to YAML: put it in quotes"),
+        ("title:", "title: None is no text to YAML: put it in quotes"),
+        ("title: 2024-05-01", "title: 2024-05-01 is no text to YAML: put it in quotes"),
+    ],
+)
+def test_yaml__what_it_reads_as_something_else_is_to_be_quoted(tmp_path, line, says):
+    text = yaml.safe_dump(MINIMAL | {"title": "T"}, sort_keys=False).replace("title: T", line)
+    with pytest.raises(CodebookError, match=says):
+        load_codebook(write(tmp_path, text))
+
+
+def test_yaml__names_of_levels_that_look_like_something_else(tmp_path):
+    """45_64, 040 and NO are texts, as they stand; a number is to be quoted."""
+    text = yaml.safe_dump(MINIMAL, sort_keys=False)
+    levels = "{45_64: {codes: [040], label: NO}, NO: {codes: [NO], label: x}}"
+    good = f"attributes: {{a: {{column: a, label: A, baseline: 45_64, levels: {levels}}}}}"
+    start, end = text.index("attributes:"), text.index("values:")
+    book = load_codebook(write(tmp_path, text[:start] + good + "\n" + text[end:]))
+    levels = book.attributes["a"].levels
+    assert {name: (spec.codes, spec.label) for name, spec in levels.items()} == {
+        "45_64": (("040",), "NO"), "NO": (("NO",), "x"),
+    }  # fmt: skip
+    with pytest.raises(CodebookError, match="1 is no text to YAML: put it in quotes"):
+        load_codebook(write(tmp_path, text[:start] + good.replace("NO: {codes", "1: {codes") + "\n" + text[end:]))

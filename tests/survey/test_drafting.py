@@ -92,7 +92,8 @@ def test_draft__of_a_labelled_file(tmp_path, suffix):
     for line in text.splitlines():  # whatever was guessed says so
         if line.strip().startswith(("scale:", "baseline:", "weight:", "id:", "coding:")):
             assert "# guess" in line
-    (drafted,) = check(path, book)
+    bare, drafted = check(path, book)
+    assert (bare.severity, bare.about) == ("warning", "attributes education")
     assert (drafted.severity, drafted.about) == ("note", "attributes gender, age, education")
     assert drafted.got.startswith("Which of these describes you? ")
     read = read_survey(path, book)
@@ -202,7 +203,10 @@ def test_declared__is_no_option(tmp_path):
     path, text, book = drafted(tmp_path, answers(1, 2, 3, 5), variable_value_labels=labels, missing_ranges={"q": [5.0]})
     assert [option.label for option in book.values["q"].options] == ["Never", "Often", "Always"]
     assert "    # declared missing in the file: 5 'Complicated'" in text.splitlines()
-    assert [finding.severity for finding in check(path, book)] == ["note", "note"]
+    found = [(finding.severity, finding.about) for finding in check(path, book)]
+    assert found == [
+        ("warning", "values q"), ("warning", "attributes gender"), ("note", "the file"), ("note", "attributes gender"),
+    ]  # fmt: skip
     table = answers(1, 2, 3).astype({"q": object})
     table.loc[::7, "q"] = "c"
     path, text, book = drafted(

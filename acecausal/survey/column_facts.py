@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -100,9 +101,8 @@ class Column:
     def called(self) -> list[str]:
         """Call each code something different: its label, or itself where there is none or two are the same."""
         told = [one_line(self.labels.get(key, "")) or key for key in self.codes]
-        return [
-            text if told.count(text) == 1 else f"{text} ({key})" for key, text in zip(self.codes, told, strict=True)
-        ]
+        often = Counter(told)
+        return [text if often[text] == 1 else f"{text} ({key})" for key, text in zip(self.codes, told, strict=True)]
 
     def _strays(self) -> list[str]:
         """Find a lone 0.5 before a scale from 1, a lone 7.5 or 9 after its end: slips, or codes of no answer."""
@@ -165,9 +165,9 @@ def _apart(codes: list[str], labels: Mapping[str, str]) -> list[str]:
     the scale. The gap is wider than any within the scale.
     """
     numbers = sorted({number for key in codes if (number := number_of(key)) is not None and number.is_integer()})
-    for first in range(2, len(numbers)):
+    for first in range(2, min(len(numbers), MOST_OPTIONS + 1)):
         scale, above = numbers[:first], numbers[first:]
-        if _stands_off(scale, above[0] - scale[-1]) and all(map(_conventional, above)) and len(scale) <= MOST_OPTIONS:
+        if _stands_off(scale, above[0] - scale[-1]) and all(map(_conventional, above)):
             found = above
             break
     else:

@@ -217,7 +217,7 @@ def _attribute(kind: str, by_name: str, by_label: str, columns: Sequence[Column]
     find = re.search if kind in ANYWHERE else re.match
     asked = [c for c in free if find(by_label, c.label_words) and not re.search(OPINION, c.label_words)]
     if kind == "gender":
-        told = [column for column in free if {text.casefold() for text in column.called()} <= SEXES]
+        told = [c for c in free if len(c.codes) <= MOST_OPTIONS and {text.casefold() for text in c.called()} <= SEXES]
         asked = [*told, *asked]
     fits = [column for column in named or asked if by_range(column, kind) or 2 <= len(column.codes) <= MOST_LEVELS]
     for column in sorted(fits, key=lambda c: len(c.codes) > MOST_OPTIONS and kind != "age")[:1]:

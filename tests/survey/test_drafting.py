@@ -92,8 +92,8 @@ def test_draft__of_a_labelled_file(tmp_path, suffix):
     for line in text.splitlines():  # whatever was guessed says so
         if line.strip().startswith(("scale:", "baseline:", "weight:", "id:", "coding:")):
             assert "# guess" in line
-    bare, drafted = check(path, book)
-    assert (bare.severity, bare.about) == ("warning", "attributes education")
+    *left, drafted = check(path, book)
+    assert [(f.severity, f.about) for f in left] == [("warning", "values q3"), ("warning", "attributes education")]
     assert (drafted.severity, drafted.about) == ("note", "attributes gender, age, education")
     assert drafted.got.startswith("Which of these describes you? ")
     read = read_survey(path, book)

@@ -104,7 +104,7 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: st
     errors = sum(found.severity == "error" for found in findings)
     warnings = sum(found.severity == "warning" for found in findings)
     if not as_json and not errors:
-        say(f"\nOne prompt, as a model would get it:\n\n{_prompt(book)}\n")
+        say(f"\nOne prompt, as a model would get it:\n\n{_prompt(book, data[0], encoding)}\n")
     note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")
     if errors:
         ctx.exit(1)
@@ -119,17 +119,23 @@ def _command(name: str, data: Sequence[str], codebook: str | Path, encoding: str
     return f"acecausal {name} {files} --codebook {shlex.quote(str(codebook))}{told}"
 
 
-def _prompt(book: Codebook) -> str:
-    """Word the first question to the persona that says most, of the first country."""
+def _prompt(book: Codebook, path: str, encoding: str | None) -> str:
+    """Word the first question to the persona that says most, of a country that the file has."""
     import numpy as np
 
     from acecausal.cube.files import Country
     from acecausal.cube.lattice import Lattice
+    from acecausal.survey.codes import code_key
+    from acecausal.survey.readers import read_table
     from align.prompting.prompts import compose, describe
     from align.prompting.wordings import Wording
 
     lattice = Lattice.over([book.attribute(name) for name in book.lattice or list(book.attributes)[:3]])
-    name, spec = next(iter(book.countries.levels.items()))
+    levels = book.countries.levels
+    cells = [read_table(path, [column], encoding=encoding)[column] for column in book.countries.columns]
+    codes = {key for column in cells for key in column.cat.categories}
+    there = [name for name, spec in levels.items() if not cells or codes & set(map(code_key, spec.codes))]
+    name, spec = there[0], levels[there[0]]
     persona = describe(lattice, np.array([len(a.levels) - 1 for a in lattice.attributes]))
     text = compose(Country(name, spec.label, spec.region), book.value(next(iter(book.values))), persona, Wording())
     return f"{text.plain} ..."

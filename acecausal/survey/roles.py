@@ -25,7 +25,7 @@ ATTRIBUTES = {
         r"\burban|\brural|urbrur|residence|size of (town|place|settlement)|settlement",
     ),
     "marital": (r"\bmarit|\bmarstat|civil status|\bmarried\b", r"marital|civil status"),
-    "religion": (r"\breligion\b|\brelig\b|denom", r"\breligio(n|us denomination)|denomination"),
+    "religion": (r"\breligion\b|\brelig(grp)?\b|denom", r"\breligio(n|us denomination)|denomination"),
     "race": (r"\b(race\w?|raceth\w*|ethnic\w*)\b", r"(race|ethnic)"),
     "hispanic": (r"hispanic|latino", r"(hispanic|latino)"),
     "region": (

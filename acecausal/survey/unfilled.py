@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from acecausal.survey.codebook import Codebook
 from acecausal.survey.findings import Finding
-from acecausal.survey.wording import number_of
+from acecausal.survey.meanings import number_of
 
 
 def unfilled(book: Codebook) -> Iterator[Finding]:

@@ -153,7 +153,7 @@ def read_survey(
 
 
 def check_values(columns: Iterable[str], codebook: Codebook, source: str) -> None:
-    """Check that a file has the column of every value.
+    """Check that a file has the column of every value, if it has any.
 
     Raises
     ------
@@ -162,7 +162,9 @@ def check_values(columns: Iterable[str], codebook: Codebook, source: str) -> Non
     """
     there = {name.lower() for name in columns}
     absent = [name for name, spec in codebook.values.items() if spec.column.lower() not in there]
-    if absent:
+    if (
+        0 < len(absent) < len(codebook.values)
+    ):  # of none at all, the first that is unknown is told, with what is like it
         shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
         raise DataError(
             "lacks the columns of values", param=source, expected=f"{len(codebook.values)} values of {codebook.name}",

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from cli.console import encoding_option, force_option, note, note_guesses, print_table, say
+
+if TYPE_CHECKING:
+    from acecausal.survey.codebook import Codebook
 
 
 @click.group()
@@ -36,14 +42,16 @@ def show(codebook: str, as_json: bool) -> None:
     """Show a codebook, by name or from a YAML file: columns, levels, questions, options."""
     from acecausal.cube.check_questions import check_values
     from acecausal.cube.lattice import Lattice
-    from acecausal.survey.codebook import code_key, load_codebook
+    from acecausal.survey.codebook import load_codebook
+    from acecausal.survey.codes import code_key
 
     book = load_codebook(codebook)
     if as_json:
         click.echo(book.model_dump_json(indent=1))
         return
     say(f"{book.title}\nsource: {book.source}\nlicence: {book.licence}")
-    say(f"country: {book.countries.column} ({len(book.countries.levels)} known)")
+    only = ", ".join(spec.label for spec in book.countries.only.values())
+    say(f"country: {book.countries.column} ({len(book.countries.levels)} known)" if not only else f"country: {only}")
     for kind in ("weight", "stratum", "psu", "fpc", "id", "rater", "item"):
         part = getattr(book, kind)
         if part:
@@ -95,9 +103,42 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: st
                     say(f"  {key}: {getattr(found, key)}")
     errors = sum(found.severity == "error" for found in findings)
     warnings = sum(found.severity == "warning" for found in findings)
+    if not as_json and not errors:
+        say(f"\nOne prompt, as a model would get it:\n\n{_prompt(book, data[0], encoding)}\n")
     note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")
     if errors:
         ctx.exit(1)
+    out = f"{shlex.quote(Path(data[0]).with_suffix('.zarr').name)}"
+    note(f"next:\n  {_command('estimate', data, codebook, encoding)} -o {out}")
+
+
+def _command(name: str, data: Sequence[str], codebook: str | Path, encoding: str | None) -> str:
+    """Write a command that works when it is pasted."""
+    files = " ".join(map(shlex.quote, data))
+    told = f" --encoding {encoding}" if encoding else ""
+    return f"acecausal {name} {files} --codebook {shlex.quote(str(codebook))}{told}"
+
+
+def _prompt(book: Codebook, path: str, encoding: str | None) -> str:
+    """Word the first question to the persona that says most, of a country that the file has."""
+    import numpy as np
+
+    from acecausal.cube.files import Country
+    from acecausal.cube.lattice import Lattice
+    from acecausal.survey.codes import code_key
+    from acecausal.survey.readers import read_table
+    from align.prompting.prompts import compose, describe
+    from align.prompting.wordings import Wording
+
+    lattice = Lattice.over([book.attribute(name) for name in book.lattice or list(book.attributes)[:3]])
+    levels = book.countries.levels
+    cells = [read_table(path, [column], encoding=encoding)[column] for column in book.countries.columns]
+    codes = {key for column in cells for key in column.cat.categories}
+    there = [name for name, spec in levels.items() if not cells or codes & set(map(code_key, spec.codes))]
+    name, spec = there[0], levels[there[0]]
+    persona = describe(lattice, np.array([len(a.levels) - 1 for a in lattice.attributes]))
+    text = compose(Country(name, spec.label, spec.region), book.value(next(iter(book.values))), persona, Wording())
+    return f"{text.plain} ..."
 
 
 @codebooks.command()
@@ -124,4 +165,8 @@ def new(data: str, output: Path | None, encoding: str | None, force: bool) -> No
         return
     with whole(output) as beside:
         beside.write_text(text, encoding="utf-8")
-    note(f"{output}: a draft. Read it, above all where it says 'guess', then acecausal codebooks check {data}")
+    todo = text.count("# fill in") + text.count("label: fill in")
+    note(
+        f"{output}: a draft. {todo} places say 'fill in', {text.count('# guess')} 'guess': look at both, then\n"
+        f"  {_command('codebooks check', [data], output, encoding)}"
+    )

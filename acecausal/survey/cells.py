@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from acecausal.errors import DataError
-from acecausal.survey.codebook import Missing, number
+from acecausal.survey.codes import Missing, number
 from acecausal.survey.countries import customary
 from acecausal.survey.spelling import is_time
 

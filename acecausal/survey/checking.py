@@ -12,12 +12,8 @@ from acecausal.cube.check_questions import check_values
 from acecausal.cube.files import spelling
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import DataError
-from acecausal.survey.codebook import (
-    Codebook,
-    load_codebook,
-    shipped_codebooks,
-)
-from acecausal.survey.data import belonging, from_table, in_domain
+from acecausal.survey.codebook import Codebook, load_codebook, shipped_codebooks
+from acecausal.survey.data import belonging, from_table, in_domain, values_there
 from acecausal.survey.findings import (
     Finding,
     column_of,
@@ -28,6 +24,7 @@ from acecausal.survey.findings import (
     weights,
 )
 from acecausal.survey.readers import Labels, read_labels, read_table
+from acecausal.survey.unfilled import unfilled
 
 
 def check(
@@ -59,7 +56,7 @@ def check(
     labelled = [path for path in paths if str(path).lower().endswith((".sav", ".zsav", ".dta"))]
     columns = {finding.column for finding in found if finding.severity == "error"}
     found += [f for _, f in _against_each_other(labelled, codebook, encoding) if f.column not in columns]
-    found += _unasked(codebook)
+    found += [*unfilled(codebook), *_unasked(codebook)]
     return sorted(found, key=lambda finding: ("error", "warning", "note").index(finding.severity))
 
 
@@ -231,7 +228,7 @@ def _absent(names: set[str], parts: Mapping[str, str], book: Codebook) -> Iterat
         yield Finding(
             "error", "", "the file", "looks like another survey, wave or edition than the codebook's",
             f"the columns of {book.title}", f"{len(gone)} of {len(values)} value columns are absent",
-            f"codebook {better} has more of its columns here" if better else "take the file that the codebook names",
+            f"codebook {better} has more of its columns here" if better else values_there(names, book),
         )  # fmt: skip
     optional = {column for part in book.design if part.absent_in for column in part.columns}
     for column in absent:
@@ -245,7 +242,7 @@ def _absent(names: set[str], parts: Mapping[str, str], book: Codebook) -> Iterat
 
 def _parts(book: Codebook) -> dict[str, str]:
     """Say what each column of the codebook is taken for."""
-    found = {book.countries.column: "country"}
+    found = dict.fromkeys(book.countries.columns, "country")
     for column in book.rows:
         found.setdefault(column, "rows")
     for column in book.domain:

@@ -17,6 +17,8 @@ from acecausal.survey.csv_faults import check_swallowed, misfit, only_row_names
 from acecausal.survey.csv_header import begin, opened
 from acecausal.survey.spelling import spell
 
+#: Cells of a column of numbers with decimal commas: no thousands, no lists.
+DECIMAL = re.compile(r"\s*(-?\d+(,\d+)?|NA|NaN|nan|)\s*")
 #: Bytes that are parsed at once. A row must fit, so the next size is tried where one does not.
 BLOCKS = (1 << 22, 1 << 26, (1 << 31) - 1)
 
@@ -61,7 +63,8 @@ def read_csv(path: Path, columns: Sequence[str], encoding: str | None) -> pd.Dat
                     continue
                 raise misfit(path, encoding, header) or error from error
             break
-    found = {number: _column(table.column(number)) for number in dict.fromkeys(taken)}
+    commas = header.separator != ","
+    found = {number: _column(table.column(number), commas=commas) for number in dict.fromkeys(taken)}
     if header.row_names and not (_increasing(found["0"]) and only_row_names(path, encoding, header)):
         raise misfit(path, encoding, replace(header, row_names=False)) or DataError("cannot be read", param=str(path))
     if feed.quoted and feed.lines > table.num_rows:
@@ -69,11 +72,15 @@ def read_csv(path: Path, columns: Sequence[str], encoding: str | None) -> pd.Dat
     return pd.DataFrame({name: found[number] for name, number in zip(columns, wanted, strict=True)})
 
 
-def _column(column: object) -> pd.Categorical:
+def _column(column: object, *, commas: bool) -> pd.Categorical:
+    """Spell a column; with `commas`, those that can only be decimal are read as points."""
     whole = column.unify_dictionaries().combine_chunks()  # type: ignore[attr-defined]
     parts = whole.chunks if hasattr(whole, "chunks") else [whole]
     numbers = [part.indices.fill_null(-1).to_numpy(zero_copy_only=False) for part in parts]
-    return spell(np.concatenate(numbers).astype(np.intp), parts[0].dictionary.to_pylist())
+    texts = parts[0].dictionary.to_pylist()
+    if commas and any("," in text for text in texts) and all(map(DECIMAL.fullmatch, texts)):
+        texts = [text.replace(",", ".") for text in texts]
+    return spell(np.concatenate(numbers).astype(np.intp), texts)
 
 
 def _numbered(width: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TextIO
 
 from acecausal.errors import DataError
-from acecausal.survey.encodings import marked
+from acecausal.survey.encodings import marked, unpacked
 
 SEPARATORS = (",", ";", "\t")
 #: Lines of one record of the header: more are an open quote.
@@ -24,7 +25,6 @@ DATES = ("StartDate", "EndDate", "RecordedDate")
 IDS = (r"Respondent ?ID", r"Collector ?ID")
 #: How files begin that are something else, whatever they are called.
 OTHERS = {
-    b"\x1f\x8b": "a gzip file",
     b"PK\x03\x04": "a ZIP file, or an Excel workbook",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
 }
@@ -72,14 +72,14 @@ class _Record:
 
 @contextmanager
 def opened(path: Path, encoding: str | None) -> Iterator[TextIO]:
-    """Open a file of text; a mark at its beginning says its encoding, whatever was asked for.
+    """Open a file of text, packed by gzip or not; a mark at its beginning says its encoding, whatever was asked for.
 
     Raises
     ------
     DataError
         If it is something else by its first bytes.
     """
-    with path.open("rb") as stream:
+    with unpacked(path) as stream:
         begin = stream.read(4)
     for sign, what in OTHERS.items():
         if begin.startswith(sign):
@@ -87,7 +87,7 @@ def opened(path: Path, encoding: str | None) -> Iterator[TextIO]:
                 "is no text", param=str(path), expected=f"a {path.suffix.lower()} file", got=what,
                 hint="unpack it, or save it as CSV",
             )  # fmt: skip
-    with path.open(encoding=marked(begin) or encoding or "utf-8", newline="") as stream:
+    with unpacked(path) as raw, io.TextIOWrapper(raw, marked(begin) or encoding or "utf-8", newline="") as stream:
         yield stream
 
 

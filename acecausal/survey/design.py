@@ -7,8 +7,10 @@ import pandas as pd
 
 from acecausal.errors import DataError
 from acecausal.survey.cells import EMPTY, codes_of, numbers_of
-from acecausal.survey.codebook import Codebook, DesignColumn, GroupColumn, Missing
+from acecausal.survey.codebook import Codebook
+from acecausal.survey.codes import Missing
 from acecausal.survey.copies import copies_hint
+from acecausal.survey.specs import DesignColumn, GroupColumn
 
 
 def weights_of(table: pd.DataFrame, codebook: Codebook, country: np.ndarray, source: str) -> np.ndarray:

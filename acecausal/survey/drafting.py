@@ -1,44 +1,26 @@
-"""Codebooks drafted from a file's names, labels and codes: guesses, each marked as one, for somebody to read."""
+"""Codebooks drafted from a file's names, labels and codes: guesses, each marked as one, for somebody to read.
+
+Every column of the file stands in the draft, if only under `unused` with the reason.
+"""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
 from acecausal.errors import DataError
-from acecausal.survey.cells import EMPTY
-from acecausal.survey.codebook import code_key
-from acecausal.survey.countries import CODINGS, Coding, iso_countries
-from acecausal.survey.meanings import number_of, says_nothing, silent_codes
-from acecausal.survey.readers import Labels, read_labels, read_table
+from acecausal.survey.codes import code_key
+from acecausal.survey.column_facts import MOST_OPTIONS, Column, one_line, read_columns
+from acecausal.survey.countries import iso_countries
+from acecausal.survey.level_words import level_name, level_names, phrase, told_order
+from acecausal.survey.meanings import number_of, says_nothing
+from acecausal.survey.readers import Labels, read_labels
+from acecausal.survey.roles import ATTRIBUTES, DESIGN, by_range, coding_of, give_roles, scale_of
 
-#: What columns are called, by what they hold; looked for in name and label.
-ATTRIBUTES = {
-    "gender": r"\b(sex|gender)\b",
-    "age": r"\b(age|agea)\b",
-    "education": r"educ|\bdegree\b|isced|schooling|university",
-    "residence": r"\burban|\brural|urbrur|residence|size of (town|place|settlement)|settlement",
-    "marital": r"marital|\bmarit|civil status",
-    "religion": r"\breligio(n|us denomination)|denomination|\brelig\b",
-}
-DESIGN = {
-    "weight": r"weight|wght|\bwt\b",
-    "stratum": r"\bstrat",
-    "psu": r"\bpsu\b|primary sampling|\bcluster\b",
-    "id": r"respondent.{0,8}(id|number)|\b(id|idno|caseid|respid|responseid|uid)\b",
-}
-COUNTRY = r"\b(country|cntry|nation)\b|_country"
-GRADED = re.compile(
-    r"agree|important|very|much|often|never|always|trust|confiden|good|bad\b|satisf|likely|great|strong|happy|interest"
-    r"|\bmore\b|\bless\b|too little|too much|about right|high|low\b|definitely|probably|justif|best|worst",
-    re.IGNORECASE,
-)
 #: Options that stand last, whatever the order of the others.
 PINNED = re.compile(
     r"(an)?other\b(?!.*\bthan\b)|(none|neither|all|both) of (these|the|them)|some(thing| ?one) else", re.IGNORECASE
@@ -50,52 +32,29 @@ QUALTRICS = re.compile(
     r"|UserLanguage|Q_(RecaptchaScore|RelevantID\w*|Duplicate\w*|BallotBoxStuffing|DataPolicyViolations|Unanswered\w*"
     r"|TotalDuration|Language|Device\w*|Browser\w*|Terminate\w*|AmbiguousTextPresent|StraightliningCount)"
 )
-#: Ages are cut here; a question has at most so many answers.
-AGES = (
-    ("under_30", 10.0, 29.9, "under 30"),
-    ("30_to_49", 30.0, 49.9, "30 to 49"),
-    ("50_plus", 50.0, 110.0, "50 and over"),
-)
-MOST_OPTIONS = 11
-
-
-@dataclass(slots=True)
-class _Column:
-    """A column: its codes as in the file, labels of them, how often the file has each; what it declares missing."""
-
-    name: str
-    label: str
-    labels: dict[str, str]
-    counts: dict[str, int]
-    declared: list[str] = field(default_factory=list)
-    said: str = ""
-    measure: str = ""
-    why: str = ""
-    role: str = ""
-    codes: list[str] = field(default_factory=list)
-    missing: dict[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Guess which codes are no answers, and why."""
-        every = dict.fromkeys([*self.labels, *self.counts])
-        self.missing = dict.fromkeys(self.declared, "declared missing in the file")
-        left = {key: self.labels.get(key, "") for key in every if key not in self.missing}
-        self.missing |= dict.fromkeys(silent_codes(left), "by the label")
-        told = [n for key in self.labels if key not in self.missing and (n := number_of(key)) is not None]
-        apart = _apart([key for key in every if key not in self.missing], self.labels)
-        for key in self.counts:  # 98 on a scale from 0 to 10, say
-            number = number_of(key)
-            if told and key not in self.labels and number is not None and not min(told) <= number <= max(told):
-                apart.append(key)
-        self.missing |= {key: "apart from the others" for key in apart if key not in self.missing}
-        self.codes = sorted((key for key in every if key not in self.missing), key=_order)
-
-    @property
-    def text(self) -> str:
-        return f"{self.name} {self.label}".replace("_", " ").casefold()
-
-    def numeric(self) -> bool:
-        return all(number_of(key) is not None for key in self.codes)
+#: Where ages and years of education are cut, if each part has a twentieth of the people, and how levels are worded:
+#: label, phrase; up to, between, and from.
+CUTS = {"age": (30, 50), "education": (12, 16)}
+BANDS = {
+    "age": (
+        ("under {b}", "under {b} years old"),
+        ("{a} to {last}", "{a} to {last} years old"),
+        ("{a} and over", "{a} or older"),
+    ),
+    "education": (
+        ("less than {b} years", "with less than {b} years of education"),
+        ("{a} to {last} years", "with {a} to {last} years of education"),
+        ("{a} years and more", "with {a} or more years of education"),
+    ),
+}
+#: What ages and years of education can be: the rest is no answer.
+POSSIBLE = {"age": (10, 110), "education": (0, 40)}
+#: Bands of a scale with more steps than options.
+DEGREES = ("very low", "low", "middle", "high", "very high")
+#: Attributes that personas specify by default.
+LATTICE = 3
+#: What nobody can guess; a country that is not known.
+FILL_IN, UNKNOWN = "fill in", "XXX"
 
 
 def draft(source: str | Path, *, encoding: str | None = None) -> str:
@@ -111,7 +70,7 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
     Returns
     -------
     str
-        Loads with `acecausal.survey.codebook.load_codebook`; where no country was found, its column is to be filled in.
+        Loads with `acecausal.survey.codebook.load_codebook`; what nobody can guess says "fill in".
 
     Raises
     ------
@@ -119,16 +78,12 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
         If the file cannot be read, or nothing in it looks like an attribute, or like a question.
     """
     labels = read_labels(source, encoding=encoding)
-    exported = _exports(labels.columns)
-    twice = [name for name, count in Counter(labels.columns).items() if count > 1]
-    columns = _columns(source, labels, {*labels.nested, *exported, *twice}, encoding)
-    country = _country(columns)
-    for role, pattern in DESIGN.items():
-        _give(role, pattern, columns)
-    for role, pattern in ATTRIBUTES.items():
-        _give(role, pattern, columns)
-    values = [column for column in columns if not column.role and _is_question(column)]
-    attributes = [column for column in columns if column.role in ATTRIBUTES and len(column.codes) > 1]
+    unread = _unread(labels)
+    columns = read_columns(source, labels, unread, encoding)
+    give_roles(columns, labels.weight)
+    values = [column for column in columns if column.role == "value"]
+    attributes = _in_order([column for column in columns if column.role == "attribute"])
+    covariates = [column for column in columns if column.role == "covariate"]
     if not attributes or not values:
         raise DataError(
             "nothing looks like an attribute" if not attributes else "nothing looks like a question",
@@ -137,245 +92,228 @@ def draft(source: str | Path, *, encoding: str | None = None) -> str:
             if not attributes else f"columns of 2 to {MOST_OPTIONS} codes",
             hint="write the codebook by hand: acecausal codebooks show wvs-sample shows one",
         )  # fmt: skip
-    name = _name(Path(str(source)).stem) or "draft"
+    name = level_name(Path(str(source)).stem) or "draft"
+    names = level_names(column.kind or column.name for column in attributes)
+    design = [column for role in ("weight", *DESIGN) for column in columns if column.role == role]
+    found = {column.role for column in design}
     lines = [
-        f"# Drafted from {_line(Path(str(source)).name)}. Every guess is marked; nothing was verified.",
-        *(
-            f"# Left out: {_line(', '.join(names))} ({why})."
-            for names, why in (
-                (labels.nested, "lists or mappings"),
-                (exported, "what Qualtrics puts beside the answers"),
-                (twice, "names that stand twice"),
-            )
-            if names
-        ),
+        f"# Drafted from {one_line(Path(str(source)).name)}. Every guess is marked; nothing was verified.",
         *(["# The first cell of each row is taken for a row name: the header is one shorter."] * labels.row_names),
         "codebook: 1",
         f"name: {name}",
-        f"title: {_quoted(name)}  # fill in",
-        f"source: {_quoted(Path(str(source)).name)}  # fill in: who collected the data",
-        'licence: "unknown"  # fill in: who may have the file',
-        *_country_lines(country),
-        *(
-            line
-            for column in columns
-            if column.role in DESIGN
-            for line in [f"{column.role}: {{column: {_quoted(column.name)}}}  # guess: {_said(column)}"]
-        ),
+        f"title: {_quoted(name)}  # {FILL_IN}",
+        f"source: {_quoted(Path(str(source)).name)}  # {FILL_IN}: who collected the data",
+        f'licence: "unknown"  # {FILL_IN}: who may have the file',
+        *_country_lines(next((column for column in columns if column.role == "country"), None)),
+        *(f"{column.role}: {{column: {_quoted(column.name)}}}  # guess: {column.why}" for column in design),
+        *([] if "weight" in found else ["# no weight found: everybody counts the same"]),
+        f"lattice: [{', '.join(map(_quoted, names[:LATTICE]))}]  # guess: what personas say; the rest is held fixed",
         "attributes:",
-        *(line for column in attributes for line in _attribute_lines(column)),
+        *(line for n, column in zip(names, attributes, strict=True) for line in _attribute_lines(n, column)),
+        *(["covariates:  # numbers that are held fixed: guess"] if covariates else []),
+        *(line for n, c in zip(_unique(covariates), covariates, strict=True) for line in _covariate_lines(n, c)),
         "values:",
-        *(line for name, column in zip(_unique(values), values, strict=True) for line in _value_lines(name, column)),
+        *_values_lines(values),
+        *_unused_lines(unread, columns),
     ]
     return "\n".join(lines) + "\n"
 
 
-# --- what a column is -------------------------------------------------------------------------------------------------
+def _unread(labels: Labels) -> dict[str, str]:
+    """Say of the columns that are not read why."""
+    names = [name for name in labels.columns if name.strip()]
+    found = {name: "without a name: numbers of the rows, it seems" for name in labels.columns if not name.strip()}
+    found |= dict.fromkeys(labels.nested, "lists or mappings")
+    qualtrics = [name for name in names if QUALTRICS.fullmatch(name)]
+    if len(qualtrics) > 2:
+        own = [name for name in qualtrics if name.lower() != "responseid"]
+        found |= dict.fromkeys(own, "what Qualtrics puts beside the answers")
+    return found | {name: "stands twice in the header" for name, count in Counter(names).items() if count > 1}
 
 
-def _columns(source: str | Path, labels: Labels, apart: Container[str], encoding: str | None) -> list[_Column]:
-    # a column without a name is one of row numbers, as R and pandas write it: nothing that a codebook could name
-    named = dict.fromkeys(name for name in labels.columns if name.strip() and name not in apart)
-    table = read_table(source, list(named), encoding=encoding)
-    # SPSS itself calls everything with few codes nominal: only where something is ordinal did somebody say which
-    measures = labels.measures if "ordinal" in labels.measures.values() else {}
-    found = []
-    for name in table.columns:
-        counts: dict[str, int] = {}
-        for code, count in table[name].value_counts(dropna=True).items():
-            key = code_key(code)
-            if key not in EMPTY:
-                counts[key] = counts.get(key, 0) + int(count)
-        told = labels.values.get(name, {})
-        column = _Column(name, labels.variables.get(name, ""), told, counts, labels.declared(name, (*told, *counts)))
-        column.said, column.measure = labels.shown(name), measures.get(name, "")
-        if name == labels.weight:
-            column.role, column.why = "weight", "the file is weighted by it"
-        found.append(column)
-    return found
-
-
-def _exports(names: Iterable[str]) -> list[str]:
-    """Name the columns that Qualtrics puts beside the answers, but for who the respondent is."""
-    found = [name for name in names if QUALTRICS.fullmatch(name)]
-    return [name for name in found if name.lower() != "responseid"] if len(found) > 2 else []
-
-
-def _give(role: str, pattern: str, columns: list[_Column]) -> None:
-    """Give a role that no column has to the first that is called so: by its name if one is, else by its label."""
-    if any(column.role == role for column in columns):
-        return
-    fits = [column for column in columns if not column.role and column.counts and _could_be(role, column)]
-    for text in (lambda c: c.name.replace("_", " ").casefold(), lambda c: c.text):
-        named = [column for column in fits if re.search(pattern, text(column))]
-        if named:
-            named[0].role = role
-            return
-
-
-def _could_be(role: str, column: _Column) -> bool:
-    rows = sum(column.counts.values())
-    if role == "weight":
-        numbers = [number_of(key) for key in column.counts]
-        lowest = min((-1.0 if number is None else number for number in numbers), default=-1.0)
-        # people of weight 0 are outside the sample; a column of 0 and 1 is rather a question
-        return not column.labels and (lowest > 0 or (lowest == 0 and len(numbers) > 2))
-    if role == "id":
-        return len(column.counts) == rows
-    if role in ("stratum", "psu"):
-        return 1 < len(column.counts) < rows
-    if role == "age" and len(column.codes) > MOST_OPTIONS:
-        return column.numeric()
-    return 2 <= len(column.codes) <= 26
-
-
-def _country(columns: list[_Column]) -> _Column | None:
-    named = [column for column in columns if column.counts and re.search(COUNTRY, column.text)]
-    for column in sorted(named, key=lambda c: not _coding(c)):
-        column.role = "country"
-        return column
-    return None
-
-
-def _coding(column: _Column) -> Coding | None:
-    """Name the ISO 3166 coding that knows nine tenths of the column's codes, if one does."""
-    for coding in CODINGS:
-        known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
-        if column.counts and sum(key in known for key in column.counts) >= 0.9 * len(column.counts):
-            return coding
-    return None
-
-
-def _apart(codes: list[str], labels: Mapping[str, str]) -> list[str]:
-    """Find 8 and 9 after a scale from 1 to 5, 77 to 99 after one from 0 to 10, -2 and -1 before one: no answers.
-
-    Whatever their labels are, in any language; but where some codes have labels, these have one, and so has the end of
-    the scale. The gap is wider than any within the scale.
-    """
-    numbers = sorted({number for key in codes if (number := number_of(key)) is not None and number.is_integer()})
-    for first in range(2, len(numbers)):
-        scale, above = numbers[:first], numbers[first:]
-        if _stands_off(scale, above[0] - scale[-1]) and all(map(_conventional, above)) and len(scale) <= MOST_OPTIONS:
-            found = above
-            break
-    else:
-        scale, found = numbers, []
-    below = [number for number in scale if number < 0]
-    scale = [number for number in scale if number >= 0]
-    if below and len(scale) > 1 and _stands_off(scale, scale[0] - below[-1]) and -below[0] != scale[-1]:
-        found = [*below, *found]
-    names = {number: key for key in codes if (number := number_of(key)) is not None}
-    keys = [names[number] for number in found]
-    labelled = {key for key in codes if labels.get(key)}
-    if labelled and not labelled >= {*keys, names[scale[-1]]}:
-        return []
-    return keys
-
-
-def _stands_off(scale: Sequence[float], gap: float) -> bool:
-    return gap > max([1.0, *(later - earlier for earlier, later in pairwise(scale))])
-
-
-def _conventional(number: float) -> bool:
-    """Say whether archives use a number for no answer: 6 to 9, 66, 77, 88, 90 to 99, 666, 990 to 999 and so on."""
-    return bool(re.fullmatch(r"([6-9])\1*|9+\d", f"{number:.0f}"))
-
-
-def _is_question(column: _Column) -> bool:
-    if not 2 <= len(column.codes) <= MOST_OPTIONS or not any(column.counts.get(key) for key in column.codes):
-        return False
-    return bool(column.labels) or len(column.codes) < max(sum(column.counts.values()) / 3, 2)
-
-
-def _scale(column: _Column) -> str:
-    if len(column.codes) == 2:
-        return "binary"
-    if column.measure in ("ordinal", "nominal"):
-        return column.measure
-    told = [column.labels[key] for key in column.codes if key in column.labels]
-    if column.numeric() and (len(told) < len(column.codes) or any(map(GRADED.search, told))):
-        return "ordinal"
-    return "nominal"
+def _in_order(attributes: Sequence[Column]) -> list[Column]:
+    """Put what most people ask for first: gender, age, education, and so on."""
+    kinds = list(ATTRIBUTES)
+    return sorted(attributes, key=lambda c: kinds.index(c.kind) if c.kind else len(kinds))
 
 
 # --- lines ------------------------------------------------------------------------------------------------------------
 
 
-def _country_lines(column: _Column | None) -> list[str]:
+def _country_lines(column: Column | None) -> list[str]:
     if column is None:
         return [
-            "countries:  # fill in: no column looks like the country",
-            "  column: FILL_IN",
-            "  levels:",
-            "    XXX: {codes: [1], label: fill in}",
+            f"# No column looks like the country. {FILL_IN}, as only: {{GBR: {{label: Great Britain}}}}, or name it.",
+            f"countries: {{only: {{{UNKNOWN}: {{label: {FILL_IN}}}}}}}",
         ]
-    coding = _coding(column)
-    lines = ["countries:", f"  column: {_quoted(column.name)}  # guess: {_said(column)}"]
+    coding = coding_of(column)
+    lines = ["countries:", f"  column: {_quoted(column.name)}  # guess: {column.why}"]
     if coding:
         known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
         strange = [key for key in column.counts if key not in known]
         lines.append(f"  coding: {coding}  # guess: the codes are those of ISO 3166")
     else:
-        strange = sorted(dict.fromkeys([*column.labels, *column.counts]), key=_order)
+        strange = list(dict.fromkeys([*column.codes, *column.missing]))
     if strange:
         lines.append("  levels:")
         told = [column.labels.get(key, key) for key in strange]
-        for key, label, name in zip(strange, told, _names(told, keep=True), strict=True):
+        for key, label, name in zip(strange, told, level_names(told, keep=True), strict=True):
             lines.append(f"    {_quoted(name)}: {{codes: [{_quoted(key)}], label: {_quoted(label)}}}")
     return lines
 
 
-def _attribute_lines(column: _Column) -> list[str]:
-    lines = [f"  {column.role}:", f"    column: {_quoted(column.name)}  # guess: {_said(column)}"]
-    lines.append(f"    label: {_quoted(column.role)}")
-    by_range = column.role == "age" and len(column.codes) > MOST_OPTIONS
-    missing = dict(column.missing)
-    if by_range:
-        outside = [key for key in column.codes if not AGES[0][1] <= (number_of(key) or 0) <= AGES[-1][2]]
-        missing |= dict.fromkeys(outside, "outside the ages")
-    lines += _missing_lines(column, missing)
-    if by_range:
-        lines += [f"    baseline: {_quoted(AGES[0][0])}  # guess", "    levels:  # guess: these cuts"]
-        lines += [
-            f'      {_quoted(n)}: {{range: [{low:g}, {high:g}], label: "{label}"}}' for n, low, high, label in AGES
-        ]
-        return lines
-    told = _distinct(column)
-    names = _names(told)
-    lines += [f"    baseline: {_quoted(names[0])}  # guess: the first", "    levels:"]
-    return lines + [
-        f"      {_quoted(name)}: {{codes: [{_quoted(key)}], label: {_quoted(label)}}}"
-        for key, label, name in zip(column.codes, told, names, strict=True)
+def _attribute_lines(name: str, column: Column) -> list[str]:
+    about = column.kind or column.words
+    lines = [f"  {_quoted(name)}:", f"    column: {_quoted(column.name)}  # guess: {column.why}"]
+    lines.append(f"    label: {_quoted(about)}")
+    if by_range(column, column.kind):
+        return lines + _band_lines(column)
+    lines += _missing_lines(column, column.missing)
+    called = _called(column)
+    names = level_names(called)
+    often = max(range(len(called)), key=lambda i: column.counts.get(column.codes[i], 0))
+    first = 0 if column.numbers or len(called) == 2 else often
+    why = "the most frequent" if first else "the first"
+    numbers = f"  # {FILL_IN}: what the codes say" if _unworded(column) else ""
+    lines += [f"    baseline: {_quoted(names[first])}  # guess: {why}", f"    levels:{numbers}"]
+    for key, label, level in zip(column.codes, called, names, strict=True):
+        worded, found = phrase(column.kind, about, label)
+        parts = f"codes: [{_quoted(key)}], label: {_quoted(label)}, phrase: {_quoted(worded)}"
+        lines.append(f"      {_quoted(level)}: {{{parts}}}  # {'guess' if found else f'{FILL_IN}: a phrase'}")
+    return lines
+
+
+def _band_lines(column: Column) -> list[str]:
+    """Cut ages or years of education into three levels."""
+    low, high = POSSIBLE[column.kind]
+    outside = [key for key in column.codes if not low <= (number_of(key) or 0) <= high]
+    told = [(number_of(key) or 0.0, column.counts.get(key, 0)) for key in column.codes if key not in outside]
+    cuts = _cuts(told, CUTS[column.kind])
+    lines = _missing_lines(column, column.missing | dict.fromkeys(outside, f"outside {low} to {high}"))
+    ends = list(zip((low, *cuts), (*cuts, high + 1), strict=True))
+    words = [BANDS[column.kind][0], *[BANDS[column.kind][1]] * (len(ends) - 2), BANDS[column.kind][2]]
+    named = []
+    for (a, b), (label, worded) in zip(ends, words, strict=True):
+        last = b - 1
+        said = label.format(a=a, b=b, last=last)
+        top = f"{last:g}" if b > high else f"{last + 0.9:g}"
+        level = f"range: [{a}, {top}], label: {_quoted(said)}, phrase: {_quoted(worded.format(a=a, b=b, last=last))}"
+        named.append((level_name(said), level))
+    return [
+        *lines,
+        f"    baseline: {_quoted(named[0][0])}  # guess",
+        "    levels:  # guess: these cuts",
+        *(f"      {_quoted(name)}: {{{level}}}  # guess" for name, level in named),
     ]
 
 
-def _value_lines(name: str, column: _Column) -> list[str]:
-    scale = _scale(column)
-    order = {
-        "ordinal": "  # guess: in the order of the codes; turn around if low codes mean more",
-        "binary": "  # guess: in the order of the codes",
-        "nominal": "",
-    }[scale]
-    lines = [
+def _cuts(told: Sequence[tuple[float, int]], usual: tuple[int, int]) -> list[int]:
+    """Cut at the usual places, if each part has a twentieth of the people; else at whole numbers near the thirds."""
+    total = sum(count for _, count in told)
+
+    def share(low: float, high: float) -> float:
+        return sum(count for number, count in told if low <= number < high) / total
+
+    a, b = usual
+    if min(share(-1, a), share(a, b), share(b, 999)) >= 0.05:
+        return [a, b]
+    shares = {cut: share(-1, cut) for cut in sorted({int(number) for number, _ in told})[1:] or [a]}
+    thirds = [min(shares, key=lambda cut, part=part: abs(shares[cut] - part)) for part in (1 / 3, 2 / 3)]  # type: ignore[misc]
+    return sorted(set(thirds))
+
+
+def _covariate_lines(name: str, column: Column) -> list[str]:
+    listed = [key for key in column.missing if not re.fullmatch(r"\.[a-z]", key)]
+    gone = f", missing: [{', '.join(map(_quoted, listed))}]" if listed else ""
+    label = one_line(column.label) or column.words
+    return [f"  {_quoted(name)}: {{column: {_quoted(column.name)}, label: {_quoted(label)}{gone}}}  # {column.why}"]
+
+
+def _values_lines(values: Sequence[Column]) -> list[str]:
+    """Write the values; options that nobody labelled once where several have the same, for them to be filled in."""
+    options = [_option_lines(column) for column in values]
+    shared = Counter(tuple(lines) for column, lines in zip(values, options, strict=True) if _unworded(column))
+    anchors: dict[tuple[str, ...], str] = {}
+    lines = []
+    for name, column, listed in zip(_unique(values), values, options, strict=True):
+        lines += _value_head(name, column)
+        about, *entries = listed
+        key = tuple(listed)
+        if key in anchors:
+            lines.append(f"    options: *{anchors[key]}")
+            continue
+        if shared[key] > 1:
+            anchors[key] = f"scale_{len(anchors) + 1}"
+            about = f"    options: &{anchors[key]}  # {FILL_IN}: what the codes say, once for {shared[key]} questions"
+        lines += [about, *entries]
+    return lines
+
+
+def _value_head(name: str, column: Column) -> list[str]:
+    scale = "ordinal" if _told(column) or _banded(column) else scale_of(column)
+    asked = one_line(column.label)
+    guess = "guess: the column's label" if asked else f"{FILL_IN}: as it is to be asked"
+    why = ": the file says so" if scale == column.measure else ": by the words" if _told(column) else ""
+    return [
         f"  {_quoted(name)}:",
         f"    column: {_quoted(column.name)}",
-        f"    question: {_quoted(_line(column.label) or column.name)}  # fill in: as it is to be asked",
-        '    topic: "all"  # fill in',
-        f"    scale: {scale}  # guess" + (": the file says so" if scale == column.measure else ""),
-    ]
-    lines += [*_missing_lines(column, column.missing), f"    options:{order}"]
-    return lines + [
-        f"      - {{label: {_quoted(label)}, codes: [{_quoted(key)}]{', pinned: true' if _pinned(label) else ''}}}"
-        for key, label in zip(column.codes, _distinct(column), strict=True)
+        f"    question: {_quoted(asked or column.name)}  # {guess}",
+        f'    topic: "all"  # {FILL_IN}',
+        f"    scale: {'binary' if len(column.codes) == 2 else scale}  # guess{why}",
+        *_missing_lines(column, column.missing),
     ]
 
 
-def _missing_lines(column: _Column, missing: Mapping[str, str]) -> list[str]:
+def _option_lines(column: Column) -> list[str]:
+    called, order = _called(column), _told(column)
+    if _banded(column):
+        return ["    options:  # guess: the steps of the scale in five parts", *_bands(column)]
+    if order:
+        about = "  # guess: in the order that the words tell"
+    elif _unworded(column):
+        about = f"  # {FILL_IN}: what the codes say, from the least to the most"
+    elif scale_of(column) == "ordinal":
+        about = "  # guess: in the order of the codes; turn around if low codes mean more"
+    else:
+        about = "  # guess: in the order of the codes" if len(called) == 2 else ""
+    return [f"    options:{about}"] + [
+        f"      - {{label: {_quoted(called[i])}, codes: [{_quoted(column.codes[i])}]{_pinned(called[i])}}}"
+        for i in order or range(len(called))
+    ]
+
+
+def _bands(column: Column) -> list[str]:
+    numbers = column.numbers
+    width = (numbers[-1] - numbers[0]) / len(DEGREES)
+    parts: dict[str, list[str]] = {}
+    for number, key in zip(numbers, column.codes, strict=True):
+        at = min(int((number - numbers[0]) / width + 1e-9), len(DEGREES) - 1)
+        parts.setdefault(DEGREES[at], []).append(key)
+    return [
+        f"      - {{label: {_quoted(f'{name} ({keys[0]} to {keys[-1]})')}, codes: [{', '.join(map(_quoted, keys))}]}}"
+        for name, keys in parts.items()
+    ]
+
+
+def _banded(column: Column) -> bool:
+    return len(column.codes) > MOST_OPTIONS
+
+
+def _told(column: Column) -> list[int] | None:
+    """Order answers by their words, where the file does not say that they have none."""
+    if column.measure == "nominal" or _banded(column):
+        return None
+    order = told_order(_called(column))
+    turned = order is not None and order == list(range(len(order)))[::-1] and len(order) > 2
+    return None if turned and column.numbers else order  # codes run the other way, all along: as they are
+
+
+def _missing_lines(column: Column, missing: Mapping[str, str]) -> list[str]:
     """List what is no answer, with the reasons; Stata's .a to .z are missing without being listed."""
-    lines = [f"    # declared missing in the file: {_line(column.said)}"] if column.said else []
+    lines = [f"    # declared missing in the file: {one_line(column.said)}"] if column.said else []
     listed = {key: why for key, why in missing.items() if not re.fullmatch(r"\.[a-z]", key)}
     if listed:
-        named = {key: _line(f"{key} {column.labels.get(key, '')}") for key in listed}
+        named = {key: one_line(f"{key} {column.labels.get(key, '')}") for key in listed}
         reasons = [
             f"{', '.join(named[key] for key in listed if listed[key] == why)} {why}"
             for why in dict.fromkeys(listed.values())
@@ -384,19 +322,37 @@ def _missing_lines(column: _Column, missing: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _pinned(label: str) -> bool:
-    """Say whether an option keeps its place however the others are ordered."""
-    return bool(PINNED.match(label)) or says_nothing(label, soft=True)
+def _unused_lines(unread: Mapping[str, str], columns: Sequence[Column]) -> list[str]:
+    reasons = dict(unread) | {column.name: column.why for column in columns if column.role == "unused"}
+    if not reasons:
+        return []
+    lines = [f"  {_quoted(name)}: {_quoted(why)}" for name, why in reasons.items()]
+    return ["unused:  # the other columns of the file, and why: move what you need", *lines]
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _said(column: _Column) -> str:
-    """Why a column was taken for something, as a comment."""
-    if column.why:
-        return column.why
-    return f"labelled {_line(column.label)[:80]!r}" if column.label else "by its name"
+def _called(column: Column) -> list[str]:
+    """Call the codes of a column something; 0 and 1, false and true say no and yes, to being female for example."""
+    if column.codes not in (["0", "1"], ["false", "true"]) or not column.unlabelled:
+        return column.called()
+    if column.kind == "gender":
+        woman = re.search(r"female|woman", f"{column.words} {column.label_words}")
+        man = re.search(r"\b(male|man)\b", f"{column.words} {column.label_words}")
+        return ["male", "female"] if woman else ["female", "male"] if man else column.called()
+    return ["No", "Yes"]
+
+
+def _unworded(column: Column) -> bool:
+    """Whether an end of what people choose from is a number, and no word says what it means."""
+    called = _called(column)
+    return not _banded(column) and any(number_of(label) is not None for label in (called[0], called[-1]))
+
+
+def _pinned(label: str) -> str:
+    """Say whether an option keeps its place however the others are ordered."""
+    return ", pinned: true" if PINNED.match(label) or says_nothing(label, soft=True) else ""
 
 
 def _quoted(text: str) -> str:
@@ -404,37 +360,5 @@ def _quoted(text: str) -> str:
     return yaml.dump(text, default_style='"', allow_unicode=True, width=10**9).strip()
 
 
-def _line(text: str) -> str:
-    """Put a label on one line, without what YAML's comments may not hold."""
-    return "".join(c for c in " ".join(text.split()) if c.isprintable())
-
-
-def _distinct(column: _Column) -> list[str]:
-    """Label the codes, each differently: by the code itself where there is no label, or where two are the same."""
-    told = [_line(column.labels.get(key, "")) or key for key in column.codes]
-    return [
-        label if told.count(label) == 1 else f"{label} ({key})" for key, label in zip(column.codes, told, strict=True)
-    ]
-
-
-def _name(text: str) -> str:
-    return re.sub(r"\W+", "_", text.strip().lower(), flags=re.ASCII).strip("_")[:40]
-
-
-def _names(labels: Iterable[str], *, keep: bool = False) -> list[str]:
-    """Name levels after their labels, each differently; `keep`: as they are, where they can be names."""
-    found: list[str] = []
-    for position, label in enumerate(labels):
-        plain = keep and re.fullmatch(r"[A-Za-z0-9_]+", label)
-        name = label if plain else _name(label) or f"level_{position}"
-        found.append(name if name not in found else f"{name}_{position}")
-    return found
-
-
-def _unique(columns: list[_Column]) -> list[str]:
-    return _names(column.name for column in columns)
-
-
-def _order(key: str) -> tuple[bool, float, str]:
-    number = number_of(key)
-    return number is None, number or 0.0, key
+def _unique(columns: Iterable[Column]) -> list[str]:
+    return level_names(column.name for column in columns)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import BinaryIO
 
 from acecausal.errors import DataError
 
@@ -17,6 +19,8 @@ MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
+#: How files begin that gzip has packed.
+GZIP = b"\x1f\x8b"
 #: What `--encoding guess` chooses from beside UTF-8, with the letters of its languages; the frequent ones stand before
 #: the bar, and count thrice.
 ALPHABETS = {
@@ -31,8 +35,18 @@ ALPHABETS = {
     "cp1255": "יוהלאתרבמשנםכ|עדחפטקסגצזןךץף",
     "cp1256": "اليمونرتبةعد،؟|سفهكقحجشطصخأضذثىئزغظإآؤءپچژگ",
 }
+UNDECLARED = "does not say how its texts are encoded, and is no UTF-8"
+#: Bytes that a guess looks at where nobody asked for one.
+LOOKED_AT = 1 << 20
 #: Of these languages accented letters stand among plain ones; the others have words of their own letters alone.
 LATIN = ("cp1252", "cp1250", "cp1254", "cp1257")
+
+
+def unpacked(path: Path) -> BinaryIO:
+    """Open a file, packed by gzip or not, for its bytes."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == GZIP
+    return gzip.open(path) if packed else path.open("rb")  # type: ignore[return-value]
 
 
 def marked(raw: bytes) -> str | None:
@@ -91,6 +105,13 @@ def _score(raw: bytes, name: str) -> float:
     return good / len(beyond) if beyond else 0.0
 
 
+def _wide(raw: bytes) -> str | None:
+    """Name the byte order of UTF-16 without a mark, in which every other byte of plain letters is zero."""
+    if raw.count(0) < 0.3 * len(raw):
+        return None
+    return "utf-16-le" if raw[1::2].count(0) > raw[::2].count(0) else "utf-16-be"
+
+
 def resolve(path: Path, encoding: str | None, raw: Callable[[Path], bytes]) -> str | None:
     """Give the encoding to read a file by, None by what it says itself.
 
@@ -119,9 +140,20 @@ def resolve(path: Path, encoding: str | None, raw: Callable[[Path], bytes]) -> s
 
 
 def undeclared(path: Path, encoding: str | None) -> DataError:
-    """Build the error for a file that does not say how its texts are encoded, or not as was said."""
+    """Build the error for a file that does not say how its texts are encoded, or not as was said; with a guess."""
+    if re.search(r"\.[ct]sv(\.gz)?$", path.name, re.IGNORECASE):
+        with unpacked(path) as stream:
+            raw = stream.read(LOOKED_AT)
+        found = _wide(raw) or guess(raw[: raw.rfind(b"\n") + 1])
+        if found and found != encoding:
+            line = next((line for line in raw.split(b"\n") if not line.isascii()), b"") if "16" not in found else b""
+            shown = f", as in {line.decode(found, 'replace').strip()[:60]!r}" if line else ""
+            return DataError(
+                "its texts are in another encoding" if encoding else UNDECLARED,
+                param=str(path), got=encoding or "", hint=f"a guess: {found}{shown}; if so, --encoding {found}",
+            )  # fmt: skip
     return DataError(
-        "its texts are in another encoding" if encoding else "does not say how its texts are encoded, and is no UTF-8",
+        "its texts are in another encoding" if encoding else UNDECLARED,
         param=str(path),
         got=encoding or "",
         hint="--encoding cp1252 (Western Europe), cp1250 (Central Europe), cp1251 (Cyrillic) and so on; "

@@ -12,20 +12,13 @@ import numpy as np
 import pandas as pd
 
 from acecausal.survey.cells import EMPTY, FAR_OFF, far_off, no_number
-from acecausal.survey.codebook import (
-    AttributeSpec,
-    Codebook,
-    LevelSpec,
-    Missing,
-    OptionSpec,
-    ValueSpec,
-    code_key,
-    number,
-)
+from acecausal.survey.codebook import Codebook
+from acecausal.survey.codes import Missing, code_key, number
 from acecausal.survey.copies import COPIES, copies_hint, count_copies
 from acecausal.survey.countries import customary
 from acecausal.survey.meanings import contradictions, says_nothing, silent_codes
 from acecausal.survey.readers import Labels
+from acecausal.survey.specs import AttributeSpec, LevelSpec, OptionSpec, ValueSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +85,9 @@ def _by_number(item: tuple[str, int]) -> tuple[bool, float, str]:
 
 def contents(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
     """Compare codes, column by column."""
-    if book.countries.column in read:
-        yield from _country(read[book.countries.column], book)
+    for where in book.countries.columns:
+        if where in read:
+            yield from _country(where, read[where], book)
     for kind, specs in (("attribute", book.attributes), ("value", book.values)):
         for name, spec in specs.items():
             if spec.column in read:
@@ -107,21 +101,22 @@ def contents(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
 
 def meanings(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
     """Compare labels, and what is declared missing, column by column."""
-    if book.countries.column in read:
-        yield from _country_labels(read[book.countries.column], book)
+    for where in book.countries.columns:
+        if where in read:
+            yield from _country_labels(where, read[where], book)
     for kind, specs in (("attribute", book.attributes), ("value", book.values)):
         for name, spec in specs.items():
             if spec.column in read:
                 yield from _meant(f"{kind} {name}", spec, read[spec.column])
 
 
-def _country(column: Column, book: Codebook) -> Iterator[Finding]:
+def _country(name: str, column: Column, book: Codebook) -> Iterator[Finding]:
     known = {code_key(code) for country in book.countries.levels.values() for code in country.codes}
     missing = book.missing_codes()
     strange = [key for key in column.counts if key not in known and key not in missing]
     if strange:
         yield Finding(
-            "error", book.countries.column, "country", "country codes that the codebook does not know",
+            "error", name, "country", "country codes that the codebook does not know",
             f"{len(known)} codes, as {', '.join(sorted(known)[:6])}", column.shown(strange),
             customary(strange) or "add them under countries.levels, or list them under missing",
         )  # fmt: skip
@@ -188,14 +183,14 @@ def _meant(about: str, spec: AttributeSpec | ValueSpec, column: Column) -> Itera
         )  # fmt: skip
 
 
-def _country_labels(column: Column, book: Codebook) -> Iterator[Finding]:
+def _country_labels(where: str, column: Column, book: Codebook) -> Iterator[Finding]:
     levels = book.countries.levels
     place = {code_key(code): i for i, level in enumerate(levels.values()) for code in level.codes}
     wordings = [(name, level.label) for name, level in levels.items()]
     labels = [level.label for level in levels.values()]
     for key, i, other in contradictions(wordings, place, column.labels, same=True):
         yield Finding(
-            "error", book.countries.column, "country", f"code {key} means something else in the file",
+            "error", where, "country", f"code {key} means something else in the file",
             repr(labels[i]), repr(column.labels[key]), f"looks like {labels[other]!r}: mend countries.levels",
         )  # fmt: skip
 
@@ -297,10 +292,10 @@ def doubled(table: pd.DataFrame, book: Codebook) -> Iterator[Finding]:
                 hint="remove the copies, or name the column that tells respondents apart under id:",
             )  # fmt: skip
         return
-    keys = [book.countries.column, *book.id.columns]
+    keys = [*book.countries.columns, *book.id.columns]
     if not set(keys) <= set(table.columns):
         return
-    named = table.dropna(subset=keys[1:], how="all")
+    named = table.dropna(subset=list(book.id.columns), how="all")
     twice = named.duplicated(subset=keys)
     if twice.any():
         yield Finding(

@@ -16,7 +16,7 @@ import pandas as pd
 
 from acecausal.errors import DataError
 from acecausal.survey import readstat_child
-from acecausal.survey.codebook import code_key
+from acecausal.survey.codes import code_key
 from acecausal.survey.encodings import undeclared
 from acecausal.survey.spelling import spelled
 

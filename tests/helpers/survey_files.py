@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pyreadstat
 
-from acecausal.survey.codebook import Codebook, LevelSpec, OptionSpec, RowsSpec
+from acecausal.survey.codebook import Codebook
+from acecausal.survey.specs import LevelSpec, OptionSpec, RowsSpec
 
 MISSING_SHARE = 0.04
 OUTSIDE_SHARE = 0.1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 
 import numpy as np
 import pandas as pd
@@ -14,9 +15,11 @@ from survey_files import write_survey
 from acecausal.cube.files import open_cube
 from acecausal.errors import DataError
 from acecausal.survey.checking import check, compare_labels
-from acecausal.survey.codebook import AttributeSpec, Codebook, ValueSpec, code_key, load_codebook, shipped_codebooks
+from acecausal.survey.codebook import Codebook, load_codebook, shipped_codebooks
+from acecausal.survey.codes import code_key
 from acecausal.survey.copies import COPIES
 from acecausal.survey.data import read_survey
+from acecausal.survey.specs import AttributeSpec, ValueSpec
 from cli import main
 
 BOOK = """
@@ -36,16 +39,16 @@ attributes:
     missing: [9]
     ask: {question: "Are you?", answers: {female: A woman, male: A man}}
     levels:
-      male: {codes: [1], label: men}
-      female: {codes: [2], label: women}
+      male: {codes: [1], label: men, phrase: a man}
+      female: {codes: [2], label: women, phrase: a woman}
   age:
     column: AGE
     label: age
     baseline: young
     ask: {question: "How old are you?"}
     levels:
-      young: {range: [15, 39], label: under 40}
-      old: {range: [40, 110], label: 40 and over}
+      young: {range: [15, 39], label: under 40, phrase: under 40}
+      old: {range: [40, 110], label: 40 and over, phrase: 40 or older}
 values:
   trust:
     column: TRUST
@@ -394,9 +397,60 @@ def write_book(folder, options):
     path.write_text(
         "codebook: 1\nname: t\ntitle: T\nsource: s\nlicence: l\ncountries:\n  column: cntry\n  levels:\n"
         "    NOR: {codes: [1], label: Norway}\nattributes:\n  gender:\n    column: sex\n    label: gender\n"
-        "    baseline: male\n    levels:\n      male: {codes: [1], label: men}\n"
-        "      female: {codes: [2], label: women}\n"
+        "    baseline: male\n    levels:\n      male: {codes: [1], label: men, phrase: a man}\n"
+        "      female: {codes: [2], label: women, phrase: a woman}\n"
         "values:\n  q:\n    column: q1\n    topic: t\n    scale: ordinal\n    question: How often?\n    options:\n"
         + listed
     )
     return load_codebook(path)
+
+
+def test_unfilled__drafts_are_warned_of(tmp_path):
+    """What a draft leaves open, found; filled in, nothing is left."""
+    path = tmp_path / "a b.csv"
+    rng = np.random.default_rng(0)
+    pd.DataFrame(
+        {"sex": rng.choice(["m", "f"], 90), "degree": rng.choice(["x", "y"], 90), "q_1": rng.integers(1, 5, 90)}
+    ).to_csv(path, index=False)
+    out = tmp_path / "b.yaml"
+    done = CliRunner().invoke(main, ["codebooks", "new", str(path), "-o", str(out)])
+    command = done.stderr.splitlines()[-1].split()
+    assert command[:3] == ["acecausal", "codebooks", "check"]
+    done = CliRunner().invoke(main, shlex.split(done.stderr.splitlines()[-1])[1:])  # what it says to type next works
+    assert done.exit_code == 0
+    warned = [line for line in done.stdout.splitlines() if line.startswith("warning")]
+    assert [line.partition(": ")[2] for line in warned] == [
+        "(country XXX): is not filled in",
+        "(values q_1): questions that are names of columns",
+        "(values q_1): options that are bare numbers",
+        "(attributes education): phrases that say nothing in a sentence",
+    ]
+    prompt = done.stdout.partition("as a model would get it:")[2]
+    assert "Country: fill in\nQuestion: q_1\n- 1\n- 2\n- 3\n- 4\nPerson: a man, education: y\n" in prompt
+    text = out.read_text()
+    for old, new in (
+        ("XXX: {label: fill in}", "NOR: {label: Norway}"), ('question: "q_1"', "question: Do you?"),
+        ('label: "1"', "label: no"),
+        ('label: "4"', "label: yes"), ("education: x", "without a degree"), ("education: y", "with a degree"),
+    ):  # fmt: skip
+        text = text.replace(old, new)
+    out.write_text(text)
+    assert [finding.severity for finding in check(path, load_codebook(out))] == ["note"]
+    done = CliRunner().invoke(main, ["codebooks", "check", str(path), "--codebook", str(out)])
+    said = done.stderr.splitlines()[-1].strip()
+    assert CliRunner().invoke(main, [*shlex.split(said)[1:], "--dry-run"]).exit_code == 0
+
+
+def test_subset__says_which_values_are_there(tmp_path):
+    """A file with few of a codebook's questions: one message, ready to paste. Oracle: the columns written."""
+    book = load_codebook("wvs7")
+    path = tmp_path / "few.csv"
+    kept = list(book.values)[3:6]
+    columns = {*book.only(kept).columns}
+    pd.DataFrame({column: [1] for column in columns}).to_csv(path, index=False)
+    with pytest.raises(DataError, match="lacks the columns of values") as raised:
+        read_survey(path, book)
+    assert raised.value.hint == f"take those that are: --values {','.join(kept)}"
+    assert raised.value.got.startswith(f"{len(book.values) - 3} are not there: ")
+    found = [finding for finding in check(path, book) if "another survey" in finding.what]
+    assert found[0].hint == raised.value.hint

@@ -12,7 +12,8 @@ from minimal_codebook import MINIMAL
 
 from acecausal.errors import AceError, CodebookError
 from acecausal.plain_yaml import read_yaml
-from acecausal.survey.codebook import code_key, load_codebook, number, shipped_codebooks
+from acecausal.survey.codebook import load_codebook, shipped_codebooks
+from acecausal.survey.codes import code_key, number
 
 
 def write(tmp_path, raw) -> str:
@@ -158,7 +159,16 @@ BROKEN = {
         "countries.levels",
     ),
     "strange coding": (change(["countries", "coding"], "iso-number"), "countries.coding"),
-    "no countries": (change(["countries"], {"column": "c"}), "countries.levels"),
+    "no countries": (change(["countries"], {"column": "c"}), "needs `column` and `levels`"),
+    "two only": (change(["countries"], {"only": {"A": {"label": "a"}, "B": {"label": "b"}}}), "names one country"),
+    "only and a column": (change(["countries"], {"only": {"A": {"label": "a"}}, "column": "c"}), "without a column"),
+    "only and levels": (
+        change(["countries"], {"only": {"A": {"label": "a"}}, "levels": {"B": {"codes": [1], "label": "b"}}}),
+        "without a column",
+    ),
+    "only without a label": (change(["countries"], {"only": {"A": {}}}), "1 errors:\n.*only.A.label"),
+    "only a text": (change(["countries"], {"only": "A"}), "countries.only"),
+    "unused and used": (change(["unused"], {"c": "not needed"}), "unused: .'c'. are used"),
     "own country code twice": (
         change(
             ["countries"],
@@ -335,3 +345,33 @@ def test_yaml__what_its_constructor_refuses_is_one_message(text, said):
     assert str(caught.value).startswith("book.yaml: not valid YAML\n  got: ")
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("title: 2024", "title: 2024 is no text to YAML: put it in quotes"),
+        ("title: true", "title: True is no text to YAML: put it in quotes"),
+        ("title:", "title: None is no text to YAML: put it in quotes"),
+        ("title: 2024-05-01", "title: 2024-05-01 is no text to YAML: put it in quotes"),
+    ],
+)
+def test_yaml__what_it_reads_as_something_else_is_to_be_quoted(tmp_path, line, says):
+    text = yaml.safe_dump(MINIMAL | {"title": "T"}, sort_keys=False).replace("title: T", line)
+    with pytest.raises(CodebookError, match=says):
+        load_codebook(write(tmp_path, text))
+
+
+def test_yaml__names_of_levels_that_look_like_something_else(tmp_path):
+    """45_64, 040 and NO are texts, as they stand; a number is to be quoted."""
+    text = yaml.safe_dump(MINIMAL, sort_keys=False)
+    levels = "{45_64: {codes: [040], label: NO}, NO: {codes: [NO], label: x}}"
+    good = f"attributes: {{a: {{column: a, label: A, baseline: 45_64, levels: {levels}}}}}"
+    start, end = text.index("attributes:"), text.index("values:")
+    book = load_codebook(write(tmp_path, text[:start] + good + "\n" + text[end:]))
+    levels = book.attributes["a"].levels
+    assert {name: (spec.codes, spec.label) for name, spec in levels.items()} == {
+        "45_64": (("040",), "NO"), "NO": (("NO",), "x"),
+    }  # fmt: skip
+    with pytest.raises(CodebookError, match="1 is no text to YAML: put it in quotes"):
+        load_codebook(write(tmp_path, text[:start] + good.replace("NO: {codes", "1: {codes") + "\n" + text[end:]))

@@ -182,7 +182,7 @@ def test_row_names__where_nothing_else_explains_the_cell(tmp_path, case):
 def test_row_names__beside_decimal_commas_that_separate_nothing(tmp_path):
     """R's write.table(x, sep = ";", dec = ",")."""
     (tmp_path / "a.csv").write_text('"sex";"q";"w"\n' + "".join(f'"{i}";1;{i};0,{i}5\n' for i in range(1, 10)))
-    assert read_table(tmp_path / "a.csv", ["w"])["w"].tolist() == [f"0,{i}5" for i in range(1, 10)]
+    assert read_table(tmp_path / "a.csv", ["w"])["w"].tolist() == [f"0.{i}5" for i in range(1, 10)]
 
 
 @pytest.mark.parametrize("names", [["7", "5", "6"], ["1", "1", "2"], ["1", "2", "x"]])
@@ -194,9 +194,9 @@ def test_row_names__that_are_none(tmp_path, names):
 
 def test_separator__counted_outside_quotes(tmp_path):
     path = tmp_path / "a.csv"
-    path.write_text('"Country, where you live";"Trust, people, on the whole";"two\nlines"\n"NO";"1,5";3\n')
+    path.write_text('"Country, where you live";"Trust, people, on the whole";"two\nlines"\n"NO";"a,5";3\n')
     assert read_labels(path).columns == ("Country, where you live", "Trust, people, on the whole", "two\nlines")
-    assert read_table(path, ["Trust, people, on the whole"]).iloc[:, 0].tolist() == ["1,5"]
+    assert read_table(path, ["Trust, people, on the whole"]).iloc[:, 0].tolist() == ["a,5"]
 
 
 def test_qualtrics__two_more_rows_of_header(tmp_path):
@@ -268,7 +268,7 @@ def test_limesurvey_and_redcap__as_they_write_codes(tmp_path):
 def test_names__a_nameless_column_is_none(tmp_path):
     """As pandas writes its index."""
     pd.DataFrame({"sex": [1, 2]}).to_csv(tmp_path / "a.csv")
-    assert read_labels(tmp_path / "a.csv").columns == ("sex",)
+    assert read_labels(tmp_path / "a.csv").columns == ("", "sex")
     assert read_table(tmp_path / "a.csv", ["sex"])["sex"].tolist() == ["1", "2"]
 
 
@@ -326,7 +326,7 @@ def test_beginnings__lines_are_counted_from_the_first(tmp_path):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (gzip.compress(BODY.encode()), "is no text(.|\n)*got: a gzip file"),
+        (gzip.compress(BODY.encode())[:20], "cannot be read"),
         (b"PK\x03\x04" + bytes(30), "is no text(.|\n)*got: a ZIP file, or an Excel workbook"),
         (BODY.encode("utf-16-le"), "hold NUL(.|\n)*--encoding utf-16-le"),
         (b"\n\n", "is empty"),
@@ -339,3 +339,37 @@ def test_beginnings__of_what_cannot_be_read(tmp_path, content, says, encoding):
     (tmp_path / "a.csv").write_bytes(content)
     with pytest.raises(DataError, match=says):
         read_table(tmp_path / "a.csv", ["q"], encoding=encoding)
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["1,5", "2", "", "NA", "-0,25"], ["1.5", "2", "", "NA", "-0.25"]),
+        (["1,5", "1,2,3"], ["1,5", "1,2,3"]),  # answers of which several were picked
+        (["1,5", "other"], ["1,5", "other"]),
+        (["1", "2"], ["1", "2"]),
+    ],
+)
+def test_decimal_commas__where_the_whole_column_has_them(tmp_path, cells, read):
+    """As Excel writes them where commas are decimal. Oracle: by hand."""
+    (tmp_path / "a.csv").write_text("x;y\n" + "".join(f"{cell};1\n" for cell in cells))
+    assert read_table(tmp_path / "a.csv", ["x"])["x"].astype(object).tolist() == read
+    (tmp_path / "b.csv").write_text("x,y\n" + "".join(f'"{cell}",1\n' for cell in cells))
+    assert read_table(tmp_path / "b.csv", ["x"])["x"].astype(object).tolist() == cells
+
+
+def test_packed__as_it_was_and_a_guess_is_told(tmp_path):
+    plain = "country,sex\nNO,kvinne\nNO,særlig\n"
+    (tmp_path / "a.csv").write_text(plain)
+    with gzip.open(tmp_path / "a.csv.gz", "wt") as stream:
+        stream.write(plain)
+    for name in ("a.csv", "a.csv.gz"):
+        assert read_labels(tmp_path / name).columns == ("country", "sex")
+        assert read_table(tmp_path / name, ["sex"])["sex"].tolist() == ["kvinne", "særlig"]
+    (tmp_path / "b.csv.gz").write_bytes(gzip.compress(plain.encode("cp1252")))
+    with pytest.raises(DataError, match="a guess: cp1252, as in 'NO,særlig'; if so, --encoding cp1252"):
+        read_table(tmp_path / "b.csv.gz", ["sex"])
+    assert read_table(tmp_path / "b.csv.gz", ["sex"], encoding="guess")["sex"].tolist() == ["kvinne", "særlig"]
+    (tmp_path / "c.csv").write_bytes(plain.encode("utf-16-le"))
+    with pytest.raises(DataError, match="--encoding utf-16-le"):
+        read_table(tmp_path / "c.csv", ["sex"])

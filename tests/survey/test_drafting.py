@@ -92,7 +92,8 @@ def test_draft__of_a_labelled_file(tmp_path, suffix):
     for line in text.splitlines():  # whatever was guessed says so
         if line.strip().startswith(("scale:", "baseline:", "weight:", "id:", "coding:")):
             assert "# guess" in line
-    (drafted,) = check(path, book)
+    *left, drafted = check(path, book)
+    assert [(f.severity, f.about) for f in left] == [("warning", "values q3"), ("warning", "attributes education")]
     assert (drafted.severity, drafted.about) == ("note", "attributes gender, age, education")
     assert drafted.got.startswith("Which of these describes you? ")
     read = read_survey(path, book)
@@ -122,7 +123,8 @@ def test_draft__without_labels_and_without_country(tmp_path):
     text = draft(path)
     (tmp_path / "book.yaml").write_text(text)
     book = load_codebook(tmp_path / "book.yaml")
-    assert "fill in: no column looks like the country" in text
+    assert "countries: {only: {XXX: {label: fill in}}}" in text
+    assert book.unused == {"text": "60 different texts"}
     assert list(book.values) == ["q"]
     assert list(book.attributes["gender"].levels) == ["f", "m"]
 
@@ -201,7 +203,10 @@ def test_declared__is_no_option(tmp_path):
     path, text, book = drafted(tmp_path, answers(1, 2, 3, 5), variable_value_labels=labels, missing_ranges={"q": [5.0]})
     assert [option.label for option in book.values["q"].options] == ["Never", "Often", "Always"]
     assert "    # declared missing in the file: 5 'Complicated'" in text.splitlines()
-    assert [finding.severity for finding in check(path, book)] == ["note", "note"]
+    found = [(finding.severity, finding.about) for finding in check(path, book)]
+    assert found == [
+        ("warning", "values q"), ("warning", "attributes gender"), ("note", "the file"), ("note", "attributes gender"),
+    ]  # fmt: skip
     table = answers(1, 2, 3).astype({"q": object})
     table.loc[::7, "q"] = "c"
     path, text, book = drafted(
@@ -242,19 +247,19 @@ def test_measures__of_an_spss_file(tmp_path):
 @pytest.mark.parametrize("compress", [{}, {"row_compress": True}, {"compress": True}])
 def test_weight_by__of_an_spss_file(tmp_path, compress):
     """The file's own weight, whatever it is called. Oracle: its number, written where the format's description says."""
-    table = answers(1, 2, 3).assign(text="x" * 300, factor_of_design=0.5, weight_in_kilograms=70.0)
+    table = answers(1, 2, 3).assign(text="x" * 300, factor_of_design=0.5, weight_of_person=np.resize([70.5, 80.0], 60))
     path = tmp_path / "data.sav"
     labels = {"variable_value_labels": {"q": {1: "a", 2: "b", 3: "c" * 100}}, "column_labels": {"q": "A question"}}
     drafted(tmp_path, table, missing_ranges={"q": [{"lo": -9, "hi": -1}, 9.0]}, note="two lines", **labels, **compress)
     assert read_labels(path).weight == ""
-    assert 'weight: {column: "weight_in_kilograms"}' in draft(path)  # by its name
+    assert 'weight: {column: "weight_of_person"}' in draft(path)  # by its name
     whole = path.read_bytes()
     # q is number 1, the text takes 38 numbers of 8 bytes in two parts (255 and 45), 32 + 6
     for number, name in (
         (1, "q"),
         (2, "text"),
         (40, "factor_of_design"),
-        (41, "weight_in_kilograms"),
+        (41, "weight_of_person"),
         (44, ""),
         (-1, ""),
     ):
@@ -280,7 +285,7 @@ def test_names_that_stand_twice__are_left_out(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text("country,sex,zz,trust,zz\n" + "NO,1,4,1,5\nNO,2,4,2,5\n" * 5)
     text = draft(path)
-    assert "# Left out: zz (names that stand twice)." in text
+    assert yaml.safe_load(text)["unused"] == {"zz": "stands twice in the header"}
     assert 'column: "trust"' in text
 
 
@@ -354,7 +359,7 @@ def test_qualtrics__what_stands_beside_the_answers_is_no_question(tmp_path, suff
     book = yaml.safe_load(text)
     assert set(book["values"]) == {"q1"}
     assert book["id"]["column"] == "ResponseId"
-    assert f"# Left out: {', '.join(beside)} (what Qualtrics puts beside the answers)." in text
+    assert book["unused"] == dict.fromkeys(beside, "what Qualtrics puts beside the answers")
     # one such name alone is somebody's own column
     table = people().assign(Status=np.arange(300) % 3)
     table.to_csv(tmp_path / "b.csv", index=False)
@@ -366,5 +371,5 @@ def test_nested_columns__are_left_out(tmp_path):
     table["tags"], table["meta"] = [["a"]] * len(table), [{"x": 1}] * len(table)
     table.to_parquet(tmp_path / "a.parquet")
     text = draft(tmp_path / "a.parquet")
-    assert "# Left out: tags, meta (lists or mappings)." in text
+    assert yaml.safe_load(text)["unused"] == dict.fromkeys(("tags", "meta"), "lists or mappings")
     assert set(yaml.safe_load(text)["values"]) == {"q1"}

@@ -8,8 +8,10 @@ from itertools import combinations
 import pytest
 from published_labels import PUBLISHED
 
-from acecausal.survey.codebook import AttributeSpec, ValueSpec, code_key, load_codebook, shipped_codebooks
+from acecausal.survey.codebook import load_codebook, shipped_codebooks
+from acecausal.survey.codes import code_key
 from acecausal.survey.meanings import contradictions, says_nothing, silent_codes
+from acecausal.survey.specs import AttributeSpec, ValueSpec
 
 SILENT = """
 Don't know|Don’t know|Do not know|dont know|DK|D.K.|DK/NA|DK/Refused|I don't know|(Don't know)|8 - Don't know

@@ -13,7 +13,8 @@ import pytest
 
 from acecausal.errors import AceError, DataError
 from acecausal.survey import csv_files, readstat_child
-from acecausal.survey.codebook import load_codebook, number
+from acecausal.survey.codebook import load_codebook
+from acecausal.survey.codes import number
 from acecausal.survey.data import read_survey
 from acecausal.survey.readers import read_labels, read_table, stack
 from acecausal.survey.spelling import spelled
@@ -271,3 +272,44 @@ def test_only__other_values_need_not_be_in_the_file(tmp_path):
     assert set(book.only(["economy"]).attributes) == set(book.attributes)
     with pytest.raises(AceError, match="did you mean 'economy'"):
         book.only(["econmy"])
+
+
+def test_feather__as_parquet(tmp_path):
+    table = pd.DataFrame({"sex": [1, 2, None], "yes": [True, False, None], "tags": [["a"], [], None]})
+    table["sex"] = table["sex"].astype("Int64")
+    table.to_feather(tmp_path / "a.feather")
+    table.to_parquet(tmp_path / "a.parquet")
+    for name in ("a.feather", "a.parquet"):
+        assert read_labels(tmp_path / name).columns == ("sex", "yes", "tags")
+        assert read_labels(tmp_path / name).nested == ("tags",)
+        read = read_table(tmp_path / name, ["yes", "sex"])
+        assert read["sex"].cat.categories.tolist() == ["1", "2"]
+        assert read["yes"].astype(object).tolist()[:2] == ["true", "false"]
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        ("a b.xlsx", "pandas.read_excel('a b.xlsx', dtype=str).to_csv('a b.csv', index=False)"),
+        ("a.POR", "pyreadstat.read_por('a.POR'); pyreadstat.write_sav(table, 'a.sav'"),
+        ("a.sas7bdat", "pyreadstat.read_sas7bdat('a.sas7bdat')"),
+        ("a.rds", "haven::write_sav(readRDS('a.rds'), 'a.sav')"),
+    ],
+)
+def test_other_files__have_a_way_out(tmp_path, name, way):
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(DataError, match="unknown file type") as raised:
+        read_table(tmp_path / name, ["x"])
+    assert way in raised.value.hint
+
+
+def test_way_out__of_a_por_file_works(tmp_path, monkeypatch):
+    """What the message says to type is typed; oracle: the labels as written."""
+    monkeypatch.chdir(tmp_path)
+    table = pd.DataFrame({"SEX": [1.0, 2.0], "Q": [1.0, 3.0]})
+    pyreadstat.write_por(table, "a.por", column_labels=["Sex", "Trust"])
+    with pytest.raises(DataError) as raised:
+        read_table("a.por", ["SEX"])
+    exec(raised.value.hint.removeprefix("in Python: "), {})
+    assert read_labels("a.sav").variables == {"SEX": "Sex", "Q": "Trust"}
+    assert read_table("a.sav", ["Q"])["Q"].tolist() == ["1", "3"]

@@ -614,3 +614,24 @@ def test_far_off__check_warns(tmp_path):
         pd.DataFrame(rows | {"i": [*numbers, last]}).to_csv(tmp_path / f"{name}.csv", index=False)
         found = [finding for finding in check(tmp_path / f"{name}.csv", BOOK) if finding.column == "i"]
         assert [(finding.severity, finding.got) for finding in found] == [("warning", "99999999 (1 rows)")] * said
+
+
+def test_only__is_one_country_without_a_column():
+    """Oracle: the same rows with a column that says the same country in each."""
+    raw = BOOK.model_dump() | {"weight": None, "stratum": None, "psu": {"column": "h"}}
+    raw["countries"] = {"column": "c", "levels": {"A": {"codes": ["NA"], "label": "A"}}}
+    with_column = Codebook.model_validate(raw | {"id": {"column": "w"}})
+    without = Codebook.model_validate(raw | {"id": {"column": "w"}, "countries": {"only": {"A": {"label": "A"}}}})
+    rows = table(c=["NA"] * 4, w=[1, 2, 3, 4], h=[1, 1, 2, 2])
+    one, other = from_table(rows, with_column), from_table(rows.drop(columns="c"), without)
+    assert other.country_names == ["A"]
+    assert "c" not in without.columns
+    for name in ("country", "psu", "stratum", "weight"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    for name in one.values:
+        np.testing.assert_array_equal(one.values[name], other.values[name])
+    assert one.lost == other.lost
+    kept = from_table(rows.drop(columns="c"), without.with_rows({"h": {"codes": [1]}}))
+    assert kept.noted["PSUs that rows takes out of strata that stay (domain keeps the whole design)"] == 1
+    with pytest.raises(DataError, match="stand twice"):
+        from_table(rows.drop(columns="c").assign(w=1), without)

@@ -192,9 +192,7 @@ def check_values(columns: Iterable[str], codebook: Codebook, source: str) -> Non
     """
     there = {name.lower() for name in columns}
     absent = [name for name, spec in codebook.values.items() if spec.column.lower() not in there]
-    if (
-        0 < len(absent) < len(codebook.values)
-    ):  # of none at all, the first that is unknown is told, with what is like it
+    if 0 < len(absent) < len(codebook.values):  # of none at all, what is like the first is told
         shown = ", ".join(absent[:8]) + (f" and {len(absent) - 8} more" if len(absent) > 8 else "")
         raise DataError(
             "lacks the columns of values", param=source, expected=f"{len(codebook.values)} values of {codebook.name}",

@@ -310,6 +310,8 @@ def _shifts(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]
     if "shift_critical" in cube:
         half = cube["shift_critical"].values[*at[:4]] * se
         columns |= {"band.low": estimate - half, "band.high": estimate + half}
+    if "p_value" not in cube:
+        return columns
     together = cells.nominal(cube)[at[2]]
     joint = {f"joint.{name[0]}.value": cube[name].values[*at[:4]] for name in ("p_value", "q_value")}
     return columns | {name: np.where(together, numbers, np.nan) for name, numbers in joint.items()}

@@ -134,6 +134,16 @@ def test_table__a_models_cube_has_fewer_columns(model):
     assert list(model.ace.table("option").columns) == [*OPTION_COLUMNS[:8], "status"]
 
 
+def test_table__a_model_with_intervals_has_no_tests(model):
+    """As one that was asked as profiles: intervals of effects and shifts, and neither p nor q."""
+    se = xr.full_like(model["effect"], 0.1).where(model["effect"].notnull())
+    ends = xr.concat([model["effect"] - 0.2, model["effect"] + 0.2], "bound").transpose(..., "bound")
+    sure = model.assign(effect_se=se, effect_interval=ends, shift_se=xr.full_like(model["shift"], 0.1))
+    table = sure.ace.table("option")
+    np.testing.assert_allclose(table["conf.high"] - table["estimate"], 0.2, rtol=1e-9)
+    assert not [name for name in table if name.endswith(".value")]
+
+
 def test_significant__q_below_and_largest_first(human):
     found = human.ace.significant(0.1)
     assert len(found) == int((human["q_value"] < 0.1).sum())

@@ -44,6 +44,7 @@ bench: install
 	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/alignment.py
 	$(BIN)/python benchmarks/elicitation.py
+	$(BIN)/python benchmarks/wordings.py
 	$(BIN)/python benchmarks/recovery.py --quick
 
 # Wheel and sdist, checked, installed in a new environment and tried there.

@@ -244,7 +244,7 @@ def budgeted(name: str, tokens: int, case: Case, tokenizer: Any, seed: int, prec
     recipe = recipe_of(name).model_copy(
         update={"lora": base.lora, "optimiser": base.optimiser, "recompute": 0, "seed": seed, "precision": precision}
     )
-    targets = make_targets(case.cube, case.held_out, recipe.targets, coherence=recipe.coherence)
+    targets = make_targets(case.cube, case.held_out, recipe.targets, coherence=recipe.has("coherence"))
     items = make_items(tokenizer, case.cube, recipe, targets)
     visits = len(recipe.ways)  # what a pass costs on average: lattices and check questions, of the personas drawn
     per_pass = 0.0

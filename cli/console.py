@@ -54,13 +54,13 @@ model_differs_option = click.option(
     default="refuse",
     show_default=True,
     help="What to do where an adapter, or a run to go on with, is of other weights, another tokenizer or chat template "
-    "than the model; ok is recorded in the cube.",
+    "than the model; a cube or record that is written says so.",
 )
 
 template_arg_option = click.option(
     "--template-arg", "template_args", multiple=True, metavar="KEY=VALUE",
     help="What the chat template is told beyond enable_thinking=false and thinking=false; a chat server is sent it as "
-    "chat_template_kwargs. Can be given several times.  [default: what the adapter was trained with, if there is one]",
+    "chat_template_kwargs. Can be given several times.  [default: what an adapter was trained with, if one is asked]",
 )  # fmt: skip
 
 revision_option = click.option("--revision", metavar="NAME", help="Branch, tag or commit of a hub id.")

@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from acecausal.estimation.balance import MIN_PROPENSITY
 from acecausal.estimation.problem import N_FOLDS, Problem, Scores
 
 #: Trees of the causal forest; EconML's default.
 TREES = 100
-#: Propensities are kept this far from 0 and 1 in the doubly robust corrections.
-MIN_PROPENSITY = 0.01
 
 
 def doubly_robust(problem: Problem) -> Scores:

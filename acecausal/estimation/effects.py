@@ -13,14 +13,14 @@ from acecausal.estimation import balance, few_psus, refutation, sensitivity
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
 from acecausal.estimation.constant_arms import arm_shares, unseen_variance
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
-from acecausal.estimation.inference import Crossed, Design, any_shift, p_values, simultaneous_critical, wald
+from acecausal.estimation.inference import Crossed, Design, any_difference, any_shift, p_values, simultaneous_critical
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
 from acecausal.estimation.problem import Problem, Scores
 from acecausal.estimation.regression import regress
 from acecausal.estimation.sample import Sample
 
 #: A standard error below this is rounding (forests leave 1e-6), not what people differ by: that takes 1e9 of them.
-NO_SPREAD = 1e-5
+NO_ERROR = 1e-5
 #: What needs all countries, and is computed at the end.
 GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
 
@@ -267,7 +267,7 @@ def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     most = 1 + 1e-9
     possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= most).all(axis=1)
     possible &= np.abs(shift @ score) <= most
-    return np.select([~possible, ~(effect_se >= NO_SPREAD)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
+    return np.select([~possible, ~(effect_se >= NO_ERROR)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
 
 
 def _census(design: Design | Crossed, failed: np.ndarray, influence: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -371,7 +371,7 @@ def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, prob
             errors = arrays["effect_se"][np.ix_(np.array(fit.values)[some], np.array(levels)[pattern])] ** 2
             each = np.arange(errors.shape[1])
             covariance[:, each, each] = np.maximum(covariance[:, each, each], errors)
-            statistic, p = wald(estimates, covariance, df)
+            statistic, p = any_difference(estimates, covariance, df)
             at = np.array(fit.values)[some]
             arrays["moderation_f"][at, m], arrays["moderation_p"][at, m] = statistic, p
 

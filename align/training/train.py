@@ -113,7 +113,9 @@ def train(
         raise AceError("is not installed", param="tensorboard", hint="pip install 'acecausal[tensorboard]'")
     held_out, validation = holdout.complete(held_out or {}, cube), holdout.complete(validation or {}, cube)
     out = holdout.merged(held_out, validation)
-    targets = make_targets(cube, out, recipe.targets, coherence=recipe.coherence, margins=needed(margins, recipe))
+    targets = make_targets(
+        cube, out, recipe.targets, coherence=recipe.has("coherence"), margins=needed(margins, recipe)
+    )
     items = make_items(tokenizer, cube, recipe, targets, template_args)
     scorer = Scorer(model, budget=recipe.tokens)  # checks itself on the bare model, before the adapter is on it
     adapted = _with_lora(model, recipe)

@@ -13,11 +13,11 @@ from statsmodels.stats.multitest import multipletests
 from acecausal.estimation.constant_arms import unseen_variance
 from acecausal.estimation.inference import (
     Design,
+    any_difference,
     any_shift,
     false_discovery,
     p_values,
     simultaneous_critical,
-    wald,
 )
 
 
@@ -165,12 +165,16 @@ def test_wald__statsmodels():
     y = 0.3 * group + rng.normal(size=90)
     fit = sm.OLS(y, np.eye(3)[group]).fit()
     expected = fit.f_test(np.array([[-1, 1, 0], [-1, 0, 1]]))
-    statistic, p = wald(fit.params[None], fit.cov_params()[None], np.array([fit.df_resid + 1]))  # df - k + 2 = its 87
+    statistic, p = any_difference(
+        fit.params[None], fit.cov_params()[None], np.array([fit.df_resid + 1])
+    )  # df - k + 2 = its 87
     assert statistic[0] == pytest.approx(float(expected.fvalue) * 87 / 88, rel=1e-9)
     assert p[0] == pytest.approx(stats.f.sf(statistic[0], 2, 87), rel=1e-9)
-    few, none = wald(np.array([[0.1, 0.4, 0.3, 0.2]]), np.eye(4)[None], np.array([2]))  # 3 differences, 2 degrees
+    few, none = any_difference(
+        np.array([[0.1, 0.4, 0.3, 0.2]]), np.eye(4)[None], np.array([2])
+    )  # 3 differences, 2 degrees
     assert np.isnan([few[0], none[0]]).all()
-    assert np.isnan(wald(np.array([[1.0, 1.0]]), np.zeros((1, 2, 2)), np.array([10]))[0][0])
+    assert np.isnan(any_difference(np.array([[1.0, 1.0]]), np.zeros((1, 2, 2)), np.array([10]))[0][0])
 
 
 def test_wald__a_true_null_with_few_psus_is_rejected_as_often_as_said():
@@ -182,7 +186,7 @@ def test_wald__a_true_null_with_few_psus_is_rejected_as_often_as_said():
     for k, df in ((4, 7), (8, 15)):
         draws = 2000
         covariance = stats.wishart(df, np.eye(k)).rvs(draws, random_state=rng) / df
-        _, p = wald(rng.normal(size=(draws, k)), covariance, np.full(draws, df))
+        _, p = any_difference(rng.normal(size=(draws, k)), covariance, np.full(draws, df))
         assert (p < 0.05).mean() == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / draws))
 
 

@@ -134,7 +134,7 @@ def test_two_processes__equal_one_that_accumulates(tiny_model, small, recipe, tm
     uneven["n"][0, 0, 2:] = 9  # too few to be trained on: this lattice is left with three personas
     uneven["status"][0, 0, 0, 1:] = uneven["status"][0, 1] = schema.TOO_FEW
     for spec in schema.VARIABLES:
-        if spec.present in ("shift", "effect") and spec.name in uneven:
+        if spec.present in ("shift", "effect", "test") and spec.name in uneven:
             uneven[spec.name] = uneven[spec.name].where(uneven.status == schema.OK)
     write_cube(uneven, tmp_path / "small.zarr")
     (tmp_path / "two.py").write_text(TWO)

@@ -64,7 +64,15 @@ def random_cube(seed: int) -> xr.Dataset:
     some[:, :, NOTHING] = schema.NOT_ASKED
     status[:, contrast, :, context] = some
     ok = status == schema.OK
-    there = {"shift": ok, "effect": ok & scored[:, None], "response": n > 0, "spread": n > 0, "": np.True_}
+    effect_there = ok & scored[:, None]
+    there = {
+        "shift": ok,
+        "effect": effect_there,
+        "test": effect_there,
+        "response": n > 0,
+        "spread": n > 0,
+        "": np.True_,
+    }
     arrays = {}
     for spec in schema.VARIABLES:
         if "survey" not in spec.kinds or "survey" in spec.optional:

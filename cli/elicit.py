@@ -144,8 +144,8 @@ def elicit(
 ) -> None:
     """Ask a language model for the same cube, from the probabilities it gives to the answer options.
 
-    Answers are kept in OUTPUT.units until the cube is written: --resume goes on from there. Those of a server are kept in
-    OUTPUT.answers.jsonl, by prompt, and gone on from in any case: delete the file to ask anew.
+    Answers are kept in OUTPUT.units until the cube is written: --resume goes on from there. Those of a server are kept
+    in OUTPUT.answers.jsonl, by prompt, and gone on from in any case: delete the file to ask anew.
 
     \b
     acecausal elicit --model ./SmolLM2-135M-Instruct --like human.zarr -o model.zarr

@@ -411,7 +411,13 @@ def _wordings(
     from align.prompting.wordings import ORDERS, crossed
 
     templates = templates or tuple(recipe.get("templates", ["persona-last"])[:1])
-    return crossed(templates, orders or ORDERS, marks or tuple(recipe.get("marks", [usual])[:1]))
+    found = crossed(templates, orders or ORDERS, marks or tuple(recipe.get("marks", [usual])[:1]))
+    asked = {mark for wording in found for mark in wording.label.split()}
+    if lost := [part for part in (*templates, *marks) if part not in asked]:
+        raise click.UsageError(
+            f"--order unlisted cannot be asked with {', '.join(lost)}: there the options are listed."
+        )
+    return found
 
 
 def _in_process(

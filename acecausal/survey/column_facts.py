@@ -59,7 +59,8 @@ class Column:
         """Guess which codes are no answers, and why."""
         every = dict.fromkeys([*self.labels, *self.counts])
         self.missing = dict.fromkeys(self.declared, "declared missing in the file")
-        left = {key: self.labels.get(key, "") for key in every if key not in self.missing}
+        worded = {} if self.labels else {key: key for key in every if number_of(key) is None}  # texts are their labels
+        left = {key: self.labels.get(key, worded.get(key, "")) for key in every if key not in self.missing}
         self.missing |= dict.fromkeys(silent_codes(left), "by the label")
         told = [n for key in self.labels if key not in self.missing and (n := number_of(key)) is not None]
         apart = _apart([key for key in every if key not in self.missing], self.labels)
@@ -174,7 +175,9 @@ def _apart(codes: list[str], labels: Mapping[str, str]) -> list[str]:
         scale, found = numbers, []
     below = [number for number in scale if number < 0]
     scale = [number for number in scale if number >= 0]
-    if below and len(scale) > 1 and _stands_off(scale, scale[0] - below[-1]) and -below[0] != scale[-1]:
+    before = len(scale) > 2 and scale[0] in (0.0, 1.0) and len(below) <= 3  # -1 before a scale from 0
+    off = len(scale) > 1 and (before or _stands_off(scale, scale[0] - below[-1])) if below else False
+    if off and -below[0] != scale[-1]:
         found = [*below, *found]
     names = {number: key for key in codes if (number := number_of(key)) is not None}
     keys = [names[number] for number in found]

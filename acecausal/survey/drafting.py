@@ -187,9 +187,12 @@ def _band_lines(column: Column) -> list[str]:
     """Cut ages or years of education into three levels."""
     low, high = POSSIBLE[column.kind]
     outside = [key for key in column.codes if not low <= (number_of(key) or 0) <= high]
+    outside += _codes_above(column) if column.kind == "age" else []
     told = [(number_of(key) or 0.0, column.counts.get(key, 0)) for key in column.codes if key not in outside]
     cuts = _cuts(told, CUTS[column.kind])
-    lines = _missing_lines(column, column.missing | dict.fromkeys(outside, f"outside {low} to {high}"))
+    lines = _missing_lines(
+        column, column.missing | dict.fromkeys(outside, f"outside {low} to {high}, or apart from all other ages")
+    )
     ends = list(zip((low, *cuts), (*cuts, high + 1), strict=True))
     words = [BANDS[column.kind][0], *[BANDS[column.kind][1]] * (len(ends) - 2), BANDS[column.kind][2]]
     named = []
@@ -205,6 +208,13 @@ def _band_lines(column: Column) -> list[str]:
         "    levels:  # guess: these cuts",
         *(f"      {_quoted(name)}: {{{level}}}  # guess" for name, level in named),
     ]
+
+
+def _codes_above(column: Column) -> list[str]:
+    """Find 97 to 99 where hardly anybody is nearly as old: archives' codes of no answer."""
+    ages = {number: key for key in column.codes if (number := number_of(key)) is not None and number <= 99}
+    high, rest = [age for age in ages if age >= 97], [age for age in ages if age < 97]
+    return [ages[age] for age in high] if high and rest and min(high) - max(rest) > 3 else []
 
 
 def _cuts(told: Sequence[tuple[float, int]], usual: tuple[int, int]) -> list[int]:
@@ -338,10 +348,26 @@ def _called(column: Column) -> list[str]:
     if column.codes not in (["0", "1"], ["false", "true"]) or not column.unlabelled:
         return column.called()
     if column.kind == "gender":
-        woman = re.search(r"female|woman", f"{column.words} {column.label_words}")
-        man = re.search(r"\b(male|man)\b", f"{column.words} {column.label_words}")
-        return ["male", "female"] if woman else ["female", "male"] if man else column.called()
+        return _sexes(column)
     return ["No", "Yes"]
+
+
+def _sexes(column: Column) -> list[str]:
+    """Call 0 and 1 of a column male and female: as its label says of either code, else by the sex that it names.
+
+    Where both are named, and no code is given, nobody knows.
+    """
+    text = f"{column.words} {column.label_words}"
+    for number, first in (("1", "male"), ("0", "female")):
+        told = re.search(rf"\b{number}\s*(?:[=:]|is|means|for|,)?\s*(female|woman|women|male|man|men)\b", text)
+        if told:
+            here = "female" if told[1] in ("female", "woman", "women") else "male"
+            return ["male", "female"] if (here == "female") == (first == "male") else ["female", "male"]
+    woman = re.search(r"\b(female|woman|women)\b", text)
+    man = re.search(r"\b(male|man|men)\b", text)
+    if bool(woman) == bool(man):
+        return column.called()
+    return ["male", "female"] if woman else ["female", "male"]
 
 
 def _unworded(column: Column) -> bool:

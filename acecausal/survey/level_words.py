@@ -104,6 +104,15 @@ def phrase(kind: str, about: str, label: str) -> tuple[str, bool]:
     return f"{about}: {label}", False
 
 
+def _what(text: str) -> str:
+    """Say what a label grades, "satisfied" of "very satisfied": dissatisfied and satisfied are not one scale."""
+    last = text.rpartition(" ")[2]
+    graded = re.match(
+        r"(not|very|fairly|somewhat|slightly|rather|moderately|extremely|completely|hardly|a little)\b", text
+    )
+    return last if graded and last not in ("all", "much", "lot", "deal", "little", "so") and " " in text else ""
+
+
 def told_order(labels: Sequence[str]) -> list[int] | None:
     """Order answers by their words, from the least to the most.
 
@@ -123,6 +132,6 @@ def told_order(labels: Sequence[str]) -> list[int] | None:
         places = [[i for i, step in enumerate(family) if re.fullmatch(step, text)] for text in plain]
         if all(places):
             found = [place[-1] for place in places]
-            if len(set(found)) == len(found):
+            if len(set(found)) == len(found) and len(set(map(_what, plain)) - {""}) <= 1:
                 return sorted(range(len(found)), key=found.__getitem__)
     return None

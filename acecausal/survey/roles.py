@@ -51,13 +51,15 @@ ANYWHERE = ("gender", "age", "education", "residence", "marital", "religion")
 OPINION = r"spending|state of|trust|confiden|quality|government|should|importan|opinion|satisf|\bjob\b"
 NOT_OF_THE_RESPONDENT = r"father|mother|parent|partner|spouse|wife|husband|birth|born|origin"
 DESIGN = {
-    "stratum": r"\bstrat",
+    "stratum": r"\bstrat(um|a|id|ification)?\d*\b",
     "psu": r"\bpsu\b|primary sampling|\bcluster\b|\bvpsu\b",
     "id": r"respondent.{0,8}(id|number)|\b(id|idno|caseid|respid|responseid|response id|uid)\b",
 }
-WEIGHT = r"weight|wght|wgt|wtss|\bwts?|wt\b|\bwe?ighted|\bpond|\bpspw|gewicht|\bpeso\b|poids"
+WEIGHT = r"weight(?!ed)|wght|wgt|wtss|\bwts?|wt\b|\bpond|\bpspw|gewicht|\bpeso\b|poids"
 BODY = r"kilo|\bkg\b|pound|\blbs?\b|body|birth|\blos(e|s|ing)\b|height"
-COUNTRY = r"(^| )(country|cntry|nation|ccode|isocntry)( |$)|\bs003\b|\w+ccode$"
+COUNTRY = (
+    r"(^| )(country|cntry|nation|ccode|isocntry)( (code|name|id|no|num(ber)?|iso|label|\w?\d+))?$|\bs003\b|\w+ccode$"
+)
 COUNTRY_LABEL = (
     r"(country|nation)\b(?! of (birth|origin)).{0,24}$|.*country of (interview|survey|residence)|.*country code"
 )
@@ -128,8 +130,15 @@ def scale_of(column: Column) -> str:
 def by_range(column: Column, kind: str) -> bool:
     """Whether levels are ranges: ages, and years of education, that are numbers without labels."""
     numeric = bool(column.numbers) and column.unlabelled
-    years = len(column.codes) > MOST_OPTIONS or re.search(YEARS, f"{column.words} {column.label_words}") is not None
-    return numeric and (kind == "age" or (kind == "education" and years))
+    long = len(column.codes) > MOST_OPTIONS and max(column.numbers, default=0) >= 16
+    years = long or re.search(YEARS, f"{column.words} {column.label_words}") is not None
+    return numeric and ((kind == "age" and _ages(column)) or (kind == "education" and years))
+
+
+def _ages(column: Column) -> bool:
+    """Whether these can be ages, and neither groups numbered from 1 nor years of birth."""
+    told = {number: column.counts.get(key, 0) for key, number in zip(column.codes, column.numbers, strict=True)}
+    return sum(count for age, count in told.items() if 10 <= age <= 110) > 0.8 * sum(told.values())
 
 
 # --- one by one -------------------------------------------------------------------------------------------------------
@@ -167,14 +176,16 @@ def _country(columns: Sequence[Column]) -> None:
 def _weight(columns: Sequence[Column], weighted_by: str) -> None:
     """Find the weight by what the file says, by name, by label, by content: positive, with fractions, and mean 1."""
     free = _free(columns)
-    high = any(re.search(r"\bheight\b|bmi\b", column.words) for column in columns)  # then a weight is in kilograms
+    high = any(re.search(r"\b(height|ht)\b|bmi\b", column.words) for column in columns)  # then a weight is in kilograms
     could = [column for column in free if column.name == weighted_by or _could_weigh(column)]
     named = [column for column in could if re.search(WEIGHT, column.words)]
     named += [column for column in could if column not in named and re.search(r"weight", column.label_words)]
-    bodies = [column for column in named if high or re.search(BODY, f"{column.words} {column.label_words}")]
+    bodies = [c for c in named if high or _kilograms(c) or re.search(BODY, f"{c.words} {c.label_words}")]
     ours = [column for column in named if column not in bodies]
     ours.sort(key=lambda c: re.search(r"weight|wgh?t|wt", c.words) is None)
-    by_content = [column for column in could if column not in bodies and _averages_one(column)]
+    unlike = rf"{INCOME}|score|index|trust|relative"
+    by_content = [column for column in could if column not in bodies and _averages_one(column)
+                  and not re.search(unlike, f"{column.words} {column.label_words}")]  # fmt: skip
     chosen = [column for column in could if column.name == weighted_by] or ours or by_content
     if chosen:
         why = "the file is weighted by it" if chosen[0].name == weighted_by else _said(chosen[0])
@@ -196,6 +207,13 @@ def _could_weigh(column: Column) -> bool:
     return not column.labels and min(numbers) >= 0 and len(numbers) > 1 and broken
 
 
+def _kilograms(column: Column) -> bool:
+    """Whether these can be what people weigh: some 70 kilograms or 160 pounds, nobody many times another's."""
+    told = {number: count for key, count in column.counts.items() if (number := number_of(key)) is not None}
+    mean = sum(number * count for number, count in told.items()) / max(sum(told.values()), 1)
+    return 40 <= mean <= 220 and max(told) < 8 * min(told)
+
+
 def _averages_one(column: Column) -> bool:
     told = {number: count for key, count in column.counts.items() if (number := number_of(key)) is not None}
     total = sum(number * count for number, count in told.items())
@@ -206,6 +224,8 @@ def _averages_one(column: Column) -> bool:
 def _of_design(role: str, column: Column) -> bool:
     if role == "id":
         return len(column.counts) == column.rows
+    if role == "psu" and column.words == "cluster" and len(column.counts) < 10:
+        return False  # groups that an analysis found, rather
     return 1 < len(column.counts) < column.rows
 
 
@@ -220,7 +240,11 @@ def _attribute(kind: str, by_name: str, by_label: str, columns: Sequence[Column]
         told = [c for c in free if len(c.codes) <= MOST_OPTIONS and {text.casefold() for text in c.called()} <= SEXES]
         asked = [*told, *asked]
     fits = [column for column in named or asked if by_range(column, kind) or 2 <= len(column.codes) <= MOST_LEVELS]
-    for column in sorted(fits, key=lambda c: len(c.codes) > MOST_OPTIONS and kind != "age")[:1]:
+
+    def doubt(column: Column) -> tuple[bool, bool]:
+        return not re.fullmatch(by_name, column.words), len(column.codes) > MOST_OPTIONS and kind != "age"
+
+    for column in sorted(fits, key=doubt)[:1]:
         _put(column, "attribute", kind=kind, why=_said(column))
         for other in named:
             if not other.role:
@@ -234,7 +258,9 @@ def _rest(column: Column, rows: int) -> None:
     """Say what a column is that is called nothing in particular."""
     words, numbers, count = column.words, column.numbers, len(column.codes)
     unlike_labels = column.unlabelled or count > MOST_OPTIONS
-    if re.match(r"(respondent|r|interviewee) (is|has|was) ", column.label_words) and count == 2:
+    if re.fullmatch(r"interviewer( (id|no|number|code))?|enumerator", words):
+        _put(column, "unused", why="who asked")
+    elif re.match(r"(respondent|r|interviewee) (is|has|was) ", column.label_words) and count == 2:
         _put(column, "attribute", why=_said(column))
     elif re.search(INCOME, words) or re.match(rf"(\w+ ){{0,3}}({INCOME})", column.label_words):
         _amount(column, "income", rows)
@@ -258,6 +284,13 @@ def _rest(column: Column, rows: int) -> None:
 
 def _amount(column: Column, what: str, rows: int) -> None:
     """Take an amount for a covariate; if it is known of most people, and numbers."""
+    if what == "a count":  # eight people are eight people
+        for key in [
+            key for key, why in column.missing.items() if why.startswith(("apart", "hardly")) and len(key) == 1
+        ]:
+            del column.missing[key]
+            column.codes.append(key)
+        column.codes.sort(key=lambda key: number_of(key) or 0.0)
     if not column.numbers:
         if 2 <= len(column.codes) <= MOST_LEVELS:
             _put(column, "attribute", why=_said(column))

@@ -77,7 +77,9 @@ def read_margins(path: Path, cube: xr.Dataset, held_out: HoldOut) -> Margins:
             raise unknown(f"{about}, option", row["option"], labels)
         option, share = labels.index(row["option"]), read_number(row["share"], "share", "0..1", about)
         if not 0 <= share <= 1:
-            raise DataError("is no share", param=about, expected="0..1", got=shown(row["share"]))
+            raise DataError(
+                "is no share", param=about, expected="0..1", got=shown(row["share"]), hint="percents divided by 100"
+            )
         if not np.isnan(response[c, v, p, option]):
             raise DataError("stands twice", param=about, got=shown(", ".join(filter(None, row.values()))))
         response[c, v, p, option] = share

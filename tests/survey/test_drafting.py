@@ -247,7 +247,7 @@ def test_measures__of_an_spss_file(tmp_path):
 @pytest.mark.parametrize("compress", [{}, {"row_compress": True}, {"compress": True}])
 def test_weight_by__of_an_spss_file(tmp_path, compress):
     """The file's own weight, whatever it is called. Oracle: its number, written where the format's description says."""
-    table = answers(1, 2, 3).assign(text="x" * 300, factor_of_design=0.5, weight_of_person=np.resize([70.5, 80.0], 60))
+    table = answers(1, 2, 3).assign(text="x" * 300, factor_of_design=0.5, weight_of_person=np.resize([0.705, 0.8], 60))
     path = tmp_path / "data.sav"
     labels = {"variable_value_labels": {"q": {1: "a", 2: "b", 3: "c" * 100}}, "column_labels": {"q": "A question"}}
     drafted(tmp_path, table, missing_ranges={"q": [{"lo": -9, "hi": -1}, 9.0]}, note="two lines", **labels, **compress)

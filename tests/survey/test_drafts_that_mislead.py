@@ -1,0 +1,136 @@
+"""Drafts that once estimated something false without a word: each was found by somebody who tried to mislead them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from acecausal.errors import DataError
+from acecausal.plain_yaml import read_yaml
+from acecausal.survey.data import read_survey
+from acecausal.survey.drafting import draft
+
+RNG = np.random.default_rng(0)
+N = 400
+ANSWER, URBAN = RNG.integers(1, 6, N), RNG.integers(0, 2, N)
+INCOME = RNG.lognormal(0, 0.5, N)
+
+
+def drafted(tmp_path, columns: dict, labels: dict | None = None) -> dict:
+    """Draft a codebook of a file of these columns; with labels of variables it is Stata's."""
+    table = pd.DataFrame({"q": ANSWER, "urban": URBAN, **columns})
+    path = tmp_path / ("a.dta" if labels else "a.csv")
+    if labels:
+        table.to_stata(path, write_index=False, variable_labels=labels)
+    else:
+        table.to_csv(path, index=False)
+    return read_yaml(draft(path), "draft")
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "codes"),
+    [
+        ("male", "1=male, 0=female", {"male": "1", "female": "0"}),
+        ("gender", "Gender (0 female, 1 male)", {"male": "1", "female": "0"}),
+        ("gender", "Gender: 0 = male 1 = female", {"male": "0", "female": "1"}),
+        ("female", "sex", {"male": "0", "female": "1"}),
+        ("male", "sex", {"male": "1", "female": "0"}),
+        ("gender", "male or female", None),
+    ],
+)
+def test_gender__is_not_turned_round(tmp_path, name, label, codes):
+    found = drafted(tmp_path, {name: RNG.integers(0, 2, N)}, {name: label})["attributes"]["gender"]["levels"]
+    told = {level: spec["codes"][0] for level, spec in found.items()}
+    assert told == (codes or {"0": "0", "1": "1"}) or (codes is None and not set(told) & {"male", "female"})
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("Very dissatisfied", "Slightly dissatisfied", "Fairly satisfied", "Extremely satisfied"),
+        ("Very unsafe", "Not very safe", "Fairly safe", "Extremely safe"),
+        ("Very bad", "Somewhat good", "Extremely good"),
+    ],
+)
+def test_scales__that_change_their_pole_are_not_put_in_order(tmp_path, words):
+    value = drafted(tmp_path, {"opinion": np.array(words)[RNG.integers(0, len(words), N)]})["values"]["opinion"]
+    assert value["scale"] != "ordinal"
+
+
+def test_texts__that_are_no_answers(tmp_path):
+    words = np.array(["Never", "Sometimes", "Always", "Don't know", "Refused"])[RNG.integers(0, 5, N)]
+    gender = np.array(["Male", "Female", "Prefer not to say"])[RNG.integers(0, 3, N)]
+    book = drafted(tmp_path, {"how_often": words, "gender": gender})
+    assert [o["label"] for o in book["values"]["how_often"]["options"]] == ["Never", "Sometimes", "Always"]
+    assert list(book["attributes"]["gender"]["levels"]) == ["female", "male"]
+
+
+def test_minus_one__before_a_scale_from_nought_is_no_answer(tmp_path):
+    value = drafted(tmp_path, {"lr": RNG.integers(-1, 11, N)})["values"]["lr"]
+    assert "-1" in value["missing"]
+    assert not any("-1" in option["codes"] for option in value["options"])
+
+
+def test_ages__that_are_codes(tmp_path):
+    age = np.where(RNG.random(N) < 0.15, 99, RNG.integers(18, 86, N))
+    assert drafted(tmp_path, {"age": age})["attributes"]["age"]["missing"] == ["99"]
+    old = RNG.integers(18, 100, N)
+    assert "missing" not in drafted(tmp_path, {"age": old})["attributes"]["age"]
+
+
+@pytest.mark.parametrize("name", ["agegroup", "age"])
+def test_ages__that_are_none(tmp_path, name):
+    codes = RNG.integers(1, 7, N) if name == "agegroup" else RNG.integers(1930, 2005, N)
+    book = drafted(tmp_path, {name: codes})
+    assert "range" not in str(book.get("attributes", {}).get("age", ""))
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"weight": RNG.normal(75, 12, N).round(1)},
+        {"wt": RNG.normal(75, 12, N).round(1), "ht": RNG.normal(170, 9, N).round(1)},
+        {"relative_income": INCOME / INCOME.mean()},
+        {"trust_weighted": RNG.uniform(0.1, 5, N)},
+    ],
+    ids=["kilograms", "wt and ht", "income", "score"],
+)
+def test_weights__that_are_none(tmp_path, columns):
+    assert "weight" not in drafted(tmp_path, columns)
+
+
+def test_weights__that_are_some(tmp_path):
+    for name in ("weight", "pspwght", "w"):
+        weight = RNG.lognormal(0, 0.5, N)
+        assert drafted(tmp_path, {name: weight / weight.mean()})["weight"]["column"] == name
+
+
+def test_names__that_only_hold_a_role(tmp_path):
+    columns = {
+        "gender_roles": RNG.integers(1, 6, N), "gender": np.array(["m", "f"])[RNG.integers(0, 2, N)],
+        "country_direction": RNG.integers(1, 5, N), "strategy": RNG.integers(1, 5, N), "cluster": RNG.integers(1, 5, N),
+        "educ": RNG.integers(1, 15, N), "interviewer": RNG.integers(1, 8, N),
+    }  # fmt: skip
+    book = drafted(tmp_path, columns)
+    assert book["attributes"]["gender"]["column"] == "gender"
+    assert "only" in book["countries"]
+    assert not {"psu", "stratum"} & set(book)
+    assert "range" not in str(book["attributes"]["education"])
+    assert "interviewer" in book["unused"]
+
+
+def test_households__of_eight_are_people(tmp_path):
+    size = RNG.integers(1, 6, N)
+    size[:8] = 8
+    assert "missing" not in drafted(tmp_path, {"hhsize": size})["covariates"]["hhsize"]
+
+
+def test_read_survey__of_what_is_no_survey():
+    for data in (None, 5, [], [pd.DataFrame()], pd.Series([1])):
+        with pytest.raises(DataError, match="are no survey files"):
+            read_survey(data, "wvs-sample")
+    with pytest.raises(DataError, match="is no codebook"):
+        read_survey(pd.DataFrame(), None)
+    with pytest.raises(DataError, match="unknown name"):
+        read_survey(pd.DataFrame({0: [1], "x": [2]}), "wvs-sample")

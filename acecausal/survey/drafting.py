@@ -355,16 +355,18 @@ def _called(column: Column) -> list[str]:
 def _sexes(column: Column) -> list[str]:
     """Call 0 and 1 of a column male and female: as its label says of either code, else by the sex that it names.
 
-    Where both are named, and no code is given, nobody knows.
+    "1=male, 0=female" and "male=1, female=0" read in turns, from whichever comes first. Where both are named, and the
+    label says of neither code which it is, nobody knows.
     """
+    tokens = re.findall(r"\b(?:[01]|(?:fe)?male|(?:wo)?m[ae]n)\b", column.label.casefold())
+    pairs = [set(tokens[k : k + 2]) for k in range(0, len(tokens), 2)]
+    told = {}
+    if all(len(pair & {"0", "1"}) == 1 for pair in pairs):
+        told = {min(pair): max(pair) in ("female", "woman", "women") for pair in pairs if len(pair) == 2}
+    if told:
+        return ["male", "female"] if told.get("1", not told.get("0")) else ["female", "male"]
     text = f"{column.words} {column.label_words}"
-    for number, first in (("1", "male"), ("0", "female")):
-        told = re.search(rf"\b{number}\s*(?:[=:]|is|means|for|,)?\s*(female|woman|women|male|man|men)\b", text)
-        if told:
-            here = "female" if told[1] in ("female", "woman", "women") else "male"
-            return ["male", "female"] if (here == "female") == (first == "male") else ["female", "male"]
-    woman = re.search(r"\b(female|woman|women)\b", text)
-    man = re.search(r"\b(male|man|men)\b", text)
+    woman, man = re.search(r"\b(female|wom[ae]n)\b", text), re.search(r"\b(male|m[ae]n)\b", text)
     if bool(woman) == bool(man):
         return column.called()
     return ["male", "female"] if woman else ["female", "male"]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from acecausal.errors import DataError
-from acecausal.survey.codes import Missing, number
+from acecausal.survey.codes import Missing, code_key, number
 from acecausal.survey.countries import customary
 from acecausal.survey.spelling import is_time
 
@@ -17,10 +17,29 @@ from acecausal.survey.spelling import is_time
 EMPTY = frozenset({"", "nan", "NaN", "NA", "<NA>", "None", "NaT"})
 
 
+def empty_among(keys: Iterable[str]) -> frozenset[str]:
+    """Give the spellings of an empty cell in a column of these codes: "None" is none of them among words.
+
+    Beside "Some" and "A lot" it is an answer, in all likelihood; beside 1 and 2 it is Python's word for nothing.
+    """
+    words = any(number(key) is None for key in keys if key not in EMPTY)
+    return EMPTY - {"None"} if words else EMPTY
+
+
+def counts_of(cells: pd.Series) -> tuple[dict[str, int], dict[str, int]]:
+    """Count the cells of each code, and those of each text that stands for an empty cell."""
+    counts: dict[str, int] = {}
+    for code, count in cells.value_counts(dropna=True).items():
+        key = code_key(code)
+        counts[key] = counts.get(key, 0) + int(count)
+    return counts, {key: counts.pop(key) for key in sorted(empty_among(counts) & counts.keys()) if counts[key]}
+
+
 def positions_of(column: pd.Series, codes: Mapping[str, int], missing: Missing, where: str) -> np.ndarray:
     """Map each cell's code to a position, -1 where missing; a code that is neither listed nor missing is an error."""
     numbers, keys = codes_of(column, where)
-    strange = [key for key in keys if key not in codes and key not in missing and key not in EMPTY]
+    empty = empty_among(keys)
+    strange = [key for key in keys if key not in codes and key not in missing and key not in empty]
     if strange:
         counts = {key: int((numbers == keys.index(key)).sum()) for key in strange[:8]}
         raise DataError(

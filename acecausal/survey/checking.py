@@ -16,10 +16,10 @@ from acecausal.survey.codebook import Codebook, load_codebook, shipped_codebooks
 from acecausal.survey.data import belonging, from_table, in_domain, values_there
 from acecausal.survey.findings import (
     Finding,
-    column_of,
     contents,
     declared,
     doubled,
+    held_in,
     meanings,
     weights,
 )
@@ -126,7 +126,7 @@ def _label_findings(path: str | Path, book: Codebook, encoding: str | None) -> l
     names = {name.lower() for name in labels.columns}
     listed = book.listed
     present = [column for column in _parts(book) if column.lower() in names]
-    read = {column: column_of(None, labels, column, listed.get(column, ())) for column in present}
+    read = {column: held_in(None, labels, column, listed.get(column, ())) for column in present}
     return list(meanings(read, book))
 
 
@@ -139,7 +139,7 @@ def _against_each_other(
     for path in paths:
         labels = read_labels(path, encoding=encoding)
         for column, about in _parts(book).items():
-            own = column_of(None, labels, column).labels
+            own = held_in(None, labels, column).labels
             first, theirs = before.setdefault(column, (path, own))
             keys = [key for key in own if key in theirs]
             for one in keys:
@@ -186,7 +186,7 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
         )
         return
     listed = book.listed
-    read = {column: column_of(table[column], labels, column, listed.get(column, ())) for column in present}
+    read = {column: held_in(table[column], labels, column, listed.get(column, ())) for column in present}
     found = [*_row_names(labels), *contents(read, book), *meanings(read, book)]
     if book.weight and book.weight.column in table:
         found += weights(table, book)

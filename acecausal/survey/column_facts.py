@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from acecausal.survey.cells import EMPTY
-from acecausal.survey.codes import code_key
+from acecausal.survey.cells import counts_of
 from acecausal.survey.meanings import number_of, silent_codes
 from acecausal.survey.readers import Labels, read_table
 
@@ -34,6 +33,8 @@ class Column:
         What the file declares missing.
     said, measure : str
         The same in words; what an SPSS file says of the scale.
+    empty : dict of str to int
+        Texts that are read as an empty cell, as NA, and how often the file has each.
     codes : list of str
         Those that are answers, in order.
     missing : dict of str to str
@@ -48,6 +49,7 @@ class Column:
     counts: dict[str, int]
     declared: list[str] = field(default_factory=list)
     said: str = ""
+    empty: dict[str, int] = field(default_factory=dict)
     measure: str = ""
     codes: list[str] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
@@ -93,6 +95,12 @@ class Column:
         """The codes as numbers, in order; none where one is a text."""
         found = [number for key in self.codes if (number := number_of(key)) is not None]
         return found if len(found) == len(self.codes) else []
+
+    @property
+    def emptied(self) -> str:
+        """Say in words which texts are read as an empty cell; nothing where none is."""
+        rows = " and ".join(f"{key} in {count:,} rows" for key, count in self.empty.items() if key)
+        return f"{rows} counts as empty, unless it is listed" if rows else ""
 
     @property
     def unlabelled(self) -> bool:
@@ -141,14 +149,10 @@ def read_columns(source: str | Path, labels: Labels, apart: Container[str], enco
     measures = labels.measures if "ordinal" in labels.measures.values() else {}
     found = []
     for name in table.columns:
-        counts: dict[str, int] = {}
-        for code, count in table[name].value_counts(dropna=True).items():
-            key = code_key(code)
-            if key not in EMPTY:
-                counts[key] = counts.get(key, 0) + int(count)
+        counts, empty = counts_of(table[name])
         told = labels.values.get(name, {})
         declared = labels.declared(name, (*told, *counts))
-        column = Column(name, labels.variables.get(name, ""), told, counts, declared, labels.shown(name))
+        column = Column(name, labels.variables.get(name, ""), told, counts, declared, labels.shown(name), empty)
         column.measure = measures.get(name, "")
         found.append(column)
     return found

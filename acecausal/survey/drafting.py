@@ -148,6 +148,7 @@ def _country_lines(column: Column | None) -> list[str]:
         ]
     coding = coding_of(column)
     lines = ["countries:", f"  column: {_quoted(column.name)}  # guess: {column.why}"]
+    lines += [f"  # {column.emptied}"] if column.emptied else []
     if coding:
         known = {code_key(code) for spec in iso_countries(coding).values() for code in spec["codes"]}
         strange = [key for key in column.counts if key not in known]
@@ -196,10 +197,11 @@ def _band_lines(column: Column) -> list[str]:
     ends = list(zip((low, *cuts), (*cuts, high + 1), strict=True))
     words = [BANDS[column.kind][0], *[BANDS[column.kind][1]] * (len(ends) - 2), BANDS[column.kind][2]]
     named = []
+    fraction = 0.0 if all(number.is_integer() for number, _ in told) else 0.999  # 17.917 years are under 18
     for (a, b), (label, worded) in zip(ends, words, strict=True):
         last = b - 1
         said = label.format(a=a, b=b, last=last)
-        top = f"{last:g}" if b > high else f"{last + 0.9:g}"
+        top = f"{last:g}" if b > high else f"{last + fraction:g}"
         level = f"range: [{a}, {top}], label: {_quoted(said)}, phrase: {_quoted(worded.format(a=a, b=b, last=last))}"
         named.append((level_name(said), level))
     return [
@@ -236,7 +238,8 @@ def _covariate_lines(name: str, column: Column) -> list[str]:
     listed = [key for key in column.missing if not re.fullmatch(r"\.[a-z]", key)]
     gone = f", missing: [{', '.join(map(_quoted, listed))}]" if listed else ""
     label = one_line(column.label) or column.words
-    return [f"  {_quoted(name)}: {{column: {_quoted(column.name)}, label: {_quoted(label)}{gone}}}  # {column.why}"]
+    why = "; ".join(filter(None, (column.why, column.emptied)))
+    return [f"  {_quoted(name)}: {{column: {_quoted(column.name)}, label: {_quoted(label)}{gone}}}  # {why}"]
 
 
 def _values_lines(values: Sequence[Column]) -> list[str]:
@@ -321,6 +324,7 @@ def _told(column: Column) -> list[int] | None:
 def _missing_lines(column: Column, missing: Mapping[str, str]) -> list[str]:
     """List what is no answer, with the reasons; Stata's .a to .z are missing without being listed."""
     lines = [f"    # declared missing in the file: {one_line(column.said)}"] if column.said else []
+    lines += [f"    # {column.emptied}"] if column.emptied else []
     listed = {key: why for key, why in missing.items() if not re.fullmatch(r"\.[a-z]", key)}
     if listed:
         named = {key: one_line(f"{key} {column.labels.get(key, '')}") for key in listed}

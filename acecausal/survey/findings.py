@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from acecausal.survey.cells import EMPTY, FAR_OFF, far_off, no_number
+from acecausal.survey.cells import EMPTY, FAR_OFF, counts_of, far_off, no_number
 from acecausal.survey.codebook import Codebook
 from acecausal.survey.codes import Missing, code_key, number
 from acecausal.survey.copies import COPIES, copies_hint, count_copies
@@ -46,7 +46,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class Held:
     """A column of a file: how often each code occurs, empty cells apart; what the file calls them; what it drops."""
 
     counts: dict[str, int]
@@ -61,17 +61,13 @@ class Column:
         return ", ".join(told) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def column_of(cells: pd.Series | None, labels: Labels, name: str, listed: Collection[str] = ()) -> Column:
+def held_in(cells: pd.Series | None, labels: Labels, name: str, listed: Collection[str] = ()) -> Held:
     """Describe a column; without its cells, by its labels alone."""
-    counts: dict[str, int] = {}
-    for code, count in () if cells is None else cells.value_counts(dropna=True).items():
-        key = code_key(code)
-        if key not in EMPTY:
-            counts[key] = counts.get(key, 0) + int(count)
+    counts = {} if cells is None else counts_of(cells)[0]
     same = [column for column in labels.columns if column.lower() == name.lower()]
     spelled = name if name in same else same[0] if same else name
     own = labels.values.get(spelled, {})
-    return Column(
+    return Held(
         dict(sorted(counts.items(), key=_by_number)), own, frozenset(labels.declared(spelled, (*own, *counts, *listed)))
     )
 
@@ -83,7 +79,7 @@ def _by_number(item: tuple[str, int]) -> tuple[bool, float, str]:
         return True, 0.0, item[0]
 
 
-def contents(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
+def contents(read: Mapping[str, Held], book: Codebook) -> Iterator[Finding]:
     """Compare codes, column by column."""
     for where in book.countries.columns:
         if where in read:
@@ -99,7 +95,7 @@ def contents(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
             yield from _far_off(f"covariate {name}", covariate.column, column, missing)
 
 
-def meanings(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
+def meanings(read: Mapping[str, Held], book: Codebook) -> Iterator[Finding]:
     """Compare labels, and what is declared missing, column by column."""
     for where in book.countries.columns:
         if where in read:
@@ -110,7 +106,7 @@ def meanings(read: Mapping[str, Column], book: Codebook) -> Iterator[Finding]:
                 yield from _meant(f"{kind} {name}", spec, read[spec.column])
 
 
-def _country(name: str, column: Column, book: Codebook) -> Iterator[Finding]:
+def _country(name: str, column: Held, book: Codebook) -> Iterator[Finding]:
     known = {code_key(code) for country in book.countries.levels.values() for code in country.codes}
     missing = book.missing_codes()
     strange = [key for key in column.counts if key not in known and key not in missing]
@@ -122,7 +118,7 @@ def _country(name: str, column: Column, book: Codebook) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _coded(about: str, spec: AttributeSpec | ValueSpec, column: Column, missing: Missing) -> Iterator[Finding]:
+def _coded(about: str, spec: AttributeSpec | ValueSpec, column: Held, missing: Missing) -> Iterator[Finding]:
     name = spec.column
     entries: list[tuple[str, LevelSpec | OptionSpec]]
     entries = list(spec.levels.items()) if isinstance(spec, AttributeSpec) else [("", o) for o in spec.options]
@@ -149,7 +145,7 @@ def _coded(about: str, spec: AttributeSpec | ValueSpec, column: Column, missing:
             )  # fmt: skip
 
 
-def _meant(about: str, spec: AttributeSpec | ValueSpec, column: Column) -> Iterator[Finding]:
+def _meant(about: str, spec: AttributeSpec | ValueSpec, column: Held) -> Iterator[Finding]:
     entries: list[tuple[str, LevelSpec | OptionSpec]]
     entries = list(spec.levels.items()) if isinstance(spec, AttributeSpec) else [("", o) for o in spec.options]
     place = {code_key(code): i for i, (_, entry) in enumerate(entries) for code in entry.codes}
@@ -183,7 +179,7 @@ def _meant(about: str, spec: AttributeSpec | ValueSpec, column: Column) -> Itera
         )  # fmt: skip
 
 
-def _country_labels(where: str, column: Column, book: Codebook) -> Iterator[Finding]:
+def _country_labels(where: str, column: Held, book: Codebook) -> Iterator[Finding]:
     levels = book.countries.levels
     place = {code_key(code): i for i, level in enumerate(levels.values()) for code in level.codes}
     wordings = [(name, level.label) for name, level in levels.items()]
@@ -213,7 +209,7 @@ def declared(labels: Labels, present: Sequence[str]) -> Iterator[Finding]:
 
 
 def _unlisted(
-    about: str, name: str, column: Column, place: Mapping[str, int], strange: list[str], missing: Missing
+    about: str, name: str, column: Held, place: Mapping[str, int], strange: list[str], missing: Missing
 ) -> Finding:
     hint = "list them under the level or option they mean, or under missing"
     if all(says_nothing(column.labels.get(key, ""), soft=True) for key in strange):
@@ -229,7 +225,7 @@ def _unlisted(
 
 
 def _numeric(
-    about: str, name: str, column: Column, missing: Missing, ranges: Sequence[tuple[float, float]]
+    about: str, name: str, column: Held, missing: Missing, ranges: Sequence[tuple[float, float]]
 ) -> Iterator[Finding]:
     words, outside = [], []
     for key in column.counts:
@@ -250,7 +246,7 @@ def _numeric(
         )  # fmt: skip
 
 
-def _far_off(about: str, name: str, column: Column, missing: Missing) -> Iterator[Finding]:
+def _far_off(about: str, name: str, column: Held, missing: Missing) -> Iterator[Finding]:
     told = {key: number(key) for key in column.counts if key not in missing}
     known = {key: found for key, found in told.items() if found is not None}
     odd = far_off(np.repeat([*known.values()], [column.counts[key] for key in known])) if known else np.empty(0)

@@ -8,6 +8,7 @@ import pytest
 
 from acecausal.errors import DataError
 from acecausal.plain_yaml import read_yaml
+from acecausal.survey.codebook import Codebook
 from acecausal.survey.data import read_survey
 from acecausal.survey.drafting import draft
 
@@ -139,3 +140,49 @@ def test_read_survey__of_what_is_no_survey():
         read_survey(pd.DataFrame(), None)
     with pytest.raises(DataError, match="unknown name"):
         read_survey(pd.DataFrame({0: [1], "x": [2]}), "wvs-sample")
+
+
+def test_none__is_an_answer_among_words_and_an_empty_cell_among_numbers(tmp_path):
+    """Freq, None and Some became Freq and Some; 1, 2 and Python's None are 1 and 2. NA is empty, and that is said."""
+    often = RNG.choice(["Freq", "None", "Some"], N)
+    children = np.where(RNG.random(N) < 0.1, "None", ANSWER.astype(str))
+    country = RNG.choice(["NA", "KE", "NG"], N)
+    book = drafted(tmp_path, {"exercise": often, "trust": children, "nation": country})
+    told = {name: [option["codes"][0] for option in value["options"]] for name, value in book["values"].items()}
+    assert told["exercise"] == ["Freq", "None", "Some"]
+    assert told["trust"] == list("12345")
+    assert f"NA in {sum(country == 'NA')} rows counts as empty, unless it is listed" in draft(tmp_path / "a.csv")
+
+
+def test_none__that_the_codebook_does_not_list_is_no_silent_gap(tmp_path):
+    path = tmp_path / "a.csv"
+    pd.DataFrame({"q": RNG.choice(["Freq", "None", "Some"], N), "sex": URBAN}).to_csv(path, index=False)
+    book = read_yaml(
+        """
+codebook: 1
+name: a
+title: a
+source: a
+licence: MIT
+countries: {only: {GBR: {label: Great Britain}}}
+attributes:
+  sex: {column: sex, label: sex, baseline: man, levels: {man: {codes: [0], label: man, phrase: a man},
+        woman: {codes: [1], label: woman, phrase: a woman}}}
+values:
+  q: {column: q, question: "How often?", topic: all, scale: binary,
+      options: [{label: Some, codes: [Some]}, {label: Often, codes: [Freq]}]}
+""",
+        "a book",
+    )
+    with pytest.raises(DataError, match="codes that the codebook does not list") as caught:
+        read_survey(path, Codebook.model_validate(book))
+    assert "'None'" in str(caught.value)
+
+
+def test_ages_with_months__are_all_in_a_band(tmp_path):
+    """17.917 years are under 18: bands that ended at 17.9 left such people out, which the check then said."""
+    ages = np.round(RNG.uniform(18, 80, N), 3)
+    ages[:3] = 29.917, 29.999, 49.95
+    levels = drafted(tmp_path, {"age": ages})["attributes"]["age"]["levels"]
+    ranges = np.array([level["range"] for level in levels.values()])
+    assert ((ages[:, None] >= ranges[:, 0]) & (ages[:, None] <= ranges[:, 1])).sum(axis=1).tolist() == [1] * N

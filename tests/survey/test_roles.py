@@ -89,7 +89,7 @@ def test_amounts__are_covariates_bands_or_unused_with_the_reason(tmp_path):
         "hinctnta": "hinctnta", "childs": "childs",
     }  # fmt: skip
     levels = book["attributes"]["education"]["levels"]
-    assert [level["range"] for level in levels.values()] == [[0, 11.9], [12, 15.9], [16, 40]]
+    assert [level["range"] for level in levels.values()] == [[0, 11], [12, 15], [16, 40]]
     assert [len(option["codes"]) for option in book["values"]["halves"]["options"]] == [3, 2, 3, 2, 3]
     assert book["values"]["halves"]["options"][0] == {"label": "very low (1 to 2)", "codes": ["1", "1.5", "2"]}
     assert book["unused"]["bid"].startswith("amounts rather than answers")
@@ -168,7 +168,7 @@ def test_age__where_the_usual_cuts_leave_nobody(tmp_path):
     ages = np.repeat([12, 13, 14, 15, 16, 17], [80, 60, 60, 60, 60, 80])
     levels = drafted(tmp_path, age=ages)["attributes"]["age"]["levels"]
     assert {name: level["range"] for name, level in levels.items()} == {
-        "under_14": [10, 13.9], "14_to_15": [14, 15.9], "16_and_over": [16, 110],
+        "under_14": [10, 13], "14_to_15": [14, 15], "16_and_over": [16, 110],
     }  # fmt: skip
     assert [level["phrase"] for level in levels.values()] == ["under 14 years old", "14 to 15 years old", "16 or older"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,6 +99,18 @@ def say(text: str) -> None:
 def note(text: str) -> None:
     """Print a message for people to stderr."""
     click.echo(printable(text), err=True)
+
+
+#: Most sentences of one kind.
+MOST = 8
+
+
+def listed(kind: str, sentences: Sequence[str], to: Callable[[str], None] = note) -> None:
+    """Print sentences of a kind, the first ones, and how many there are more."""
+    for text in sentences[:MOST]:
+        to(f"{kind}: {text}")
+    if len(sentences) > MOST:
+        to(f"{kind}: {len(sentences) - MOST} more of this kind")
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cli.console import (
     encoding_option,
     force_option,
     kept_units,
+    listed,
     names,
     note,
     note_guesses,
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
     from acecausal.estimation.plan import Plan
     from acecausal.survey.data import Survey
-
-#: Most sentences of advice.
-ADVICE = 12
 
 
 def _family(ctx: click.Context, param: click.Parameter, text: str) -> list[str]:
@@ -213,11 +211,7 @@ def _say_forecast(survey: Survey, plan: Plan) -> None:
         say(f"too thin among {among}: {bad:,} of {every:,} cells (an arm of fewer than {plan.min_arm} people)")
     minutes = "less than a minute" if found.minutes < 1 else f"about {found.minutes:,.0f} minutes"
     say(f"{minutes} in one process (--jobs divides it), about {found.gigabytes:.1f} GB of memory in each")
-    said = advice(found, plan)
-    for text in said[:ADVICE]:
-        say(f"advice: {text}")
-    if len(said) > ADVICE:
-        say(f"advice: {len(said) - ADVICE} more of this kind")
+    listed("advice", advice(found, plan), say)
 
 
 def _say_counts(missing: dict[str, int], lost: dict[str, int], noted: dict[str, int]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.console import force_option, names, note, opened, print_table
+from cli.console import force_option, listed, names, note, opened, print_table
 from cli.selection import select
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
     Example: acecausal pool human.zarr --attribute gender -o pooled.csv
     """
     from acecausal.comparison.pooling import pooled
+    from acecausal.cube.advice import advice
     from acecausal.cube.outputs import check_output, whole
     from acecausal.errors import AceError
 
@@ -56,6 +57,7 @@ def pool(cube: Path, output: Path | None, attributes: list[str], values: list[st
         print_table(f"{cube}, context {context}: effects over countries", *_shown(table, "effect"))
     if not moved.empty:
         print_table(f"{cube}, context {context}: shifts in probability over countries", *_shown(moved, "shift"))
+    listed("left out", advice(people, context))
     if output is not None:
         with whole(output) as beside:
             written(table, moved).to_csv(beside, index=False)

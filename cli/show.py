@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.console import names, note, print_table
+from cli.console import MOST, listed, names, note, print_table
 from cli.selection import select
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SHIFTS = "shifts in probability, option by option"
-#: Most sentences on what has no number.
-ADVICE = 8
 #: Characters of an interval's picture; odd, so that zero has one in the middle.
 WIDTH = 25
 
@@ -60,7 +58,7 @@ def show(
     tables = _tables(part, options=options)
     if all(table.empty for table in tables.values()):
         why = ", ".join(f"{what} {count}" for what, count in reasons(part).items())
-        hint = "\n  hint: ".join([why or "the variable status says why", *advice(part)[:ADVICE]])
+        hint = "\n  hint: ".join([why or "the variable status says why", *advice(part, context)[:MOST]])
         raise AceError("nothing estimated there", param=str(cube), hint=hint)
     ignored = heeding.unheeded(part)
     rows, left = sum(map(len, tables.values())), limit
@@ -72,11 +70,7 @@ def show(
     if context == "all":
         for doubt in doubts(part):
             note(f"doubt: {doubt}")
-        missing = advice(part)
-        for text in missing[:ADVICE]:
-            note(f"no number: {text}")
-        if len(missing) > ADVICE:
-            note(f"no number: {len(missing) - ADVICE} more; the report lists them")
+    listed("no number", advice(part, context))
     for line in (heeding.summary(part), *(f"warning: {warning}" for warning in heeding.warnings(part))):
         if line:
             note(line)

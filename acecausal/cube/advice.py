@@ -34,22 +34,24 @@ def general(codes: np.ndarray) -> str:
     return "; ".join(f"{REASONS[name]}: {ADVICE[name]}" for name in frequent if name in ADVICE)
 
 
-def advice(cube: xr.Dataset) -> list[str]:
-    """Say of every contrast that has no number among everyone why, and what to do about it.
+def advice(cube: xr.Dataset, context: str = "all") -> list[str]:
+    """Say of every contrast that has no number in a context why, and what to do about it.
 
     Parameters
     ----------
     cube : xarray.Dataset
-        A survey cube; without `reason` and the context ``all`` nothing is said.
+        A survey cube; without `reason` or the context nothing is said.
+    context : str
+        A persona of the cube; ``all`` is everyone.
 
     Returns
     -------
     list of str
         One sentence per contrast and reason, in the cube's order, the countries and values named that it is true of.
     """
-    if "reason" not in cube or "all" not in cube["persona"].values:
+    if "reason" not in cube or context not in cube["persona"].values:
         return []
-    part = cube.sel(persona="all")
+    part = cube.sel(persona=context)
     lattice = Lattice.from_json(cube.attrs["lattice"])
     found = []
     for a, label in enumerate(part["attribute"].values.astype(str)):
@@ -94,10 +96,10 @@ def _merge(own: xr.Dataset, there: np.ndarray, lattice: Lattice, label: str) -> 
 
 
 def merge(attribute: Attribute, thin: str) -> str:
-    """Name the neighbours that a thin level can be merged with."""
+    """Name the levels beside a thin one; whether they are near in meaning only people know."""
     names = list(attribute.level_names)
     if len(names) == 2:
         return f"{attribute.name} has no third level to merge with: leave it out there, or put countries together"
     at = names.index(thin)
     neighbours = " or ".join(names[i] for i in (at - 1, at + 1) if 0 <= i < len(names))
-    return f"merge {thin} with {neighbours} in the codebook"
+    return f"merge {thin} with the level nearest in meaning in the codebook (beside it: {neighbours})"

@@ -41,6 +41,7 @@ def effects(cube: xr.Dataset) -> pd.DataFrame:
     if moved.empty:
         return table.reset_index(drop=True)
     moved = moved.drop(columns=[name for name in ("band.low", "band.high") if name in moved])
+    moved["option"] = moved["option"].astype("Int64")  # rows of effects have none, and 1.0 is no option
     first = [name for name in moved if name not in table]
     both = pd.concat([table, moved], ignore_index=True)
     names = list(table.columns)

@@ -272,6 +272,17 @@ def test_command__selects(path):
     assert "degree:degree" not in shown
 
 
+@pytest.mark.parametrize("context", ["all", "gender=female"])
+def test_command__names_who_is_left_out(path, human, context):
+    """Sweden has 15 people without religion: three countries are pooled, and the fourth was not named."""
+    said = run(path, "--attribute", "religion", "--context", context).stderr
+    part = human.sel(attribute="religion:religious", persona=context, value="poverty")
+    gone = [str(name) for name in part["country"].values[(part["status"] != 0).values]]
+    assert "Sweden" in gone
+    assert "left out: religion:religious (" in said
+    assert all(name in said for name in gone)
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

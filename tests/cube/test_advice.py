@@ -35,9 +35,9 @@ def test_advice__names_the_thin_level_and_whom_to_merge_it_with(ess, human):
         f"16_plus (NO): too few people in an arm ({low} of up_to_12, {high} of 16_plus)",
     ]
     assert [text.partition("; ")[2] for text in said] == [
-        "merge up_to_12 with 13_to_15 in the codebook",
-        "merge 13_to_15 with up_to_12 or 16_plus in the codebook",
-        "merge up_to_12 with 13_to_15 in the codebook",
+        "merge up_to_12 with the level nearest in meaning in the codebook (beside it: 13_to_15)",
+        "merge 13_to_15 with the level nearest in meaning in the codebook (beside it: up_to_12 or 16_plus)",
+        "merge up_to_12 with the level nearest in meaning in the codebook (beside it: 13_to_15)",
     ]
 
 

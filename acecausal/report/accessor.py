@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,20 +68,20 @@ class AceAccessor:
         cube = self._checked()
         status = cube["status"].values
         keep = status != schema.NOT_APPLICABLE if all_edges else status == schema.OK
-        if by == "effect":
-            at = np.nonzero(keep)
-            columns = _labels(cube, at) | _effects(cube, at)
-        else:
-            in_scale = cube["option"].values <= cube["n_options"].values[:, None]
-            at = np.nonzero(keep[..., None] & in_scale[:, None])
-            columns = _labels(cube, at[:4]) | _shifts(cube, at)
-        if "n_baseline" in cube:
-            columns |= {"n": cells.people(cube)[at[:4]]}
-            columns |= {name: cube[name].values[at[:4]] for name in ("n_baseline", "n_treated")}
-        columns["status"] = np.array(schema.STATUS, dtype=object)[status[at[:4]]]
+        at = np.nonzero(keep)
+        table = facts.rows(cube, at) if by == "effect" else facts.shifts(cube, at)
+        of = at if by == "effect" else tuple(np.repeat(where, cube["n_options"].values[at[2]]) for where in at)
+        table["status"] = np.array(schema.STATUS, dtype=object)[status[of]]
         if "reason" in cube:
-            columns["reason"] = np.array(schema.REASONS, dtype=object)[cube["reason"].values[at[:4]]]
-        return pd.DataFrame(columns)
+            table["reason"] = np.array(schema.REASONS, dtype=object)[cube["reason"].values[of]]
+        table.insert(4, "term", table["contrast"])
+        if "p_value" in table and by == "effect":
+            with np.errstate(divide="ignore", invalid="ignore"):
+                table.insert(table.columns.get_loc("p_value"), "statistic", table["estimate"] / table["std_error"])
+        if "p_value" in table and by == "option":  # of the cell, where it has no effect that they could be of
+            table = table.rename(columns={f"{name}_value": f"joint.{name}.value" for name in "pq"})
+            table.loc[~cells.nominal(cube)[of[2]], ["joint.p.value", "joint.q.value"]] = np.nan
+        return table.rename(columns=facts.PUBLIC)
 
     def significant(self, q: float = 0.05) -> pd.DataFrame:
         """List the effects with a q-value below `q`, the largest first; then nominal values that move, without effect.
@@ -258,60 +257,3 @@ class AceAccessor:
         if survey and cube.attrs["kind"] != "survey":
             raise CubeError("has no standard errors", param="cube", expected="a survey cube", got="a model cube")
         return cube
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _labels(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    names = dict(zip(("country", "attribute", "value", "context"), schema.EDGE, strict=True))
-    columns = {name: cube[dim].values[where] for (name, dim), where in zip(names.items(), at, strict=True)}
-    return columns | {"term": columns["attribute"]}
-
-
-def _effects(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    estimate = cube["effect"].values[*at]
-    if "effect_se" not in cube:
-        return {"estimate": estimate}
-    se = cube["effect_se"].values[*at]
-    if "effect_interval" not in cube:  # a model's errors are the spread over wordings, of which there are few
-        return {"estimate": estimate, "std.error": se}
-    interval = cube["effect_interval"].values[*at]
-    bounds = {"conf.low": interval[:, 0], "conf.high": interval[:, 1]}
-    if "p_value" not in cube:
-        return {"estimate": estimate, "std.error": se, **bounds}
-    with np.errstate(divide="ignore", invalid="ignore"):
-        statistic = estimate / se
-    return {
-        "estimate": estimate,
-        "std.error": se,
-        "statistic": statistic,
-        "p.value": cube["p_value"].values[*at],
-        **bounds,
-        "q.value": cube["q_value"].values[*at],
-    }
-
-
-def _shifts(cube: xr.Dataset, at: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
-    estimate = cube["shift"].values[*at]
-    columns = {
-        "option": cube["option"].values[at[4]],
-        "option_label": cube["option_label"].values[at[2], at[4]],
-        "estimate": estimate,
-    }
-    if "shift_se" not in cube:
-        return columns
-    se = cube["shift_se"].values[*at]
-    columns["std.error"] = se
-    if "effect_interval" not in cube:
-        return columns
-    half = facts.critical(cube)[*at[:4]] * se
-    columns |= {"conf.low": estimate - half, "conf.high": estimate + half}
-    if "shift_critical" in cube:
-        half = cube["shift_critical"].values[*at[:4]] * se
-        columns |= {"band.low": estimate - half, "band.high": estimate + half}
-    if "p_value" not in cube:
-        return columns
-    together = cells.nominal(cube)[at[2]]
-    joint = {f"joint.{name[0]}.value": cube[name].values[*at[:4]] for name in ("p_value", "q_value")}
-    return columns | {name: np.where(together, numbers, np.nan) for name, numbers in joint.items()}

@@ -14,7 +14,7 @@ from acecausal.report import cells
 
 #: Columns of a table of effects.
 COLUMNS = (
-    *("country", "contrast", "value", "context", "estimate", "std_error", "conf_low", "conf_high", "p_value"),
+    *("country", "contrast", "value", "context", "estimate", "std_error", "p_value", "conf_low", "conf_high"),
     *("q_value", "n", "n_baseline", "n_treated", "status"),
 )
 #: What columns are called where a table leaves the program, as broom does: charts cannot take dots in names.
@@ -69,7 +69,7 @@ def rows(
     Parameters
     ----------
     cube : xarray.Dataset
-        A survey cube.
+        A cube.
     where : tuple of numpy.ndarray
         Positions of the cells along country, attribute, value, persona.
     models : mapping of str to xarray.Dataset, optional
@@ -77,19 +77,23 @@ def rows(
     Returns
     -------
     pandas.DataFrame
-        Columns `COLUMNS`, then ``m0``, ``m1``, ... with the models' effects; the cube's numbers, unrounded; `n` are the
-        people that the effect speaks for. `status` is one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are
-        missing.
+        Those of `COLUMNS` that the cube has (a model's has neither p-values nor arms), then ``m0``, ``m1``, ... with
+        the models' effects; the cube's numbers, unrounded; `n` are the people that the effect speaks for. `status` is
+        one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are missing.
     """
     names = dict(zip(("country", "contrast", "value", "context"), schema.EDGE, strict=True))
     columns: dict[str, np.ndarray] = {
         name: cube[dim].values.astype(str)[at] for (name, dim), at in zip(names.items(), where, strict=True)
     }
-    columns |= {name: cube[of].values[where] for name, of in _ARRAYS.items()}
-    interval = cube["effect_interval"].values[where]
-    columns |= {"conf_low": interval[:, 0], "conf_high": interval[:, 1], "n": cells.people(cube)[where]}
+    columns |= {name: cube[of].values[where] for name, of in _ARRAYS.items() if of in cube}
+    if "effect_interval" in cube:
+        interval = cube["effect_interval"].values[where]
+        columns |= {"conf_low": interval[:, 0], "conf_high": interval[:, 1]}
+    if "n_baseline" in cube:
+        columns["n"] = cells.people(cube)[where]
     status = np.array(cells.OUTCOMES, dtype=object)[cells.outcomes(cube["status"].values[where], columns["estimate"])]
-    frame = pd.DataFrame(columns | {"status": status}, columns=list(COLUMNS))
+    columns["status"] = status
+    frame = pd.DataFrame({name: columns[name] for name in COLUMNS if name in columns})
     for i, model in enumerate((models or {}).values()):
         frame[f"m{i}"] = looked_up(model["effect"], cube, where)
     return frame
@@ -117,18 +121,27 @@ def shifts(
     option = np.arange(len(cell)) - np.repeat(np.cumsum(k) - k, k)
     at = tuple(positions[cell] for positions in where)
     frame = rows(cube, where).iloc[cell].reset_index(drop=True)
-    shift, se = (cube[name].values[*at, option] for name in ("shift", "shift_se"))
-    half = {"conf": critical(cube)[at] * se, "band": cube["shift_critical"].values[at] * se}
-    frame = frame.assign(estimate=shift, std_error=se, status=frame["status"].replace("no_score", "ok"))
-    frame = frame.assign(conf_low=shift - half["conf"], conf_high=shift + half["conf"])
-    place = list(frame.columns).index("conf_high") + 1
-    frame.insert(place, "band_high", shift + half["band"])
-    frame.insert(place, "band_low", shift - half["band"])
+    shift = cube["shift"].values[*at, option]
+    frame = frame.assign(estimate=shift, status=frame["status"].replace("no_score", "ok"))
+    if "shift_se" in cube:
+        frame["std_error"] = cube["shift_se"].values[*at, option]
+    for name, half in _halves(cube, at).items():
+        low, high = (shift + side * half * frame["std_error"] for side in (-1, 1))
+        frame = frame.drop(columns=[f"{name}_low", f"{name}_high"], errors="ignore")
+        place = list(frame.columns).index("std_error" if name == "conf" else "conf_high") + 1
+        frame.insert(place, f"{name}_low", low)
+        frame.insert(place + 1, f"{name}_high", high)
     frame.insert(4, "option_label", cube["option_label"].values.astype(str)[at[2], option])
     frame.insert(4, "option", option + 1)
     for i, model in enumerate((models or {}).values()):
         frame[f"m{i}"] = looked_up(model["shift"], cube, at, option)
     return frame
+
+
+def _halves(cube: xr.Dataset, at: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """Read off half the width of a shift's interval and of its cell's band, in standard errors; what the cube has."""
+    halves = {"conf": critical(cube)[at]} if "effect_interval" in cube else {}
+    return halves | ({"band": cube["shift_critical"].values[at]} if "shift_critical" in cube else {})
 
 
 def unordered(

@@ -75,7 +75,7 @@ def test_paper__lists_shifts_beside_effects(cube):
         assert f"| {words.signed(row.estimate, 3)} |" in text
     lines = paper.table(cube, {}).splitlines()
     assert lines[0].startswith(
-        "country,attribute,value,context,option,option_label,estimate,std.error,conf.low,conf.high"
+        "country,attribute,value,context,option,option_label,estimate,std.error,p.value,conf.low,conf.high"
     )
     edges = int((cube["status"].sel(value="v0") == schema.OK).sum())
     assert sum(",v0," in line for line in lines) == 3 * edges

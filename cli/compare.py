@@ -34,7 +34,7 @@ def compare(
     acecausal compare human.zarr model.zarr
     acecausal compare human.zarr model.zarr --hold-out country=USA --json
     """
-    from acecausal.comparison import agreement, heeding, holdout
+    from acecausal.comparison import answering, holdout
     from acecausal.comparison import compare as comparison
     from acecausal.comparison.coherence import coherence_lines
     from acecausal.errors import CubeError
@@ -63,7 +63,7 @@ def compare(
             note(f"note: {line}")
         for line in coherence_lines(*comparison.shared(people, answers)):
             note(f"note: {line}")
-        for warning in (*agreement.warnings(answers), *heeding.warnings(answers)):
+        for warning in answering.warnings(answers):
             note(f"warning: {warning}")
 
 

@@ -155,6 +155,7 @@ def elicit(
     acecausal elicit --model M --like human.zarr --profiles 200 --survey survey.sav --codebook survey.yaml -o model.zarr
     acecausal elicit --model M --like human.zarr --show-prompt --value poverty --persona gender=female
     """
+    from acecausal.comparison import answering
     from acecausal.cube.outputs import check_output, hold
 
     writes, store = not (show_prompt or trying or dry_run), None
@@ -206,7 +207,8 @@ def elicit(
     with _keeping(backend, store, {**attrs, "template_args": told}, resume=resume) as keeping:
         asked = _asked(keeping, cube, wordings, profiles, attrs, checks=not no_checks)
     _write(asked, output, store, kept, force=force)
-    _warn(asked)
+    for line in (*answering.summaries(asked), *(f"warning: {said}" for said in answering.warnings(asked))):
+        note(line)
 
 
 @contextmanager
@@ -237,14 +239,13 @@ def _write(asked: xr.Dataset, output: Path, store: Path | None, kept: Path | Non
     """Write the cube; only then what was kept for a resumed run goes."""
     from acecausal.cube.files import write_cube
     from acecausal.cube.finished import remove_store
-    from align.training.besides import option_mass
 
     write_cube(asked, output, force=force)
     if store:
         remove_store(store)
     if kept:
         kept.unlink(missing_ok=True)
-    note(f"{output}: option mass {option_mass(asked):.2f}")
+    note(f"{output}: option mass {float(asked['option_mass'].mean()):.2f}")
 
 
 def _show_prompts(
@@ -344,64 +345,6 @@ def _plan(
         rows.append([name, *("-" if count is None else f"{count:,}" for count in counted), minutes])
     columns = ["", "questions", "prompts", "tokens", "computed", "minutes"]
     print_table(f"to be asked, in {len(wordings)} wordings", columns, rows)
-
-
-def _warn(asked: xr.Dataset) -> None:
-    """Say what of a cube is missing, put in, asked otherwise than usual, or does not hold in another wording."""
-    from acecausal.comparison import agreement, heeding
-
-    agreed = {part: asked.attrs[f"{part}_agreement"] for part in agreement.PARTS if f"{part}_agreement" in asked.attrs}
-    if agreed:
-        note("effects agree between: " + ", ".join(f"{part}s {number:+.2f}" for part, number in agreed.items()))
-    if heed := heeding.summary(asked):
-        note(heed)
-    for warning in (*agreement.warnings(asked), *heeding.warnings(asked), *_too_few(asked)):
-        note(f"warning: {warning}")
-    marks = json.loads(asked.attrs["marks"])
-    if agreed.get("order", 1.0) < agreement.CONTENT and marks != ["labels"]:
-        unbound = " and ".join(mark for mark in marks if mark != "labels")
-        note(
-            f"warning: {unbound} do not stand for their options in this model: ask in the options' own words (--marks "
-            "labels), or look for a way of asking that holds (--try)"
-        )
-    if float(asked["option_mass"].mean()) < 0.5:
-        note("warning: the model puts most of its probability on something that is no option")
-    if float(asked.attrs.get("checks_option_mass", 1.0)) < 0.5:
-        note("warning: asked the check questions, the model puts most of its probability on what is no option")
-    if "imputed_share" in asked and float(asked["imputed_share"].max()) > 0:
-        some, share = float((asked["imputed_share"] > 0).mean()), asked["imputed_share"]
-        note(
-            f"warning: in {some:.0%} of the prompts the server did not list every option; what was put in for them is "
-            f"{float(share.mean()):.1%} of the option mass on average, {float(share.max()):.0%} at most (imputed_share)"
-        )
-    surest = asked["response"].max("option")
-    if float((surest > 1 - 1e-9).sum()) > 0.5 * float(surest.notnull().sum()):
-        note(
-            "warning: nearly every answer is certain: a server that gives probabilities after its temperature (of 0, "
-            "say) tells nothing of what it would have said; ask it for log probabilities at temperature 1"
-        )
-    if lost := asked.attrs.get("prompts_missing"):
-        note(f"warning: the server listed no option of {lost} prompts: their personas and effects are missing")
-    if lost := asked.attrs.get("checks_missing"):
-        note(f"warning: the server listed no option of {lost} check questions' prompts: their heed is missing")
-    if short := asked.attrs.get("short_lists"):
-        note(
-            f"warning: after {short} prompts the server listed fewer tokens than asked for and not all probability: of "
-            "two tokens of one spelling it may tell only one, and options may be too low"
-        )
-    if asked.attrs.get("chat_turns", "").startswith("user"):
-        note("the chat template takes no system text: it stands at the head of the user's turn")
-
-
-def _too_few(asked: xr.Dataset) -> list[str]:
-    """Say how many effects are missing since too few of the people drawn are of their contexts."""
-    from acecausal.cube import schema
-
-    status = asked["status"].values
-    share = float((status == schema.TOO_FEW).sum() / (status != schema.NOT_APPLICABLE).sum())
-    if not share or "profiles" not in asked.attrs:
-        return []
-    return [f"{share:.0%} of the effects are missing: fewer than ten of the people drawn are of their contexts"]
 
 
 def _wordings(

@@ -47,7 +47,7 @@ def show(
 
     Example: acecausal show human.zarr --country Norway --attribute gender
     """
-    from acecausal.comparison import heeding
+    from acecausal.comparison import answering, heeding
     from acecausal.cube.advice import advice
     from acecausal.cube.doubts import doubts, reasons
     from acecausal.cube.files import open_cube
@@ -71,8 +71,8 @@ def show(
         for doubt in doubts(part):
             note(f"doubt: {doubt}")
     listed("no number", advice(part, context))
-    for line in (heeding.summary(part), *(f"warning: {warning}" for warning in heeding.warnings(part))):
-        if line:
+    if found.attrs["kind"] == "model":
+        for line in (*answering.summaries(part), *(f"warning: {said}" for said in answering.warnings(part))):
             note(line)
     if rows > limit:
         note(f"{rows - limit} rows more: choose with --country, --attribute, --value, or --limit {rows}")

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.special import ndtr, ndtri
 
-from acecausal.comparison import agreement, heeding
+from acecausal.comparison import answering
 from acecausal.comparison.compare import beyond, shared, unlike
 from acecausal.report import cells, facts, words
 from acecausal.report.drawing import Q
@@ -220,8 +220,7 @@ def wordings(models: Mapping[str, xr.Dataset]) -> list[str]:
     return [
         f"{words.clean(label)}: {words.clean(said)}."
         for label, model in models.items()
-        for said in (*agreement.warnings(model), heeding.summary(model), *heeding.warnings(model))
-        if said
+        for said in (*answering.summaries(model), *answering.warnings(model))
     ]
 
 

@@ -21,7 +21,7 @@ from align.elicitation.elicit import elicit
 from align.models.adapters import ADAPTER_RECORD
 from align.models.identity import fingerprint, provenance
 from align.models.load import load_model
-from align.training.besides import option_mass, perplexity
+from align.training.besides import perplexity
 from align.training.card import model_card
 from align.training.folder import check_free
 from align.training.margins import Margins, as_they_are
@@ -142,7 +142,7 @@ def align(
     asked = InProcess(adapted, tokenizer, template_args=template_args)
     after = [elicit(asked, cube, wordings=w, attrs=provenance(source, folder, revision=revision)) for w in ways]
     besides = {
-        "option_mass": {"before": option_mass(before[0]), "after": option_mass(after[0])},
+        "option_mass": {"before": _option_mass(before[0]), "after": _option_mass(after[0])},
         "perplexity": {"before": fluency, "after": perplexity(adapted, tokenizer)},
     }
     clock.append(time.perf_counter())
@@ -166,3 +166,8 @@ def align(
         card = model_card(result.record, errors, besides)
         (folder / "README.md").write_text(card, encoding="utf-8")
     return result
+
+
+def _option_mass(cube: xr.Dataset) -> float:
+    """Average the mass that the options have together."""
+    return float(cube["option_mass"].mean())

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import nn
 
 #: Ordinary prose on several subjects, written for this purpose.
@@ -37,8 +36,3 @@ def perplexity(model: nn.Module, tokenizer: Any) -> float:
         losses -= float(log_probs.gather(1, ids[0, 1:, None]).sum())
         count += ids.shape[1] - 1
     return float(np.exp(losses / count))
-
-
-def option_mass(cube: xr.Dataset) -> float:
-    """Average the mass that a model cube's options have together."""
-    return float(cube["option_mass"].mean())

@@ -27,6 +27,7 @@ from cli.exchange import export, import_
 from cli.pool import pool
 from cli.report import report
 from cli.show import show
+from cli.specify import specify
 
 
 class Terminated(KeyboardInterrupt):
@@ -129,5 +130,5 @@ def main() -> None:
     """
 
 
-for _command in (codebooks, estimate, show, pool, elicit, compare, align, report, import_, export, demo):
+for _command in (codebooks, estimate, show, pool, specify, elicit, compare, align, report, import_, export, demo):
     main.add_command(_command)

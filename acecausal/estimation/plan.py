@@ -264,6 +264,24 @@ def make_plan(
     return replace(plan, fits=tuple(_fits(survey, plan)))
 
 
+def with_adjustment(survey: Survey, plan: Plan, held: Sequence[str]) -> Plan:
+    """Hold these attributes and covariates fixed, whatever the graph says; contexts specify no others.
+
+    Raises
+    ------
+    AceError
+        For a name that is neither.
+    """
+    book = survey.codebook
+    held = _choose("adjustment", held, (*book.attributes, *book.covariates)) if held else []
+    chosen = [attribute.name for attribute in plan.lattice.attributes]
+    columns = {name: book.attributes[name].column for name in book.attributes}
+    adjustment = {name: tuple(other for other in held if columns.get(other) != columns[name]) for name in chosen}
+    modifiers = {name: tuple(other for other in chosen if other in adjustment[name]) for name in chosen}
+    plan = replace(plan, adjustment=adjustment, modifiers=modifiers, covariates=tuple(adjusted_labels(book, held)))
+    return replace(plan, fits=tuple(_fits(survey, plan)))
+
+
 def _one_per_column(book: Codebook, chosen: Sequence[str]) -> list[str]:
     """Name the attributes that count: two of one column would be held fixed twice, or against each other."""
     by_column: dict[str, str] = {}

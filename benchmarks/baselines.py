@@ -1,13 +1,14 @@
-"""What recovery is held against that needs no training: prompting with examples, and two rules of thumb."""
+"""What recovery is held against that needs no training: prompting with examples, and three rules of thumb."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from sklearn.feature_extraction.text import TfidfVectorizer
 
 from acecausal.comparison import holdout
 from acecausal.cube import files as cubes
@@ -63,12 +64,31 @@ def by_average(people: xr.Dataset, held_out: holdout.HoldOut) -> xr.Dataset:
         total = np.nansum(clipped, axis=-1, keepdims=True)  # a question has fewer options than the longest
         found[:, :, p] = np.divide(clipped, total, out=np.full(clipped.shape, np.nan), where=total > 0)
     found = _filled(found, 0)
-    options = people["n_options"].values
-    for v in np.flatnonzero(np.isnan(found[..., 0]).all(axis=(0, 2))):
-        like = [w for w in np.flatnonzero(options == options[v]) if np.isfinite(found[:, w, :, 0]).any()]
-        if like:
-            found[:, v] = found[:, like].mean(axis=1)
+    for v, like in _unseen(people, found):
+        found[:, v] = found[:, like].mean(axis=1)
     return as_cube(people, found, "average")
+
+
+def by_nearest(people: xr.Dataset, held_out: holdout.HoldOut) -> xr.Dataset:
+    """Answer a held-out question as people answer the one that reads most like it; all else as `by_average`.
+
+    Most like: the cosine of tf-idf word counts, among the questions with as many options. Nothing is learnt.
+    """
+    found = by_average(people, held_out)["response"].values.copy()
+    words = TfidfVectorizer().fit_transform(people["question"].values.astype(str))
+    alike = (words @ words.T).toarray()
+    for v, like in _unseen(people, seen(people, held_out)):
+        found[:, v] = found[:, max(like, key=lambda w, v=v: alike[v, w])]
+    return as_cube(people, found, "nearest")
+
+
+def _unseen(people: xr.Dataset, found: np.ndarray) -> Iterator[tuple[int, list[int]]]:
+    """List questions of which nothing was seen, each with those that were seen and have as many options."""
+    options, there = people["n_options"].values, np.isfinite(found[..., 0]).any(axis=(0, 2))
+    for v in np.flatnonzero(~there):
+        like = np.flatnonzero(there & (options == options[v])).tolist()
+        if like:
+            yield int(v), like
 
 
 def _filled(response: np.ndarray, axis: int) -> np.ndarray:

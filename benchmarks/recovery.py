@@ -15,10 +15,12 @@ Held out at once, and reported apart: personas (a combination of attributes), va
 several. Asked in wordings that no recipe trains on, in the options' own words, in both orders.
 
 Beside the shipped recipes stand variants of `default` (`VARIANTS`), and what needs no training: the untrained model
-(`before`), the same with a dozen answers of other people in its prompt (`examples`), and a rule of thumb (`average`).
+(`before`), the same with a dozen answers of other people in its prompt (`examples`), and rules of thumb (`average`;
+`nearest`, for a question that was held out the answers to the one that reads most like it).
 
 One line per world, recipe and seed; those that FILE has already are not run again. Skill is 1 for a perfect model, 0
-for one without any effects (level: one that gives the country's average).
+for one without any effects (level: one that gives the country's average). Gap closed: how much of the way from the
+untrained model's level distance to the ceiling, which is SubPOP's measure (arXiv 2502.16761).
 """
 
 from __future__ import annotations
@@ -36,7 +38,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from baselines import by_average, by_examples
+from baselines import by_average, by_examples, by_nearest
 from results import report
 
 from acecausal.comparison.compare import compare
@@ -62,7 +64,8 @@ from align.training.train import make_items, train
 from cli.demo_run import demo_model
 
 RECIPES = ("default", "ace-align", "subpop", "mode")
-WITHOUT_TRAINING = ("before", "examples", "average")
+WITHOUT_TRAINING = ("before", "examples", "average", "nearest")
+RULES = {"average": by_average, "nearest": by_nearest}
 #: `default` with other objectives: share of the steps and weights of each stage.
 VARIANTS: dict[str, list[tuple[float, dict[str, float]]]] = {
     "without identity": [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1})],
@@ -261,8 +264,8 @@ def budgeted(name: str, tokens: int, case: Case, tokenizer: Any, seed: int, prec
 
 def run(case: Case, name: str, tokens: int, seed: int, precision: str) -> dict[str, Any]:
     """Train with one recipe, or follow a rival that needs no training, and measure it."""
-    if name == "average":
-        return {"parts": scores(case, by_average(case.cube, case.held_out))}
+    if name in RULES:
+        return {"parts": scores(case, RULES[name](case.cube, case.held_out))}
     model, tokenizer = load_model(demo_model())
     backend = InProcess(model, tokenizer)
     if name == "before":
@@ -287,8 +290,8 @@ def lines_of(file: Path | None) -> list[dict[str, Any]]:
 def table(lines: Iterable[dict[str, Any]]) -> str:
     """Means over the seeds, as Markdown, with the spread behind them."""
     rows = [
-        "| world, cells | recipe | seeds | effect skill | slope | signs | level skill | heed | order agreement |",
-        "|---" * 9 + "|",
+        "| world, cells | recipe | seeds | effect skill | slope | signs | level skill | gap closed | heed | orders agree |",
+        "|---" * 10 + "|",
     ]
     grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in lines:
@@ -304,9 +307,17 @@ def table(lines: Iterable[dict[str, Any]]) -> str:
                 }
                 heed = [float(np.mean(list(one["heed"].values()))) for one in found if "heed" in one]
                 orders = [one["order_agreement"] for one in found if one.get("order_agreement") is not None]
-                cells = [*map(_mean, each.values()), _mean(heed), _mean(orders)]
+                first = these.get("before", [])
+                closed = [_closed(one["parts"][part], first[0]["parts"][part]) for one in found] if first else []
+                cells = [*map(_mean, each.values()), _mean(closed), _mean(heed), _mean(orders)]
                 rows.append(f"| {world}, {part} | {recipe} | {len(found)} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
+
+
+def _closed(after: dict[str, float], before: dict[str, float]) -> float:
+    """Say how much of the way from the untrained model's level distance to the ceiling is gone."""
+    way = before["level_distance"] - before["level_ceiling"]
+    return (before["level_distance"] - after["level_distance"]) / way
 
 
 def _mean(numbers: list[float | None]) -> str:
@@ -345,7 +356,7 @@ def main() -> None:
                 asked = {"world": world, "recipe": name, "seed": seed, "quick": chosen.quick}
                 if name not in WITHOUT_TRAINING:
                     asked |= {"tokens": tokens, "precision": chosen.precision}
-                if name in ("before", "average") and seed:
+                if name in ("before", *RULES) and seed:
                     continue  # nothing is drawn
                 if any(all(line.get(key) == asked[key] for key in asked) for line in lines_of(chosen.into)):
                     continue

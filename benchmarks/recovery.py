@@ -289,10 +289,8 @@ def lines_of(file: Path | None) -> list[dict[str, Any]]:
 
 def table(lines: Iterable[dict[str, Any]]) -> str:
     """Means over the seeds, as Markdown, with the spread behind them."""
-    rows = [
-        "| world, cells | recipe | seeds | effect skill | slope | signs | level skill | gap closed | heed | orders agree |",
-        "|---" * 10 + "|",
-    ]
+    names = ("world, cells", "recipe", "seeds", "effect skill", "slope", "signs", "level skill", "gap closed", "heed")
+    rows = [f"| {' | '.join((*names, 'order agreement'))} |", "|---" * (len(names) + 1) + "|"]
     grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in lines:
         grouped.setdefault((line["world"], line["recipe"]), []).append(line)

@@ -21,6 +21,7 @@ from cli.codebooks import codebooks
 from cli.compare import compare
 from cli.console import note
 from cli.demo import demo
+from cli.design import design
 from cli.elicit import elicit
 from cli.estimate import estimate
 from cli.exchange import export, import_
@@ -130,5 +131,6 @@ def main() -> None:
     """
 
 
-for _command in (codebooks, estimate, show, pool, specify, elicit, compare, align, report, import_, export, demo):
+_ROAD = (codebooks, design, estimate, show, pool, specify, elicit, compare, align, report)
+for _command in (*_ROAD, import_, export, demo):
     main.add_command(_command)

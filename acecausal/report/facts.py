@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.special import ndtri
 
+from acecausal.comparison.power import critical
 from acecausal.cube import schema
 from acecausal.report import cells
 
@@ -150,19 +150,6 @@ def unordered(
     """List the estimated shifts of values without an order, among everyone or in all contexts; see `shifts`."""
     there = (cube["status"].values == schema.OK) & cells.nominal(cube)[:, None]
     return shifts(cube, np.nonzero(there & (everywhere | (cube["persona"].values == "all"))), models)
-
-
-def critical(cube: xr.Dataset) -> np.ndarray:
-    """Read the two-sided critical values off the effects' intervals, shape of `effect`.
-
-    A nominal value has no effect: it takes the largest critical value that another value has in the same country,
-    contrast and context, and the normal one where there is none.
-    """
-    se, interval = cube["effect_se"].values, cube["effect_interval"].values
-    own = np.divide(interval[..., 1] - interval[..., 0], 2 * se, out=np.full(se.shape, np.nan), where=se > 0)
-    others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True, initial=np.nan)
-    normal = ndtri((1 + float(cube.attrs.get("confidence", 0.95))) / 2)
-    return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))
 
 
 def looked_up(

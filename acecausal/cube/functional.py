@@ -169,7 +169,7 @@ class _Stated:
                 return chosen
         return []
 
-    def profiles(self, extra: tuple[int, ...]) -> Iterator[dict[int, int]]:
+    def levels_of(self, extra: tuple[int, ...]) -> Iterator[dict[int, int]]:
         """List the combinations of levels of some attributes."""
         levels = [range(len(self.lattice.attributes[a].levels)) for a in extra]
         return (dict(zip(extra, codes, strict=True)) for codes in product(*levels))
@@ -191,9 +191,9 @@ def effect_functional(cube: xr.Dataset, there: np.ndarray | None = None) -> Func
 
     Notes
     -----
-    For contrast t in context s it is the sum over profiles x of share(x | s) [response(s, x, treated) - response(s, x,
+    For contrast t in context s it is the sum over combinations x of share(x | s) [response(s, x, treated) - response(s, x,
     baseline)], over what the estimand holds fixed, as far as personas state it, among people of all levels of the
-    treated attribute; profiles with fewer than attrs `min_cell` respondents in an arm do not count, as in the estimate.
+    treated attribute; combinations with fewer than attrs `min_cell` respondents in an arm do not count, as in the estimate.
     For the estimand association each arm has shares of its own: the difference of two mixtures. Where a lattice is cut
     and cannot state all, it is the mean over all choices of as many attributes as it can.
     """
@@ -365,7 +365,7 @@ def _differences(
         held = frozenset(names.index(name) for name in fixed.get(names[treated], ())) & asked
         for extra in stated.choices(_specified(ends[0]), held - _specified(ends[0])):
             terms = []
-            for levels in stated.profiles(extra):
+            for levels in stated.levels_of(extra):
                 at = [p for codes in (of[context], *ends) if (p := stated.at(codes, levels)) is not None]
                 if len(at) == 3:
                     for arm, column in enumerate(at[1:]):
@@ -380,7 +380,7 @@ def _mixtures(stated: _Stated, asked: frozenset[int]) -> Pattern:
     for codes, row in stated.position.items():
         base = _specified(codes)
         for extra in stated.choices(base, asked - base):
-            finer = [p for levels in stated.profiles(extra) if (p := stated.at(codes, levels)) is not None]
+            finer = [p for levels in stated.levels_of(extra) if (p := stated.at(codes, levels)) is not None]
             if extra:
                 choices.append((row, [(1, p, p, p) for p in finer]))
     return Pattern.of(choices)

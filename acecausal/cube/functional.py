@@ -191,11 +191,11 @@ def effect_functional(cube: xr.Dataset, there: np.ndarray | None = None) -> Func
 
     Notes
     -----
-    For contrast t in context s it is the sum over combinations x of share(x | s) [response(s, x, treated) - response(s, x,
-    baseline)], over what the estimand holds fixed, as far as personas state it, among people of all levels of the
-    treated attribute; combinations with fewer than attrs `min_cell` respondents in an arm do not count, as in the estimate.
-    For the estimand association each arm has shares of its own: the difference of two mixtures. Where a lattice is cut
-    and cannot state all, it is the mean over all choices of as many attributes as it can.
+    For contrast t in context s it is the sum over combinations x of share(x | s) [response(s, x, treated) -
+    response(s, x, baseline)], over what the estimand holds fixed, as far as personas state it, among people of all
+    levels of the treated attribute; combinations with fewer than attrs `min_cell` respondents in an arm do not count,
+    as in the estimate. For the estimand association each arm has shares of its own: the difference of two mixtures.
+    Where a lattice is cut and cannot state all, it is the mean over all choices of as many attributes as it can.
     """
     stated = _Stated.by(cube, there)
     held = held_fixed(cube)

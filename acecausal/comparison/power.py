@@ -84,7 +84,7 @@ def design(
     Raises
     ------
     CubeError
-        If it is a model's cube.
+        If it is a model's cube, or does not say how many sampling units it has and `psus` is given.
     AceError
         If a number is out of range.
 
@@ -113,6 +113,8 @@ def design(
     larger = (respondents / np.maximum(people, 1))[:, None, None, None]
     slower = larger
     if psus is not None:
+        if "n_psu_baseline" not in pilot:
+            raise CubeError("does not say how many sampling units it has", param="pilot", hint="leave psus out")
         units = sum(pilot[f"n_psu_{arm}"] for arm in ("baseline", "treated")).sel(persona="all")  # type: ignore[union-attr]
         most = np.maximum(units.transpose("country", ...).values.reshape(len(people), -1).max(axis=1), 1)
         slower = np.minimum(larger, (psus / np.minimum(most, people))[:, None, None, None])

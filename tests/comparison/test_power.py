@@ -95,6 +95,8 @@ def test_design__of_a_model(pilot):
         design(truth(WORLD, depth=1), 100)
     with pytest.raises(CubeError, match="persona all"):
         design(pilot.isel(persona=[1, 2]), 100)
+    with pytest.raises(CubeError, match="sampling units"):
+        design(pilot.drop_vars("n_psu_baseline"), 100, psus=10)
 
 
 def test_command__table_of_all_cells(pilot, tmp_path):

@@ -55,6 +55,8 @@ DEGREES = ("very low", "low", "middle", "high", "very high")
 LATTICE = 3
 #: What nobody can guess; a country that is not known.
 FILL_IN, UNKNOWN = "fill in", "XXX"
+#: What F and M stand for in a column of sexes.
+SEXES = {"f": "female", "m": "male"}
 
 
 def draft(source: str | Path, *, encoding: str | None = None) -> str:
@@ -192,7 +194,7 @@ def _band_lines(column: Column) -> list[str]:
     told = [(number_of(key) or 0.0, column.counts.get(key, 0)) for key in column.codes if key not in outside]
     cuts = _cuts(told, CUTS[column.kind])
     lines = _missing_lines(
-        column, column.missing | dict.fromkeys(outside, f"outside {low} to {high}, or apart from all other ages")
+        column, column.missing | dict.fromkeys(outside, f"outside {low} to {high}, or apart from all others")
     )
     ends = list(zip((low, *cuts), (*cuts, high + 1), strict=True))
     words = [BANDS[column.kind][0], *[BANDS[column.kind][1]] * (len(ends) - 2), BANDS[column.kind][2]]
@@ -253,7 +255,7 @@ def _values_lines(values: Sequence[Column]) -> list[str]:
         about, *entries = listed
         key = tuple(listed)
         if key in anchors:
-            lines.append(f"    options: *{anchors[key]}")
+            lines.append(f"    options: *{anchors[key]}  # guess: the codes say the same; else a list of its own")
             continue
         if shared[key] > 1:
             anchors[key] = f"scale_{len(anchors) + 1}"
@@ -350,7 +352,9 @@ def _unused_lines(unread: Mapping[str, str], columns: Sequence[Column]) -> list[
 def _called(column: Column) -> list[str]:
     """Call the codes of a column something; 0 and 1, false and true say no and yes, to being female for example."""
     if column.codes not in (["0", "1"], ["false", "true"]) or not column.unlabelled:
-        return column.called()
+        called = column.called()
+        letters = [SEXES.get(label.casefold(), "") for label in called] if column.kind == "gender" else []
+        return letters if all(letters) and letters else called
     if column.kind == "gender":
         return _sexes(column)
     return ["No", "Yes"]

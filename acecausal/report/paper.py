@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pandas as pd
-import vl_convert
 import xarray as xr
 
 from acecausal.comparison.pooling import pooled
@@ -20,8 +17,6 @@ from acecausal.cube.doubts import strangers
 from acecausal.report import cells, facts, finding, forest, methods, notebook, overview, page, parts, svg, words
 from acecausal.report import drawing as d
 
-#: Dots per inch of PNG pictures.
-PPI = 300
 #: Columns of words, and their widths in LaTeX as shares of the line.
 _WORDS = {"Country": 0.14, "Contrast": 0.19, "Answer": 0.14, "Question": 0.95, "Attribute": 0.2, "Measure": 0.42}
 _COLOURS = {"accent": "blue", "contrast": "orange", "muted": "grey", "ink": "black"}
@@ -270,14 +265,8 @@ def write_pictures(human: xr.Dataset, models: d.Models, folder: Path, kind: str)
     """
     lines = []
     for name, figure, panel in pictures(human, models):
-        spec = json.loads(notebook.titled(panel.wide, [figure.title, panel.title]).to_json(validate=False))
         path = folder / f"{name}.{kind}"
-        if kind == "svg":
-            drawn = vl_convert.vegalite_to_svg(spec, vl_version=svg.version(), allowed_base_urls=[])
-            named = f'<svg role="img" aria-label={quoteattr(panel.alt_text)} '
-            path.write_text(drawn.replace("<svg ", named, 1), "utf-8")
-        else:
-            path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=svg.version(), ppi=PPI, allowed_base_urls=[]))
+        svg.write(notebook.titled(panel.wide, [figure.title, panel.title]), panel.alt_text, path, path.suffix)
         legend = "; ".join(_legend(key) for key in figure.legend)
         title = ": ".join(text for text in (figure.title, panel.title) if text) or _FIRST
         lines += [

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import altair as alt
 import numpy as np
-import vl_convert
 import xarray as xr
 
 from acecausal.cube import schema
@@ -21,7 +19,6 @@ ASSOCIATION = "association"
 CELLS = 6
 PARTS = (("adjustment", "held fixed"), ("estimator", "estimator"), ("weights", "weights"))
 WIDTH, HEIGHT, ROW = 620, 170, 16
-PPI = 200
 
 
 def draw(curve: xr.Dataset) -> alt.VConcatChart:
@@ -44,18 +41,14 @@ def draw(curve: xr.Dataset) -> alt.VConcatChart:
             "cannot be drawn", param="picture", expected=f"1 to {CELLS} cells (country, contrast, value)",
             got=len(cells), hint="choose some with attributes, values and countries",
         )  # fmt: skip
-    return alt.vconcat(*(_cell(curve, *cell) for cell in cells.tolist()), spacing=28).configure(
-        font=d.FONTS, background="#ffffff"
-    )
+    whole = alt.vconcat(*(_cell(curve, *cell) for cell in cells.tolist()), spacing=28).configure(font=d.FONTS)
+    return alt.VConcatChart.from_dict(d.on_white(whole.to_dict()))
 
 
 def write(curve: xr.Dataset, path: Path, suffix: str) -> None:
     """Write the picture to a file, as .svg or .png."""
-    spec = json.loads(draw(curve).to_json())
-    if suffix == ".svg":
-        path.write_text(vl_convert.vegalite_to_svg(spec, vl_version=svg.version(), allowed_base_urls=[]), "utf-8")
-    else:
-        path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=svg.version(), ppi=PPI, allowed_base_urls=[]))
+    said = f"Effects in {curve.sizes['specification']} specifications, in order, and how each was estimated"
+    svg.write(draw(curve), said, path, suffix)
 
 
 def _cell(curve: xr.Dataset, country: int, attribute: int, value: int) -> alt.VConcatChart:
@@ -80,11 +73,10 @@ def _cell(curve: xr.Dataset, country: int, attribute: int, value: int) -> alt.VC
         anchor="start", fontSize=12, fontWeight="normal", frame="group",
     )  # fmt: skip
     x = alt.X("at:O").axis(None)
-    plain = [_plain(colour) for colour in (d.ACCENT, d.MUTED)]
-    colour = alt.condition("datum.sure", alt.value(plain[0]), alt.value(plain[1]))
+    colour = alt.condition("datum.sure", alt.value(d.ACCENT), alt.value(d.MUTED))
     numbers = alt.Chart(alt.Data(values=rows)).properties(width=WIDTH, height=HEIGHT, title=title)
-    axis = alt.Y("low:Q").title("effect on the score (0..1)").axis(labelExpr=d.SIGNED, gridColor=_plain(d.LINE))
-    zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=_plain(d.INK)).encode(y=alt.datum(0))
+    axis = alt.Y("low:Q").title("effect on the score (0..1)").axis(labelExpr=d.SIGNED, gridColor=d.LINE)
+    zero = alt.Chart(alt.Data(values=[{}])).mark_rule(color=d.INK).encode(y=alt.datum(0))
     upper = alt.layer(
         zero,
         numbers.mark_rule(strokeWidth=2).encode(x=x, y=axis, y2="high:Q", color=colour),
@@ -96,7 +88,7 @@ def _cell(curve: xr.Dataset, country: int, attribute: int, value: int) -> alt.VC
         .mark_point(size=36, filled=True, shape="square", opacity=1)
         .encode(
             x=x,
-            y=alt.Y("choice:N").sort(listed).title(None).axis(labelLimit=260, grid=True, gridColor=_plain(d.LINE)),
+            y=alt.Y("choice:N").sort(listed).title(None).axis(labelLimit=260, grid=True, gridColor=d.LINE),
             color=colour,
         )
         .properties(width=WIDTH, height=ROW * len(listed))
@@ -107,8 +99,3 @@ def _cell(curve: xr.Dataset, country: int, attribute: int, value: int) -> alt.VC
 def _choice(part: xr.Dataset, name: str, specification: int) -> str:
     text = str(part[name].values[specification])
     return "nothing" if text == ASSOCIATION else words.clean(text)
-
-
-def _plain(colour: str) -> str:
-    """Take a colour's fallback: a file has no CSS variables."""
-    return colour.partition(", ")[2].rstrip(")")

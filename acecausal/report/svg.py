@@ -1,9 +1,12 @@
-"""From a Vega-Lite chart to SVG that stands in the page itself: no script, no network, no fonts of its own."""
+"""From a Vega-Lite chart to SVG that stands in the page itself (no script, no network, no fonts), or to a file."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
+from xml.sax.saxutils import quoteattr
 
 import altair as alt
 import vl_convert
@@ -11,6 +14,8 @@ from markupsafe import Markup
 
 from acecausal.report.drawing import WIDER
 
+#: Dots per inch of PNG pictures.
+PPI = 300
 _DROPPED = {"role", "aria-roledescription", "aria-hidden", "aria-label", "font-family", "pointer-events", "class"}
 
 
@@ -38,6 +43,16 @@ def render(spec: dict[str, Any], alt_text: str) -> Markup:
     root.set("role", "img")
     root.set("aria-label", alt_text)
     return Markup(ET.tostring(root, encoding="unicode"))
+
+
+def write(chart: alt.TopLevelMixin, alt_text: str, path: Path, suffix: str) -> None:
+    """Write a chart that stands alone to a file, as .svg (with a text for those who cannot see it) or .png."""
+    spec = json.loads(chart.to_json(validate=False))
+    if suffix == ".svg":
+        drawn = vl_convert.vegalite_to_svg(spec, vl_version=version(), allowed_base_urls=[])
+        path.write_text(drawn.replace("<svg ", f'<svg role="img" aria-label={quoteattr(alt_text)} ', 1), "utf-8")
+    else:
+        path.write_bytes(vl_convert.vegalite_to_png(spec, vl_version=version(), ppi=PPI, allowed_base_urls=[]))
 
 
 def _cut_shorter(layer: dict[str, Any]) -> dict[str, Any]:

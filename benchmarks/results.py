@@ -10,6 +10,7 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 # numba, which EconML imports, looks for the library `coverage` and must not find the script of that name
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).resolve().parent]
@@ -50,6 +51,25 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:  # a machine for models has no EconML
         return None
+
+
+def lines_of(file: Path | None) -> list[dict[str, Any]]:
+    """Read what a file of lines has already."""
+    if file is None or not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+
+
+def has(file: Path | None, asked: dict[str, object]) -> bool:
+    """Say whether a file has a line with these entries, which need not be run again."""
+    return any(all(line.get(key) == asked[key] for key in asked) for line in lines_of(file))
+
+
+def add(file: Path | None, line: dict[str, object]) -> None:
+    """Add a line to a file, if there is one."""
+    if file:
+        with file.open("a", encoding="utf-8") as opened:
+            opened.write(json.dumps(line, default=float) + "\n")
 
 
 def _commit() -> str:

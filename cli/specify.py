@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,16 +80,16 @@ def specify(
     print_table(f"{len(curve['specification'])} specifications", *_shown(specification.summary(curve)))
     if left := [name for name in values or book.values if name not in curve["value"].values]:
         note(f"left out, without an order: {', '.join(left)}")
-    with ExitStack() as both:
-        if output is not None:
-            table(curve).to_csv(both.enter_context(whole(output)), index=False)
-        if picture is not None:
-            from acecausal.report.specification_curve import write
+    if output is not None:
+        with whole(output) as beside:
+            table(curve).to_csv(beside, index=False)
+        note(str(output))
+    if picture is not None:
+        from acecausal.report.specification_curve import write
 
-            beside = both.enter_context(whole(picture))
+        with whole(picture) as beside:
             write(curve, beside, picture.suffix)
-    for path in filter(None, (output, picture)):
-        note(str(path))
+        note(str(picture))
 
 
 def table(curve: xr.Dataset) -> pd.DataFrame:

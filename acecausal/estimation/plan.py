@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -264,21 +264,15 @@ def make_plan(
     return replace(plan, fits=tuple(_fits(survey, plan)))
 
 
-def with_adjustment(survey: Survey, plan: Plan, held: Sequence[str]) -> Plan:
-    """Hold these attributes and covariates fixed, whatever the graph says; contexts specify no others.
+def with_adjustment(survey: Survey, plan: Plan, adjustment: Mapping[str, Sequence[str]]) -> Plan:
+    """Hold these attributes and covariates fixed, by treated attribute, whatever the graph says.
 
-    Raises
-    ------
-    AceError
-        For a name that is neither.
+    Contexts of an effect specify no others.
     """
-    book = survey.codebook
-    held = _choose("adjustment", held, (*book.attributes, *book.covariates)) if held else []
-    chosen = [attribute.name for attribute in plan.lattice.attributes]
-    columns = {name: book.attributes[name].column for name in book.attributes}
-    adjustment = {name: tuple(other for other in held if columns.get(other) != columns[name]) for name in chosen}
-    modifiers = {name: tuple(other for other in chosen if other in adjustment[name]) for name in chosen}
-    plan = replace(plan, adjustment=adjustment, modifiers=modifiers, covariates=tuple(adjusted_labels(book, held)))
+    held = {name: tuple(others) for name, others in adjustment.items()}
+    modifiers = {name: tuple(other for other in adjustment if other in held[name]) for name in adjustment}
+    labels = adjusted_labels(survey.codebook, dict.fromkeys(name for names in held.values() for name in names))
+    plan = replace(plan, adjustment=held, modifiers=modifiers, covariates=tuple(labels))
     return replace(plan, fits=tuple(_fits(survey, plan)))
 
 

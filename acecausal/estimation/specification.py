@@ -15,6 +15,7 @@ from acecausal.errors import AceError, unknown
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
 from acecausal.estimation.plan import ESTIMANDS, Plan, make_plan, with_adjustment
+from acecausal.survey.codebook import Codebook
 from acecausal.survey.data import Survey
 
 #: Adjustment sets by the graph; ``association`` holds nothing fixed.
@@ -147,13 +148,21 @@ def _plan(survey: Survey, one: Specification, choices: dict[str, Any]) -> Plan:
     if one.adjustment in ESTIMANDS:
         return make_plan(survey, estimand=one.adjustment, estimator=one.estimator, **choices)
     plan = make_plan(survey, estimator=one.estimator, **choices)
-    if not one.adjustment.startswith(_WITHOUT):
-        return with_adjustment(survey, plan, one.adjustment.split("+"))
-    held = dict.fromkeys(name for names in plan.adjustment.values() for name in names)
-    out = one.adjustment.removeprefix(_WITHOUT).split("+")
-    if strange := [name for name in out if name not in held]:
-        raise unknown("adjustments, direct without", strange[0], held)
-    return with_adjustment(survey, plan, [name for name in held if name not in out])
+    return with_adjustment(survey, plan, _held(survey.codebook, plan, one.adjustment))
+
+
+def _held(book: Codebook, plan: Plan, adjustment: str) -> dict[str, list[str]]:
+    """Read what an adjustment holds fixed, by treated attribute: never what stands in the attribute's own column."""
+    names = adjustment.removeprefix(_WITHOUT).split("+")
+    column = {name: spec.column for part in (book.attributes, book.covariates) for name, spec in part.items()}
+    for name in names:
+        if name not in column:
+            raise unknown("adjustments", name, column)
+    if len({column[name] for name in names}) < len(names):
+        raise AceError("names a column twice", param="adjustments", got=adjustment)
+    if adjustment.startswith(_WITHOUT):
+        return {name: [other for other in held if other not in names] for name, held in plan.adjustment.items()}
+    return {name: [other for other in names if column[other] != column[name]] for name in plan.adjustment}
 
 
 def unweighted(survey: Survey) -> Survey:

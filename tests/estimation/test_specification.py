@@ -148,6 +148,7 @@ def test_picture__every_estimate_stands_in_it(curve):
     [
         ({"adjustments": ["age+ag"]}, "did you mean 'age'"),
         ({"adjustments": ["direct without ag"]}, "did you mean 'age'"),
+        ({"adjustments": ["age+age"]}, "names a column twice"),
         ({"estimators": ["association"]}, "unknown name"),
         ({"values": "povert"}, "did you mean 'poverty'"),
         ({"attributes": "gendr"}, "did you mean 'gender'"),
@@ -172,6 +173,12 @@ def test_command__table_and_picture(curve, tmp_path):
     assert mine["n"] == int(cell["n_effect"])
     assert "60%" in done.stdout
     assert picture.read_text("utf-8").startswith("<svg")
+    assert 'role="img"' in picture.read_text("utf-8")
+    many = ["specify", WVS, "--codebook", "wvs-sample", "--adjust", "direct", "-o", str(tmp_path / "m.csv")]
+    done = CliRunner().invoke(main, [*many, "--picture", str(tmp_path / "m.svg")], catch_exceptions=False)
+    assert done.exit_code == 1
+    assert "1 to 6 cells" in done.stderr
+    assert len(pd.read_csv(tmp_path / "m.csv")) == 16  # what was estimated is not lost with the picture
     again = CliRunner().invoke(main, [*args, "-o", str(out)], catch_exceptions=False)
     assert again.exit_code == 1
     assert "--force" in again.stderr

@@ -100,7 +100,9 @@ def _contrasts(found: dict[int, xr.Dataset]) -> tuple[list[str], list[list[str]]
     for n, part in found.items():
         for label in part["attribute"].values:
             numbers = summary(part.sel(persona="all", attribute=label))
-            rows.append([f"{n:,}", str(label), number_or_dash(numbers["arm"], 0), *_written(numbers)])
+            arm = numbers["arm"]
+            smaller = "-" if arm is None else f"{arm:,.0f}"
+            rows.append([f"{n:,}", str(label), smaller, *_written(numbers)])
     return ["respondents", "", "smaller arm", *COLUMNS], rows
 
 

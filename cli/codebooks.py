@@ -56,6 +56,8 @@ def show(codebook: str, as_json: bool) -> None:
         part = getattr(book, kind)
         if part:
             say(f"{kind}: {', '.join(part.columns)}{f' ({part.note})' if part.note else ''}")
+    if book.replicates:
+        say(f"replicates: {', '.join(book.replicates.named)} ({book.replicates.type})")
     say(f"lattice: {', '.join(book.lattice or book.attributes)}")
     flag = {True: "  (unverified)", False: ""}
     for name, attribute in book.attributes.items():

@@ -17,6 +17,7 @@ from acecausal.estimation.inference import Crossed, Design, any_difference, any_
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
 from acecausal.estimation.problem import Problem, Scores
 from acecausal.estimation.regression import regress
+from acecausal.estimation.replicates import Replicates, replicated_shifts
 from acecausal.estimation.sample import Sample
 
 #: A standard error below this is rounding (forests leave 1e-6), not what people differ by: that takes 1e9 of them.
@@ -55,8 +56,12 @@ def contrast_effects(sample: Sample, contrast: int) -> Arrays:
             problem = sample.problem(fit, rows)
             scores = ESTIMATORS[plan.estimator](problem)
             spoken_for[rows] |= scores.inside.any(axis=1)
-            df = _contexts(arrays, sample, fit, rows, problem, scores, comparable)
-            _moderation(arrays, sample, fit, rows, problem, scores)
+            moved = None
+            if isinstance(sample.design, Replicates):
+                there = sample.matched[plan.contexts(contrast)][:, rows]
+                moved = replicated_shifts(problem, scores, sample.design.weights[rows], there)
+            df = _contexts(arrays, sample, fit, rows, problem, scores, comparable, moved)
+            _moderation(arrays, sample, fit, rows, problem, scores, moved)
             _intervals(arrays, plan, fit, df)
             some = [i for i, v in enumerate(fit.values) if np.isfinite(arrays["effect"][v, 0])]
             at = [fit.values[i] for i in some]
@@ -103,8 +108,11 @@ def _contexts(
     problem: Problem,
     scores: Scores,
     comparable: Comparable,
+    moved: np.ndarray | None,
 ) -> np.ndarray:
     """Fill arm sizes, overlap, statuses, shifts and effects of one fit, in every context.
+
+    `moved`: the shifts under replicate weights, shape (replicates, contexts, values, options), if there are any.
 
     Returns
     -------
@@ -118,23 +126,26 @@ def _contexts(
     contexts = plan.contexts(fit.contrast)
     averaged = np.logical_or.reduce([mean.rows for mean in scores.means])
     nominal = np.array([plan.values[v].scale == "nominal" for v in fit.values])
+    # a replicate that empties an arm: its people are of too few PSUs
+    emptied = np.zeros((len(contexts), len(values)), bool) if moved is None else np.isnan(moved).any(axis=(0, 3))
     shares, effective = arm_shares(
         problem.outcomes, scores.inside, problem.arm, problem.weight, sample.matched[contexts][:, rows]
     )
     for place, context in enumerate(contexts):
         here = np.flatnonzero(sample.matched[context][rows])
-        answered, arm, weight = problem.answered[here], problem.arm[here], problem.weight[here]
-        inside = scores.inside[here]
+        answered, inside = problem.answered[here], scores.inside[here]
+        arm, weight = problem.arm[here], problem.weight[here]
         total = weight @ answered
         with np.errstate(invalid="ignore"):
             arrays["overlap"][values, context] = (weight @ (overlapping[here] & answered)) / total  # NaN: nobody asked
         sides = [(arm == side)[:, None] for side in (0, 1)]
         sizes, psus, thin = arm_problems(sample, rows[here], [answered & side for side in sides], plan.min_arm)
-        arrays["n_baseline"][values, context], arrays["n_treated"][values, context] = sizes
-        arrays["n_psu_baseline"][values, context], arrays["n_psu_treated"][values, context] = psus
+        for numbers, name in ((sizes, "n"), (psus, "n_psu")):
+            arrays[f"{name}_baseline"][values, context], arrays[f"{name}_treated"][values, context] = numbers
         arrays["n_effect"][values, context] = sample.survey.count(rows[here], averaged[here])
         _, kept_psus, apart = arm_problems(sample, rows[here], [inside & side for side in sides], plan.min_arm)
         apart = (apart > 0) | (weight @ inside < MIN_OVERLAP * total)
+        thin = np.where((thin == 0) & ~apart & emptied[place], schema.FEW_PSUS, thin)
         alone = np.zeros(len(values), dtype=bool) if scores.by_one is None else scores.by_one
         reason = np.select(
             [thin > 0, alone, apart], [thin, schema.ONE_PERSON, schema.CELLS_APART], comparable.reason[context]
@@ -145,7 +156,8 @@ def _contexts(
             shift, influence = _shifts(scores, here, problem.weight, some)
             df[:, context] = design.domain_degrees(answered, rows[here])
             few = _few_psus(sample, rows, here, problem, scores, some, kept_psus.min(axis=0))
-            covariance = design.covariance(influence * few.factor[:, :, None] if few.any else influence, rows[here])
+            seen = influence * few.factor[:, :, None] if few.any else influence
+            covariance = _covariance(design, shift, seen, rows[here], moved if moved is None else moved[:, place, some])
             df[some, context] = np.minimum(df[some, context], few.df)
             failed = _failed(shift, covariance)
             census = _census(design, failed, influence, rows[here])
@@ -153,8 +165,7 @@ def _contexts(
             unsure = (few.df < few_psus.MIN_DF - 1e-9) & ~census
             good = (failed == 0) & ~unsure
             at = np.flatnonzero(some)[~good]
-            status[at] = np.where(unsure, schema.TOO_FEW, schema.FAILED)[~good]
-            reason[at] = np.where(unsure, schema.FEW_PSUS, failed)[~good]
+            status[at], reason[at] = _doubtful(unsure, failed)[:, ~good]
             at = values[some][good]
             kept = np.flatnonzero(some)[good]
             unseen = unseen_variance(
@@ -171,6 +182,20 @@ def _contexts(
     for name in ("effect", "effect_se"):
         arrays[name][values[nominal]] = np.nan
     return df
+
+
+def _covariance(
+    design: Design | Crossed | Replicates,
+    estimate: np.ndarray,
+    influence: np.ndarray,
+    rows: np.ndarray,
+    again: np.ndarray | None,
+) -> np.ndarray:
+    """Estimate covariances (blocks, k, k): by influence values, or by the estimates `again` under replicate weights."""
+    if isinstance(design, Replicates):
+        assert again is not None
+        return design.covariance(again, estimate)
+    return design.covariance(influence, rows)
 
 
 def _can_be_met(propensity: np.ndarray) -> np.ndarray:
@@ -198,7 +223,7 @@ def _few_psus(
 ) -> _Few:
     """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value.
 
-    Of raters crossed with items only the degrees of freedom, the raters'.
+    Of raters crossed with items, and under replicate weights, only the degrees of freedom.
     """
     crossed = isinstance(sample.design, Crossed)
     design = sample.design.rater if isinstance(sample.design, Crossed) else sample.design
@@ -211,7 +236,11 @@ def _few_psus(
     known: dict[bytes, tuple[np.ndarray, float]] = {}
     for j in np.flatnonzero(few):
         inside = scores.inside[here, j]
-        if inside.tobytes() not in known:
+        if inside.tobytes() not in known and isinstance(design, Replicates):
+            degrees = design.effective_degrees(rows[here], problem.arm[here], cell, inside)
+            known[inside.tobytes()] = np.ones(len(here)), degrees
+        elif inside.tobytes() not in known:
+            assert isinstance(design, Design)
             both = np.flatnonzero(inside & (problem.arm[here] >= 0))
             present, number = np.unique(design.psu[rows[here[both]]], return_inverse=True)
             weight = problem.weight[here]
@@ -230,7 +259,7 @@ def _few_psus(
             known[inside.tobytes()] = factor, small.df
         place = int(some[:j].sum())
         found.factor[:, place], found.df[place] = known[inside.tobytes()]
-    return replace(found, any=False) if crossed else found
+    return replace(found, any=False) if crossed or isinstance(design, Replicates) else found
 
 
 def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -270,10 +299,17 @@ def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     return np.select([~possible, ~(effect_se >= NO_ERROR)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
 
 
-def _census(design: Design | Crossed, failed: np.ndarray, influence: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def _doubtful(unsure: np.ndarray, failed: np.ndarray) -> np.ndarray:
+    """Give status and reason, shape (2, values), of estimates that may not stand; `unsure`: for want of PSUs."""
+    return np.where(unsure, [[schema.TOO_FEW], [schema.FEW_PSUS]], [np.full(len(failed), schema.FAILED), failed])
+
+
+def _census(
+    design: Design | Crossed | Replicates, failed: np.ndarray, influence: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
     """Say whose answers vary although the standard error is 0: whole strata were asked, shape (values,), bool."""
     constant = failed == schema.CONSTANT_ANSWERS
-    if isinstance(design, Crossed) or not constant.any() or not design.fraction.any():
+    if not isinstance(design, Design) or not constant.any() or not design.fraction.any():
         return np.zeros(len(failed), dtype=bool)
     sampled = replace(design, fraction=np.zeros_like(design.fraction))
     spread = sampled.variance(influence @ schema.scores(influence.shape[2]), rows)
@@ -338,14 +374,22 @@ def _fill_critical(
         arrays["shift_critical"][at, context], found = found[: len(covariance)], found[len(covariance) :]
 
 
-def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> None:
+def _moderation(
+    arrays: Arrays,
+    sample: Sample,
+    fit: Fit,
+    rows: np.ndarray,
+    problem: Problem,
+    scores: Scores,
+    moved: np.ndarray | None,
+) -> None:
     """Test whether the effect is the same at all levels of each other attribute, by the levels' joint covariance."""
     plan = sample.plan
     codes = plan.lattice.codes
     score = schema.scores(problem.outcomes.shape[2])
-    everywhere = set(plan.contexts(fit.contrast).tolist())
+    contexts = plan.contexts(fit.contrast).tolist()
     for m in range(len(plan.lattice.attributes)):
-        levels = [p for p in np.flatnonzero((codes[:, m] >= 0) & (plan.lattice.granularity == 1)) if p in everywhere]
+        levels = [p for p in np.flatnonzero((codes[:, m] >= 0) & (plan.lattice.granularity == 1)) if p in contexts]
         if not levels:
             continue
         ok = arrays["status"][np.ix_(np.array(fit.values), np.array(levels))] == schema.OK
@@ -366,7 +410,11 @@ def _moderation(arrays: Arrays, sample: Sample, fit: Fit, rows: np.ndarray, prob
                 few = _few_psus(sample, rows, here, problem, scores, some, psus)
                 estimates[:, j], influence[here, :, j] = shift @ score, part @ score * few.factor
                 df = np.minimum(df, few.df)
-            covariance = sample.design.covariance(influence, rows)
+            again = None
+            if moved is not None:
+                places = [contexts.index(persona) for persona in np.array(levels)[pattern]]
+                again = (moved[:, places] @ score).transpose(0, 2, 1)[:, some]
+            covariance = _covariance(sample.design, estimates, influence, rows, again)
             # what an arm does not show of its variance: what the errors hold beyond it
             errors = arrays["effect_se"][np.ix_(np.array(fit.values)[some], np.array(levels)[pattern])] ** 2
             each = np.arange(errors.shape[1])

@@ -140,18 +140,7 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "modifiers": {name: list(free) for name, free in plan.modifiers.items()},
         "weights": book.weight.column if book.weight else "none",
         "weights_note": book.weight.note if book.weight else "",
-        "design": {
-            "stratum": book.stratum.column if book.stratum else "none",
-            "psu": book.rater.column if book.rater else book.psu.column if book.psu else "respondent",
-            "fpc": book.fpc.column if book.fpc else "none: PSUs with replacement",
-            **({"item": book.item.column + (", held fixed" if plan.within_items else "")} if book.item else {}),
-            "standard_errors": "Taylor linearisation, lone PSUs centred at the grand mean"
-            + ("; clustered by rater and by item (Cameron, Gelbach and Miller 2011)" if book.item else ""),
-            "degrees_of_freedom": {
-                country.name: Sample.of(survey, plan, c).design.degrees_of_freedom
-                for c, country in enumerate(plan.countries)
-            },
-        },
+        "design": _design(survey, plan),
         "confidence": plan.confidence,
         "min_arm": plan.min_arm,
         "min_cell": MIN_CELL_ARM,
@@ -161,4 +150,28 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "refute_draws": plan.refute,
         "seed": plan.seed,
         "versions": {name: version(name) for name in ("acecausal", "econml", "dowhy", "numpy", "scikit-learn")},
+    }
+
+
+def _design(survey: Survey, plan: Plan) -> dict[str, object]:
+    book = survey.codebook
+    degrees = {
+        country.name: Sample.of(survey, plan, c).design.degrees_of_freedom for c, country in enumerate(plan.countries)
+    }
+    if book.replicates is not None and survey.replicates is not None:
+        columns = book.replicates.named
+        return {
+            "replicates": f"{len(columns)}: {columns[0]} to {columns[-1]}",
+            **book.replicates.model_dump(include={"type", "rho", "scale", "rscales", "mse"}, exclude_none=True),
+            "standard_errors": "replicate weights: everything estimated anew under each of them",
+            "degrees_of_freedom": degrees,
+        }
+    return {
+        "stratum": book.stratum.column if book.stratum else "none",
+        "psu": book.rater.column if book.rater else book.psu.column if book.psu else "respondent",
+        "fpc": book.fpc.column if book.fpc else "none: PSUs with replacement",
+        **({"item": book.item.column + (", held fixed" if plan.within_items else "")} if book.item else {}),
+        "standard_errors": "Taylor linearisation, lone PSUs centred at the grand mean"
+        + ("; clustered by rater and by item (Cameron, Gelbach and Miller 2011)" if book.item else ""),
+        "degrees_of_freedom": degrees,
     }

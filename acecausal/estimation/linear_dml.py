@@ -53,18 +53,9 @@ def linear_dml(problem: Problem) -> Scores:
     """
     fold, inside = problem.folds
     cell, indicators = problem.cell, problem.indicators
-    n, n_values, n_options = problem.outcomes.shape
     fit = fold >= 0
     weight = problem.weight[:, None] * fit
-    # the arm is one outcome more, so that answers and arm are regressed in one go
-    joint = np.concatenate([problem.outcomes, np.repeat(problem.arm[:, None, None] == 1, n_values, axis=1)], axis=2)
-    residual = _residuals(joint, fold, weight, problem.controls, indicators, cell)
-    y, t = residual[:, :, :-1], residual[:, :, -1]
-
-    information = indicators.T @ (weight * t**2)
-    moment = (indicators.T @ (((weight * t)[:, :, None] * y).reshape(n, -1))).reshape(-1, n_values, n_options)
-    information = np.where(information > 0, information, 1.0)
-    effect = moment / information[:, :, None]
+    y, t, information, effect = _fitted(problem, weight)
     share = weight * t**2 / information[cell]
     far = np.where(np.abs(t) > MAX_RESIDUAL, share, 0.0)
     by_one = np.asarray((far > MAX_SHARE).any(axis=0))
@@ -76,9 +67,40 @@ def linear_dml(problem: Problem) -> Scores:
     score = effect[cell]
     error = lever[:, :, None] * (y - t[:, :, None] * score)
     size = np.where(population > 0, population, 1.0)[:, :, None]
-    centre = (indicators.T @ (people[:, :, None] * error).reshape(n, -1)).reshape(effect.shape) / size
+    centre = (indicators.T @ (people[:, :, None] * error).reshape(len(cell), -1)).reshape(effect.shape) / size
     score += error - centre[cell]
     return Scores.of(score, inside, by_one)
+
+
+def cell_effects(problem: Problem, weight: np.ndarray) -> np.ndarray:
+    """Estimate the cells' effects as `linear_dml` does, under other weights, shape (n,): shape (C, V, K).
+
+    Folds, and who is compared, stay those of the problem; a cell without weight has 0.
+    """
+    return _fitted(problem, weight[:, None] * (problem.folds[0] >= 0))[3]
+
+
+def _fitted(problem: Problem, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Fit, with weights of shape (n, V), 0 outside.
+
+    Returns
+    -------
+    y, t : numpy.ndarray, shapes (n, V, K), (n, V)
+        What is left of answers and arm.
+    information : numpy.ndarray, shape (C, V)
+        Sums of w t^2; 1 where there are none.
+    effect : numpy.ndarray, shape (C, V, K)
+    """
+    n, n_values, n_options = problem.outcomes.shape
+    # the arm is one outcome more, so that answers and arm are regressed in one go
+    arm = np.repeat(problem.arm[:, None, None] == 1, n_values, axis=1)
+    joint = np.concatenate([problem.outcomes, arm], axis=2)
+    residual = _residuals(joint, problem.folds[0], weight, problem.controls, problem.indicators, problem.cell)
+    y, t = residual[:, :, :-1], residual[:, :, -1]
+    information = problem.indicators.T @ (weight * t**2)
+    moment = problem.indicators.T @ (((weight * t)[:, :, None] * y).reshape(n, -1))
+    information = np.where(information > 0, information, 1.0)
+    return y, t, information, moment.reshape(-1, n_values, n_options) / information[:, :, None]
 
 
 def _nuisance_noise(controls: np.ndarray, weight: np.ndarray) -> np.ndarray:

@@ -205,6 +205,13 @@ def make_plan(
             expected="linear-dml, dr or association, with a codebook that names a rater",
             hint="its trees would predict a rating from the same rater's others",
         )
+    if book.replicates and estimator not in ("linear-dml", ASSOCIATION):
+        raise AceError(
+            "is not fitted anew for each replicate weight",
+            param=f"estimator {estimator}",
+            expected="linear-dml or association, with a codebook that names replicates",
+            hint="or, if the file has strata and PSUs, name them in place of replicates",
+        )
     if min_arm < 2:
         raise AceError("out of range", param="min_arm", expected="2 or more", got=min_arm)
     if not 0 <= min_share < 1:

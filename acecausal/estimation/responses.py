@@ -6,6 +6,7 @@ import numpy as np
 
 from acecausal.cube.check_questions import people_implied
 from acecausal.estimation.inference import Design
+from acecausal.estimation.replicates import Replicates
 from acecausal.estimation.sample import Sample
 from acecausal.survey.raters import effective_answers, intraclass
 
@@ -37,6 +38,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
         chosen = (answer[everybody].T[:, None] == np.arange(n_options)[:, None]).astype(float)
         weight = survey.weight[everybody, None] * (answer[everybody] >= 0)
         alike: list[np.ndarray] = []
+        more = all_sizes = np.ones(len(batch))
         for p, matches in enumerate(sample.matched):
             here = np.flatnonzero(matches[everybody])
             if not len(here):
@@ -50,18 +52,49 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             share = influence.sum(axis=2)
             influence -= share[:, :, None] * w[:, None]
             flat = influence.reshape(-1, len(here)).T
-            variance = design.variance(flat, everybody[here]).reshape(share.shape)
+            if isinstance(design, Replicates):
+                again = _replicated(
+                    chosen[some][:, :, here], (answer[everybody[here]] >= 0).T[some], design.weights[everybody[here]]
+                )
+                variance = (design.deviations(again, share) ** 2).sum(axis=0)
+            else:
+                variance = design.variance(flat, everybody[here]).reshape(share.shape)
             at = values[some]
             arrays["n"][at, p] = survey.count(everybody[here], w.T > 0)
             psus = arrays["n_psu"][at, p] = design.count_psus(w.T > 0, everybody[here])
             codes = [unit[everybody[here]] for unit in units]
             if p == 0:  # the persona all, in which every value of the batch has answers
                 alike = [intraclass(influence, w, code) for code in codes]
-            arrays["n_eff"][at, p] = effective_answers(w, codes, [part[some] for part in alike])
+            effective = effective_answers(w, codes, [part[some] for part in alike])
+            if isinstance(design, Replicates):
+                if p == 0:
+                    more, all_sizes = _design_effects(share, variance, effective), effective
+                effective = effective / (1 + more[some] * effective / all_sizes[some])
+            arrays["n_eff"][at, p] = effective
             arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
             # of one PSU alone, deviations from its own mean add up to 0: that is no error of 0
             arrays["response_se"][at, p, :n_options] = np.where(psus[:, None] > 1, np.sqrt(variance), np.nan)
     return arrays | {"implied": _implied(sample)}
+
+
+def _replicated(chosen: np.ndarray, answered: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Compute shares under replicate weights, shape (n, R), of who chose what, (V, K, n): shape (R, V, K).
+
+    NaN where a replicate has nobody who answered, shape (V, n).
+    """
+    sums = (chosen @ weights).transpose(2, 0, 1)
+    total = (answered @ weights).T[:, :, None]
+    return np.divide(sums, total, out=np.full(sums.shape, np.nan), where=total > 0)
+
+
+def _design_effects(share: np.ndarray, variance: np.ndarray, size: np.ndarray) -> np.ndarray:
+    """Say by how much more than in independent answers the shares of everybody vary, shape (V,): 0 or more.
+
+    Kish's sizes know of weights. What clusters add goes with the size of a domain that is spread over all of them: a
+    persona of a tenth of all people has a tenth of it (Kish 1987, Statistical design for research, section 2.3).
+    """
+    apart = (share * (1 - share)).sum(axis=1) / size
+    return np.maximum(np.divide(variance.sum(axis=1), apart, out=np.ones(len(apart)), where=apart > 0) - 1, 0.0)
 
 
 def _implied(sample: Sample) -> np.ndarray:

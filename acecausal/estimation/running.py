@@ -115,7 +115,7 @@ def fingerprint(survey: Survey, plan: Plan) -> str:
     from importlib.metadata import version
 
     data = [survey.country, survey.weight, survey.stratum, survey.psu, survey.fraction, survey.identity, survey.item]
-    data.append(survey.inside)
+    data += [survey.replicates, survey.inside]
     for part in (survey.attributes, survey.values, survey.covariates):
         data += [part[name] for name in part]
     digest = hashlib.sha256(repr(plan).encode())

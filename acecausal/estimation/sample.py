@@ -13,6 +13,7 @@ import numpy as np
 from acecausal.estimation.inference import Crossed, Design
 from acecausal.estimation.plan import Fit, Plan
 from acecausal.estimation.problem import Problem
+from acecausal.estimation.replicates import Replicates
 from acecausal.survey.data import Survey
 from acecausal.survey.raters import item_means
 
@@ -42,10 +43,15 @@ class Sample:
         name = plan.countries[country].name
         own = take(survey, survey.country == survey.country_names.index(name))
         # whatever their unit: what is penalised, or compared with a constant, must not depend on it
-        return cls(replace(own, weight=own.weight / own.weight.mean()), plan, name)
+        mean = own.weight.mean()
+        replicates = None if own.replicates is None else own.replicates / mean
+        return cls(replace(own, weight=own.weight / mean, replicates=replicates), plan, name)
 
     @cached_property
-    def design(self) -> Design | Crossed:
+    def design(self) -> Design | Crossed | Replicates:
+        spec, weights = self.survey.codebook.replicates, self.survey.replicates
+        if spec is not None and weights is not None:
+            return Replicates(self.survey.weight, weights, *spec.factors(weights.shape[1]), spec.mse)
         design = Design.of(self.survey.stratum, self.survey.psu, self.survey.fraction)
         return design if self.survey.item is None else Crossed.of(design, self.survey.item)
 
@@ -219,7 +225,7 @@ def take(survey: Survey, rows: np.ndarray) -> Survey:
         name: {key: array[rows] for key, array in getattr(survey, name).items()}
         for name in ("attributes", "values", "covariates")
     }
-    for name in ("country", "weight", "stratum", "psu", "fraction", "identity", "item", "inside"):
+    for name in ("country", "weight", "stratum", "psu", "fraction", "identity", "item", "replicates", "inside"):
         array = getattr(survey, name)
         changed[name] = None if array is None else array[rows]
     return replace(survey, **changed)

@@ -166,9 +166,13 @@ def _held(book: Codebook, plan: Plan, adjustment: str) -> dict[str, list[str]]:
 
 
 def unweighted(survey: Survey) -> Survey:
-    """Give everybody in the survey the weight 1; strata and PSUs stay."""
+    """Give everybody in the survey the weight 1; strata and PSUs stay, and the factors of replicate weights."""
     book = survey.codebook.model_copy(update={"weight": None})
-    return replace(survey, codebook=book, weight=(survey.weight > 0).astype(float))
+    inside, replicates = survey.weight > 0, survey.replicates
+    if replicates is not None:
+        weight = survey.weight[:, None]
+        replicates = np.divide(replicates, weight, out=np.zeros_like(replicates), where=weight > 0)
+    return replace(survey, codebook=book, weight=inside.astype(float), replicates=replicates)
 
 
 def _blank(cube: xr.Dataset, a: int) -> None:

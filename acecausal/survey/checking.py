@@ -155,6 +155,11 @@ def _against_each_other(
 def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Iterator[Finding]:
     labels = read_labels(path, encoding=encoding)
     names = {name.lower() for name in labels.columns}
+    try:
+        book = book.in_file(labels.columns, str(path))
+    except DataError as error:
+        yield Finding("error", "", "replicates", error.message, str(error.expected), str(error.got), error.hint)
+        return
     parts = _parts(book)
     absent = list(_absent(names, parts, book))
     yield from absent
@@ -254,6 +259,8 @@ def _parts(book: Codebook) -> dict[str, str]:
         part = getattr(book, kind)
         for column in part.columns if part else ():
             found.setdefault(column, kind)
+    for column in book.replicates.named if book.replicates else ():
+        found.setdefault(column, "replicates")
     return found
 
 

@@ -17,6 +17,7 @@ from acecausal.cube.lattice import Attribute, Level
 from acecausal.errors import CodebookError, unknown
 from acecausal.plain_yaml import read_yaml
 from acecausal.survey.codes import Code, Missing, code_key
+from acecausal.survey.replicates import ReplicatesSpec
 from acecausal.survey.specs import (
     AttributeSpec,
     CountriesSpec,
@@ -55,6 +56,7 @@ class Codebook(Part):
     stratum: GroupColumn | None = None
     psu: GroupColumn | None = None
     fpc: DesignColumn | None = None
+    replicates: ReplicatesSpec | None = None
     id: GroupColumn | None = None
     rater: GroupColumn | None = None
     item: ItemColumn | None = None
@@ -99,7 +101,17 @@ class Codebook(Part):
         if strange:
             raise ValueError(f"unused: {sorted(strange)} are used")
         self._check_ratings()
+        self._check_replicates()
         return self
+
+    def _check_replicates(self) -> None:
+        if self.replicates is None:
+            return
+        if self.weight is None or self.weight.absent_in:
+            raise ValueError("replicates needs weight, in every country: the weight that they are replicates of")
+        both = [name for name in ("stratum", "psu", "fpc", "rater") if getattr(self, name)]
+        if both:
+            raise ValueError(f"replicates and {both[0]} cannot both be given: the replicate weights carry the design")
 
     def _check_ratings(self) -> None:
         if self.item and not self.rater:
@@ -123,11 +135,36 @@ class Codebook(Part):
 
     @property
     def columns(self) -> list[str]:
-        """Every column that must be read, each once."""
+        """Every column that must be read, each once, and of replicate weights those that a file was asked for."""
+        replicates = self.replicates.named if self.replicates else ()
+        return list(dict.fromkeys([*self._single_columns, *replicates]))
+
+    @property
+    def _single_columns(self) -> list[str]:
         parts = (self.attributes, self.values, self.covariates)
         columns = [spec.column for part in parts for spec in part.values()]
         design = [column for part in self.design for column in part.columns]
-        return list(dict.fromkeys([*self.countries.columns, *self.rows, *self.domain, *columns, *design]))
+        return [*self.countries.columns, *self.rows, *self.domain, *columns, *design]
+
+    def in_file(self, names: Iterable[str], source: str) -> Codebook:
+        """Give the codebook with the columns of replicate weights as a file has them; patterns only match there.
+
+        Parameters
+        ----------
+        names : iterable of str
+            Columns of the file.
+        source : str
+            The file, for messages.
+
+        Raises
+        ------
+        DataError
+            If a name or pattern finds nothing, or there are not as many as the type must have.
+        """
+        if self.replicates is None:
+            return self
+        columns = self.replicates.found(names, self._single_columns, source)
+        return self.model_copy(update={"replicates": self.replicates.model_copy(update={"columns": columns})})
 
     def missing_codes(self, part: AttributeSpec | ValueSpec | CovariateSpec | None = None) -> Missing:
         """Say what is missing in the column of this part; a `missing_below` of its own holds instead of the book's."""

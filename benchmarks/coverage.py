@@ -19,6 +19,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from results import report
 from scipy import stats
+from scipy.linalg import hadamard
 
 from acecausal.cube import schema
 from acecausal.estimation.estimate import estimate
@@ -28,6 +29,7 @@ from acecausal.simulation.surveys import draw
 from acecausal.simulation.truth import truth
 from acecausal.simulation.world import World
 from acecausal.survey.data import Survey
+from acecausal.survey.replicates import ReplicatesSpec
 
 #: Annotator data: raters, items, and what they add to ratings.
 RATINGS: dict[str, object] = {"raters": 300, "items": 40, "per_rater": 15, "rater": 0.13, "item": 0.1, "slope": 0.08}
@@ -47,6 +49,14 @@ DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"attributes": 4, "levels": [2, 4, 3, 2], "rare": 0.2},
         {"lognormal": 0.7},
     ),
+    "50 clusters, jackknife": ({}, {"clusters": 50, "replicates": "JK1"}),
+    "50 clusters, half-samples": ({}, {"clusters": 50, "replicates": "BRR"}),
+    "50 clusters, bootstrap": ({}, {"clusters": 50, "replicates": "bootstrap"}),
+    "3 of 20 PSUs treated, jackknife": ({"null": 1.0}, {"clusters": 20, "treated": 3, "replicates": "JK1"}),
+    "24 cells, a fifth treated, jackknife": (
+        {"attributes": 4, "levels": [2, 4, 3, 2], "rare": 0.2},
+        {"clusters": 50, "replicates": "JK1"},
+    ),
     "raters and items": ({"effect": 0.04, "covariate": False}, RATINGS),
     "raters steered to items": ({"effect": 0.04, "covariate": False}, RATINGS | {"steering": 1.0}),
 }
@@ -62,7 +72,7 @@ def drawn(population: World, design: dict[str, object], seed: int) -> Survey:
     """Draw one survey of a design."""
     if "raters" in design:
         return draw_ratings(population, seed=seed, **design)  # type: ignore[arg-type]
-    choices = {name: choice for name, choice in design.items() if name not in ("treated", "lognormal")}
+    choices = {name: choice for name, choice in design.items() if name not in ("treated", "lognormal", "replicates")}
     survey = draw(population, RESPONDENTS, seed, **choices)  # type: ignore[arg-type]
     if "treated" in design:
         survey = replace(
@@ -71,7 +81,25 @@ def drawn(population: World, design: dict[str, object], seed: int) -> Survey:
     if "lognormal" in design:
         rng = np.random.default_rng(seed)
         survey = replace(survey, weight=np.exp(design["lognormal"] * rng.normal(size=len(survey))))
-    return survey
+    return replicated(survey, str(design["replicates"]), seed) if "replicates" in design else survey
+
+
+def replicated(survey: Survey, kind: str, seed: int) -> Survey:
+    """Give a survey replicate weights in the place of its PSUs: of all (JK1), 100 bootstraps, or pairs as strata."""
+    psu = np.unique(survey.psu, return_inverse=True)[1]
+    count = int(psu.max()) + 1
+    if kind == "JK1":
+        times = np.where(np.eye(count, dtype=bool), 0.0, count / (count - 1))
+    elif kind == "BRR":
+        signs = hadamard(2 ** int(np.ceil(np.log2(count // 2 + 1))))[1 + np.arange(count) // 2]
+        times = 1.0 + np.where(np.arange(count) % 2, 1, -1)[:, None] * signs
+    else:
+        drawn = np.random.default_rng(seed).multinomial(count - 1, np.full(count, 1 / count), size=100)
+        times = drawn.T * count / (count - 1)
+    spec = ReplicatesSpec(columns=[f"rw{r}" for r in range(times.shape[1])], type=kind)
+    book = survey.codebook.model_copy(update={"replicates": spec, "psu": None, "stratum": None})
+    alone = np.arange(len(survey))
+    return replace(survey, codebook=book, psu=alone, replicates=survey.weight[:, None] * times[psu])
 
 
 def econml(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, float, float]:

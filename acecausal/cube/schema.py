@@ -93,10 +93,11 @@ VARIABLES: tuple[Variable, ...] = (
              "Respondents who match the persona and answered (survey), or prompts averaged (model)."),
     Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
              "Effective sample size behind the response: Kish's, discounted by how alike the answers within a PSU are "
-             "(or the ratings of a rater, and of an item).", _SURVEY),
+             "(or the ratings of a rater, and of an item), or by the design effect that replicate weights show.",
+             _SURVEY),
     Variable("n_psu", RESPONSE, "i", "1", (0, _INF),
-             "Primary sampling units (or raters, or respondents, where there are none) that the respondents are of.",
-             _SURVEY, optional=_SURVEY),
+             "Primary sampling units (or raters, or respondents, where there are none; by replicate weights people of "
+             "the same factors) that the respondents are of.", _SURVEY, optional=_SURVEY),
     Variable("share", RESPONSE, "f", "1", (0, 1),
              "Weighted share of the persona's people among those who answered the value, all attributes and "
              "covariates that are held fixed known; missing where nobody did, or where the share is below attrs "

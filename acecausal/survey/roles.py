@@ -78,6 +78,8 @@ SEXES = {"male", "female", "man", "woman", "men", "women", "m", "f"}
 #: A level has people, and there are not too many; a covariate is known of most people, who are left out otherwise.
 MOST_LEVELS = 26
 KNOWN = 0.8
+#: So many numbered columns that could each be the weight are replicates of it.
+SERIES = 8
 
 
 def give_roles(columns: Sequence[Column], weighted_by: str = "") -> None:
@@ -95,6 +97,7 @@ def give_roles(columns: Sequence[Column], weighted_by: str = "") -> None:
             _put(column, "unused", why="empty")
     _country(columns)
     _weight(columns, weighted_by)
+    _replicates(columns)
     for role, pattern in DESIGN.items():
         _first(role, pattern, [column for column in _free(columns) if _of_design(role, column)])
     for column in _free(columns):
@@ -198,6 +201,24 @@ def _weight(columns: Sequence[Column], weighted_by: str) -> None:
     for column in bodies:
         if not column.role:
             _put(column, "unused", why="rather what somebody weighs than how much they count")
+
+
+def _replicates(columns: Sequence[Column]) -> None:
+    """Find numbered columns of one name that add up to what the weight does: they are not for adjusting."""
+    weight = next((column for column in columns if column.role == "weight"), None)
+    series: dict[str, list[Column]] = {}
+    for column in columns:
+        stem = column.name.rstrip("0123456789")
+        if weight and column.role in ("", "unused") and stem != column.name and len(column.counts) > MOST_LEVELS:
+            if _could_weigh(column) and _total(weight) / 3 < _total(column) < 3 * _total(weight):
+                series.setdefault(stem, []).append(column)
+    for stem, found in series.items():
+        for column in found if len(found) >= SERIES else []:
+            _put(column, "unused", why=f'a replicate weight, it seems: replicates: {{columns: "{stem}*", type: ...}}')
+
+
+def _total(column: Column) -> float:
+    return sum((number_of(key) or 0.0) * count for key, count in column.counts.items())
 
 
 def _could_weigh(column: Column) -> bool:

@@ -183,3 +183,14 @@ def test_unlabelled_scales__are_written_once(tmp_path):
     (tmp_path / "book.yaml").write_text(text.replace('label: "4"', 'label: "much"'))
     book = load_codebook(tmp_path / "book.yaml")
     assert [book.values[name].options[-1].label for name in ("a", "b", "c")] == ["much", "much", "3"]
+
+
+def test_replicate_weights__are_known_and_not_held_fixed(tmp_path):
+    """Eight numbered columns that add up to what the weight does; nine numbered questions are none."""
+    rng = np.random.default_rng(1)
+    weight = rng.uniform(0.5, 2, N)
+    again = {f"rep{r}": (weight * rng.choice([0.5, 1.5], N)).round(4) for r in range(8)}
+    asked = {f"item{i}": rng.integers(1, 6, N) for i in range(9)}
+    book = drafted(tmp_path, wt=weight.round(4), **again, **asked)
+    assert {name for name, why in book["unused"].items() if 'replicates: {columns: "rep*"' in why} == set(again)
+    assert set(asked) <= {spec["column"] for spec in book["values"].values()}

@@ -206,15 +206,22 @@ def _weight(columns: Sequence[Column], weighted_by: str) -> None:
 def _replicates(columns: Sequence[Column]) -> None:
     """Find numbered columns of one name that add up to what the weight does: they are not for adjusting."""
     weight = next((column for column in columns if column.role == "weight"), None)
+    if weight is None:
+        return
     series: dict[str, list[Column]] = {}
     for column in columns:
         stem = column.name.rstrip("0123456789")
-        if weight and column.role in ("", "unused") and stem != column.name and len(column.counts) > MOST_LEVELS:
-            if _could_weigh(column) and _total(weight) / 3 < _total(column) < 3 * _total(weight):
-                series.setdefault(stem, []).append(column)
+        numbered = stem != column.name and len(column.counts) > MOST_LEVELS
+        if numbered and column.role in ("", "unused") and _could_replace(column, weight):
+            series.setdefault(stem, []).append(column)
     for stem, found in series.items():
         for column in found if len(found) >= SERIES else []:
             _put(column, "unused", why=f'a replicate weight, it seems: replicates: {{columns: "{stem}*", type: ...}}')
+
+
+def _could_replace(column: Column, weight: Column) -> bool:
+    """Whether the column could be the weight under a replicate: as many people in all, about."""
+    return _could_weigh(column) and _total(weight) / 3 < _total(column) < 3 * _total(weight)
 
 
 def _total(column: Column) -> float:

@@ -28,6 +28,7 @@ class Value:
     """One survey question: its name, wording, topic, scale, and options in order of meaning.
 
     `pinned` says of each option whether it keeps its place when a model is asked in another order; () if none does.
+    A continuous value is numbers within a `range`, in a `unit`, and its options are the range's ends.
     """
 
     name: str
@@ -36,6 +37,8 @@ class Value:
     scale: str
     options: tuple[str, ...]
     pinned: tuple[bool, ...] = ()
+    range: tuple[float, float] | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,10 @@ def build(
     if any(any(value.pinned) for value in values):
         pinned = [[*value.pinned, *[False] * (width - len(value.pinned))] for value in values]
         coords["option_pinned"] = (("value", "option"), np.array(pinned, dtype=np.int8))
+    if any(value.range is not None for value in values):
+        ends = np.array([value.range or (0.0, 1.0) for value in values])
+        coords |= {"low": ("value", ends[:, 0]), "high": ("value", ends[:, 1])}
+        coords["unit"] = ("value", _strings([value.unit for value in values]))
     used = {dim for name in arrays for dim in dims[name]}
     named = {**schema.LABELS, "checked": lattice.checked, **labels}
     coords |= {dim: _strings(names) for dim, names in named.items() if dim in used}
@@ -134,6 +141,7 @@ def values_of(cube: xr.Dataset) -> list[Value]:
             str(v.scale.item()),
             tuple(str(label) for label in v.option_label.values[: int(v.n_options)]),
             tuple(map(bool, v.option_pinned.values[: int(v.n_options)])) if "option_pinned" in v.coords else (),
+            *(((v.low.item(), v.high.item()), str(v.unit.item())) if v.scale.item() == "continuous" else ()),
         )
         for v in (cube.isel(value=i) for i in range(cube.sizes["value"]))
     ]

@@ -16,9 +16,9 @@ from acecausal.errors import AceError
 
 #: Coordinates that are texts; these may be empty.
 _TEXTS = ("country", "country_label", "region", "attribute", "treatment", "baseline", "treated", "value", "question",
-          "topic", "scale", "option_label", "persona", "modifier", "covariate", "wording", "checked",
+          "topic", "scale", "unit", "option_label", "persona", "modifier", "covariate", "wording", "checked",
           *schema.LABELS)  # fmt: skip
-_MAY_BE_EMPTY = ("region", "topic", "option_label")
+_MAY_BE_EMPTY = ("region", "topic", "option_label", "unit")
 
 
 def attr_problems(attrs: dict[Any, Any]) -> list[str]:
@@ -85,8 +85,20 @@ def _scale_problems(cube: xr.Dataset) -> Iterator[str]:
             yield f"n_options of {value}: expected 2..{width}, got {n_options}"
         elif not all(map(str.strip, labels[:n_options])):
             yield f"option_label of {value}: holds empty texts"
-        elif scale == "binary" and n_options != 2:
-            yield f"n_options of {value}: expected 2 on a binary scale, got {n_options}"
+        elif scale in ("binary", "continuous") and n_options != 2:
+            yield f"n_options of {value}: expected 2 on a {scale} scale, got {n_options}"
+    if "continuous" in cube["scale"].values:
+        yield from _range_problems(cube)
+
+
+def _range_problems(cube: xr.Dataset) -> Iterator[str]:
+    absent = [name for name in ("low", "high", "unit") if name not in cube.coords]
+    if absent:
+        yield f"coordinate {absent[0]}: missing, and a value is continuous"
+        return
+    ends = cube["low"].values, cube["high"].values
+    if any(part.dtype.kind != "f" or not np.isfinite(part).all() for part in ends) or not (ends[0] < ends[1]).all():
+        yield "coordinates low and high: expected finite numbers, the lower one first"
 
 
 def _lattice_problems(cube: xr.Dataset) -> Iterator[str]:

@@ -28,7 +28,7 @@ REASONS = (
 VERDICTS = ("not_run", "consistent", "inconsistent", "undecided")
 NOT_RUN, CONSISTENT, INCONSISTENT, UNDECIDED = range(len(VERDICTS))
 
-SCALES = ("ordinal", "binary", "nominal")
+SCALES = ("ordinal", "binary", "nominal", "continuous")
 
 #: Propensities at which both arms can be met: `overlap` is the share of people inside.
 PROPENSITY_RANGE = (0.05, 0.95)
@@ -250,8 +250,11 @@ COORDINATES: dict[str, tuple[str, ...]] = {
     "granularity": ("persona",),
 }
 
-#: Coordinates that a cube may have: which options keep their place in every order (1) or move with the others (0).
-OPTIONAL_COORDINATES: dict[str, tuple[str, ...]] = {"option_pinned": ("value", "option")}
+#: Coordinates that a cube may have: which options keep their place in every order (1) or move with the others (0);
+#: where a value is continuous, the numbers that scores of 0 and 1 stand for (0 and 1 of other values), and their unit.
+OPTIONAL_COORDINATES: dict[str, tuple[str, ...]] = {
+    "option_pinned": ("value", "option"), "low": ("value",), "high": ("value",), "unit": ("value",),
+}  # fmt: skip
 
 ATTRS = ("acecausal_schema_version", "kind", "lattice", "created", "creation_library_version")
 

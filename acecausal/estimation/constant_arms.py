@@ -12,13 +12,13 @@ NO_SPREAD = 1e-12
 
 def arm_shares(
     outcomes: np.ndarray, inside: np.ndarray, arm: np.ndarray, weight: np.ndarray, there: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Average each arm's answers in several contexts at once.
 
     Parameters
     ----------
     outcomes : numpy.ndarray, shape (n, V, K)
-        Who chose which option of which value, 0 or 1.
+        Who chose which option of which value, 0 or 1; or how much of either end of a range a number is.
     inside : numpy.ndarray, shape (n, V), bool
         Who is compared.
     arm : numpy.ndarray, shape (n,), int
@@ -31,6 +31,8 @@ def arm_shares(
     -------
     shares : numpy.ndarray, shape (2, C, V, K)
         By arm; 0 of nobody.
+    between : numpy.ndarray, shape (2, C, V)
+        Mean product of the two ends' parts: what numbers vary less than answers at the ends would; 0 of options.
     sizes : numpy.ndarray, shape (2, C, V)
         Kish's effective sizes.
     """
@@ -40,10 +42,20 @@ def arm_shares(
     chosen = (members @ (outcomes * weighted[:, :, None]).reshape(n, -1)).reshape(2, -1, n_values, n_options)
     total, square = ((members @ part).reshape(2, -1, n_values) for part in (weighted, weighted**2))
     shares = np.divide(chosen, total[..., None], out=np.zeros_like(chosen), where=total[..., None] > 0)
-    return shares, kish(total.ravel(), square.ravel()).reshape(total.shape)
+    between = np.zeros_like(total)
+    if n_options == 2:
+        both = (members @ (outcomes.prod(axis=2) * weighted)).reshape(total.shape)
+        between = np.divide(both, total, out=between, where=total > 0)
+    return shares, between, kish(total.ravel(), square.ravel()).reshape(total.shape)
 
 
-def unseen_variance(shares: np.ndarray, sizes: np.ndarray, averages: np.ndarray, variance: np.ndarray) -> np.ndarray:
+def unseen_variance(
+    shares: np.ndarray,
+    sizes: np.ndarray,
+    averages: np.ndarray,
+    variance: np.ndarray,
+    between: np.ndarray | None = None,
+) -> np.ndarray:
     """Reckon the variance that a difference of means has, and its sample does not show, where an arm is constant.
 
     Nobody of 40 who says yes is no proof that of their kind nobody does: the sandwich finds no variance in that arm,
@@ -61,6 +73,8 @@ def unseen_variance(shares: np.ndarray, sizes: np.ndarray, averages: np.ndarray,
         What is averaged, as numbers of the options: the score, or 1 for one option and 0 for the others.
     variance : numpy.ndarray, shape (V, S)
         Of the differences, as estimated.
+    between : numpy.ndarray, shape (2, V), optional
+        As `arm_shares` gives it; 0 of options.
 
     Returns
     -------
@@ -74,6 +88,8 @@ def unseen_variance(shares: np.ndarray, sizes: np.ndarray, averages: np.ndarray,
     """
     means = shares @ averages.T
     spread = shares @ (averages**2).T - means**2
+    if between is not None:  # of a number s, a (1 - s) + b s has so much smaller squares than a and b at the ends
+        spread -= between[..., None] * (averages[:, -1] - averages[:, 0]) ** 2
     seen = np.asarray((shares > 0).any(axis=0))
     added = np.zeros_like(variance)
     for side in (0, 1):

@@ -128,7 +128,7 @@ def _contexts(
     nominal = np.array([plan.values[v].scale == "nominal" for v in fit.values])
     # a replicate that empties an arm: its people are of too few PSUs
     emptied = np.zeros((len(contexts), len(values)), bool) if moved is None else np.isnan(moved).any(axis=(0, 3))
-    shares, effective = arm_shares(
+    shares, between, effective = arm_shares(
         problem.outcomes, scores.inside, problem.arm, problem.weight, sample.matched[contexts][:, rows]
     )
     for place, context in enumerate(contexts):
@@ -173,6 +173,7 @@ def _contexts(
                 np.minimum(effective[:, place], sizes)[:, kept],
                 _averages(shift.shape[1]),
                 _variances(covariance[good]),
+                between[:, place, kept],
             )
             _fill(arrays, at, context, shift[good], covariance[good], unseen)
             critical.append((at, context, covariance[good]))

@@ -24,7 +24,7 @@ class Problem:
     Attributes
     ----------
     outcomes : numpy.ndarray, shape (n, values, options)
-        One-hot; all 0 where the value was not answered.
+        One-hot, or how much of either end of its range a number is; all 0 where the value was not answered.
     answered : numpy.ndarray, shape (n, values), bool
     arm : numpy.ndarray, shape (n,), int
         0 baseline, 1 treated, -1 another level of the same attribute (counts in the population averaged over, not in

@@ -6,6 +6,7 @@ import numpy as np
 
 from acecausal.cube.check_questions import people_implied
 from acecausal.estimation.inference import Design
+from acecausal.estimation.outcomes import outcomes
 from acecausal.estimation.replicates import Replicates
 from acecausal.estimation.sample import Sample
 from acecausal.survey.raters import effective_answers, intraclass
@@ -32,11 +33,12 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     arrays["share"] = shares(sample)
     for batch in plan.batches(sample.name):
         values = np.array(batch)
-        answer = np.stack([survey.values[plan.values[v].name] for v in batch], axis=1)
-        everybody = np.flatnonzero((answer >= 0).any(axis=1))
+        answers = [survey.values[plan.values[v].name] for v in batch]
+        answered = np.stack([answer >= 0 for answer in answers], axis=1)
+        answered = answered[everybody := np.flatnonzero(answered.any(axis=1))]
         n_options = len(plan.values[batch[0]].options)
-        chosen = (answer[everybody].T[:, None] == np.arange(n_options)[:, None]).astype(float)
-        weight = survey.weight[everybody, None] * (answer[everybody] >= 0)
+        chosen = outcomes([answer[everybody] for answer in answers], n_options)
+        weight = survey.weight[everybody, None] * answered
         alike: list[np.ndarray] = []
         more = all_sizes = np.ones(len(batch))
         for p, matches in enumerate(sample.matched):
@@ -51,14 +53,11 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             influence *= w[:, None]
             share = influence.sum(axis=2)
             influence -= share[:, :, None] * w[:, None]
-            flat = influence.reshape(-1, len(here)).T
             if isinstance(design, Replicates):
-                again = _replicated(
-                    chosen[some][:, :, here], (answer[everybody[here]] >= 0).T[some], design.weights[everybody[here]]
-                )
+                again = _replicated(chosen[some][:, :, here], answered[here].T[some], design.weights[everybody[here]])
                 variance = (design.deviations(again, share) ** 2).sum(axis=0)
             else:
-                variance = design.variance(flat, everybody[here]).reshape(share.shape)
+                variance = design.variance(influence.reshape(-1, len(here)).T, everybody[here]).reshape(share.shape)
             at = values[some]
             arrays["n"][at, p] = survey.count(everybody[here], w.T > 0)
             psus = arrays["n_psu"][at, p] = design.count_psus(w.T > 0, everybody[here])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from acecausal.estimation.inference import Crossed, Design
+from acecausal.estimation.outcomes import outcomes
 from acecausal.estimation.plan import Fit, Plan
 from acecausal.estimation.problem import Problem
 from acecausal.estimation.replicates import Replicates
@@ -92,21 +93,22 @@ class Sample:
 
     def problem(self, fit: Fit, rows: np.ndarray) -> Problem:
         """Lay out what the estimator gets, for these rows."""
-        answer = np.stack([self.survey.values[self.plan.values[v].name][rows] for v in fit.values], axis=1)
-        n_options = len(self.plan.values[fit.values[0]].options)
-        return self._problem(fit.contrast, rows, answer, n_options)
+        answers = [self.survey.values[self.plan.values[v].name][rows] for v in fit.values]
+        laid = outcomes(answers, len(self.plan.values[fit.values[0]].options)).transpose(2, 0, 1)
+        answered = np.stack([answer >= 0 for answer in answers], axis=1)
+        return self._problem(fit.contrast, rows, np.ascontiguousarray(laid), answered)
 
     def comparison(self, contrast: int, rows: np.ndarray) -> Problem:
         """Lay out arms, cells and controls of these rows, for what does not depend on any answer."""
-        return self._problem(contrast, rows, np.empty((len(rows), 0), dtype=int), 2)
+        return self._problem(contrast, rows, np.empty((len(rows), 0, 2)), np.empty((len(rows), 0), dtype=bool))
 
-    def _problem(self, contrast: int, rows: np.ndarray, answer: np.ndarray, n_options: int) -> Problem:
+    def _problem(self, contrast: int, rows: np.ndarray, laid: np.ndarray, answered: np.ndarray) -> Problem:
         treatment, arm = self.plan.treatment(contrast), self.arm(contrast)
         seed = derived_seed(self.plan.seed, self.name, self.plan.lattice.contrast_labels[contrast])
         share = self.item_share(contrast, arm)
         return Problem(
-            outcomes=(answer[:, :, None] == np.arange(n_options)).astype(float),
-            answered=answer >= 0,
+            outcomes=laid,
+            answered=answered,
             arm=arm[rows],
             cell=self._cells(self.plan.modifiers[treatment], rows),
             covariates=self._covariates(treatment)[rows],

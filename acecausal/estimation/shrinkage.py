@@ -27,12 +27,17 @@ def fill_shrunk(arrays: dict[str, np.ndarray], values: Sequence[Value], lattice:
     Parameters
     ----------
     arrays : dict
-        With response, n_eff, shift, shift_se and effect_se, all countries together, in the schema's dimension order.
+        With response, response_se, n_eff, shift, shift_se and effect_se, all countries together, in the schema's
+        dimension order.
     values, lattice
         What the arrays run over.
     """
     scored = np.array([value.scale != "nominal" for value in values])
-    shrunk = shrink_responses(arrays["response"], arrays["n_eff"], scored, lattice)
+    spread = np.ones((len(arrays["response"]), len(values)))
+    for v, value in enumerate(values):
+        if value.range is not None:
+            spread[:, v] = _spread_of_numbers(*(arrays[name][:, v, 0] for name in ("response", "response_se", "n_eff")))
+    shrunk = shrink_responses(arrays["response"], arrays["n_eff"], scored, lattice, spread)
     arrays["response_shrunk"], arrays["response_shrunk_se"] = shrunk
     shift, shift_se, effect_se = shrink_shifts(arrays["shift"], arrays["shift_se"], arrays["effect_se"], lattice)
     arrays["shift_shrunk"], arrays["shift_shrunk_se"], arrays["effect_shrunk_se"] = shift, shift_se, effect_se
@@ -43,8 +48,19 @@ def fill_shrunk(arrays: dict[str, np.ndarray], values: Sequence[Value], lattice:
             arrays["effect_shrunk"][:, :, v] = shift[:, :, v, :, :n_options] @ schema.scores(n_options)
 
 
+def _spread_of_numbers(response: np.ndarray, se: np.ndarray, n_eff: np.ndarray) -> np.ndarray:
+    """Say how much of the variance that answers at the ends would have numbers have, shape (countries,), 0 to 1.
+
+    By what everybody's mean shows; 1, the most it can be, where it shows nothing.
+    """
+    mean = response[:, 1]
+    most = mean * (1 - mean) / np.maximum(n_eff, 1e-9)
+    ratio = np.divide(se[:, 1] ** 2, most, out=np.ones(len(mean)), where=most > 0)
+    return np.where(np.isfinite(ratio), np.clip(ratio, 1e-6, 1.0), 1.0)
+
+
 def shrink_responses(
-    response: np.ndarray, n_eff: np.ndarray, scored: np.ndarray, lattice: Lattice
+    response: np.ndarray, n_eff: np.ndarray, scored: np.ndarray, lattice: Lattice, spread: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Shrink responses.
 
@@ -57,6 +73,8 @@ def shrink_responses(
     scored : numpy.ndarray of bool, shape (values,)
         Whether a value's options have scores (it is not nominal).
     lattice : Lattice
+    spread : numpy.ndarray, shape (countries, values), optional
+        Variance of one person's answer over that of an answer at one of two ends; 1 of options, less of numbers.
 
     Returns
     -------
@@ -77,6 +95,7 @@ def shrink_responses(
     shares = np.where(there, response, 0.0)
     axis = _Axis.of(there, scored)
     mean, rest = axis.split(shares)
+    narrow = np.ones(response.shape[:2])[..., None] if spread is None else spread[..., None]
 
     def scales(mean: np.ndarray, rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Variances of one person's score, and of what it leaves, at a prediction."""
@@ -84,7 +103,7 @@ def shrink_responses(
         p /= np.maximum(p.sum(axis=-1, keepdims=True), 1e-9)
         of_score = (p * axis.score[:, None] ** 2).sum(axis=-1) - (p * axis.score[:, None]).sum(axis=-1) ** 2
         left = 1 - (p**2).sum(axis=-1) - of_score * axis.length2[:, None]
-        return np.maximum(of_score, 1e-3), np.maximum(left, 1e-3)
+        return np.maximum(of_score, 1e-3) * narrow, np.maximum(left, 1e-3)
 
     parts = [
         Part(mean, np.where(axis.scored[:, None], per_person, np.nan)),
@@ -98,7 +117,7 @@ def shrink_responses(
     predicted = np.where(use[..., None], axis.join(parts[0].told, parts[1].told), shares)
     predicted[:, :, 0] = shares[:, :, 0]
     predicted = np.clip(predicted, 0, 1)
-    variance = predicted * (1 - predicted) / np.maximum(n_eff, 1e-9)[..., None]
+    variance = predicted * (1 - predicted) * (narrow / np.maximum(n_eff, 1e-9))[..., None]
     along = scales(*axis.split(predicted))[0] / np.maximum(n_eff, 1e-9)
     return shrunk, np.where(there, np.sqrt(axis.spread(variance, along, parts[0].kept, parts[1].kept)), np.nan)
 

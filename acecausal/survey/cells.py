@@ -167,3 +167,23 @@ def far_off(numbers: np.ndarray) -> np.ndarray:
         if high > low and apart[count - 1] > FAR * (high - low) and apart[count - 1] > FARTHER * apart[count]:
             return different[:count]
     return different[:0]
+
+
+def scores_of(column: pd.Series, span: tuple[float, float], missing: Missing, where: str) -> np.ndarray:
+    """Map each cell's number to where it is between the ends of a range, 0 to 1, and -1.0 where missing.
+
+    One outside the range is an error.
+    """
+    low, high = span
+    numbers = numbers_of(column, missing, where)
+    outside = (numbers < low) | (numbers > high)
+    if outside.any():
+        raise DataError(
+            "numbers outside the range",
+            param=where,
+            expected=f"{low:g} to {high:g}",
+            got=", ".join(f"{x:g}" for x in np.unique(numbers[outside])[:8]) + f" ({int(outside.sum())} rows)",
+            hint="widen the range; list under missing only codes that say nothing",
+        )
+    known = np.isfinite(numbers)
+    return np.where(known, np.clip((np.where(known, numbers, low) - low) / (high - low), 0.0, 1.0), -1.0)

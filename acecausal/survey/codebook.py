@@ -251,6 +251,8 @@ class Codebook(Part):
     def value(self, name: str) -> Value:
         """Give the value as the cube wants it."""
         spec = self.values[name]
+        if spec.range is not None:
+            return Value(name, spec.question, spec.topic, spec.scale, spec.ends, range=spec.range, unit=spec.unit)
         labels = tuple(option.label for option in spec.options)
         pinned = tuple(option.pinned for option in spec.options)
         return Value(name, spec.question, spec.topic, spec.scale, labels, pinned if any(pinned) else ())

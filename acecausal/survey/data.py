@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from acecausal.errors import DataError
-from acecausal.survey.cells import FAR_OFF, bands_of, codes_of, far_off, numbers_of, positions_of
+from acecausal.survey.cells import FAR_OFF, bands_of, codes_of, far_off, numbers_of, positions_of, scores_of
 from acecausal.survey.codebook import Codebook, load_codebook
 from acecausal.survey.codes import code_key
 from acecausal.survey.copies import COPIES, count_copies
@@ -413,9 +413,12 @@ def _attributes(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], s
 def _values(table: pd.DataFrame, codebook: Codebook, lost: dict[str, int], source: str) -> dict[str, np.ndarray]:
     values = {}
     for name, value in codebook.values.items():
-        gone = codebook.missing_codes(value)
-        codes = {code_key(c): i for i, option in enumerate(value.options) for c in option.codes}
-        values[name] = positions_of(table[value.column], codes, gone, f"{source}, column {value.column} (value {name})")
+        gone, where = codebook.missing_codes(value), f"{source}, column {value.column} (value {name})"
+        if value.range is not None:
+            values[name] = scores_of(table[value.column], value.range, gone, where)
+        else:
+            codes = {code_key(c): i for i, option in enumerate(value.options) for c in option.codes}
+            values[name] = positions_of(table[value.column], codes, gone, where)
         _count(lost, f"value {name} missing", values[name] < 0)
     return values
 
@@ -446,6 +449,8 @@ def _noted(survey: Survey) -> dict[str, int]:
 
     never = np.zeros(len(names), dtype=np.int64)
     for value, answers in survey.values.items():
+        if book.values[value].range is not None:
+            continue
         table = chosen(answers, len(book.values[value].options))
         never += np.where(table.any(axis=1), (table == 0).sum(axis=1), 0)
     levels = {name: chosen(codes, len(book.attributes[name].levels)) for name, codes in survey.attributes.items()}

@@ -102,8 +102,14 @@ def meanings(read: Mapping[str, Held], book: Codebook) -> Iterator[Finding]:
             yield from _country_labels(where, read[where], book)
     for kind, specs in (("attribute", book.attributes), ("value", book.values)):
         for name, spec in specs.items():
-            if spec.column in read:
+            if spec.column in read and _ranges(spec):
+                yield from _silent_numbers(f"{kind} {name}", spec.column, read[spec.column], book.missing_codes(spec))
+            elif spec.column in read:
                 yield from _meant(f"{kind} {name}", spec, read[spec.column])
+    for name, covariate in book.covariates.items():
+        if covariate.column in read:
+            missing = book.missing_codes(covariate)
+            yield from _silent_numbers(f"covariate {name}", covariate.column, read[covariate.column], missing)
 
 
 def _country(name: str, column: Held, book: Codebook) -> Iterator[Finding]:
@@ -125,7 +131,7 @@ def _coded(about: str, spec: AttributeSpec | ValueSpec, column: Held, missing: M
     if not any(key not in missing for key in column.counts):
         yield Finding("warning", name, about, "nobody has an answer here")
         return
-    ranges = [entry.range for _, entry in entries if isinstance(entry, LevelSpec) and entry.range]
+    ranges = _ranges(spec)
     if ranges:
         yield from _numeric(about, name, column, missing, ranges)
         return
@@ -176,6 +182,24 @@ def _meant(about: str, spec: AttributeSpec | ValueSpec, column: Held) -> Iterato
             "error", spec.column, about, f"code {key} means something else in the file",
             repr(named[i]), repr(left[key]),
             f"looks like {named[other]!r}: mend the order of the codes, or take another codebook",
+        )  # fmt: skip
+
+
+def _ranges(spec: AttributeSpec | ValueSpec) -> list[tuple[float, float]]:
+    """The ranges that a column's numbers may lie in; none if it holds codes."""
+    if isinstance(spec, ValueSpec):
+        return [spec.range] if spec.range else []
+    return [level.range for level in spec.levels.values() if level.range]
+
+
+def _silent_numbers(about: str, name: str, column: Held, missing: Missing) -> Iterator[Finding]:
+    """Report numbers that the file labels as no answer, and that would be reckoned with: 99 for "don't know"."""
+    silent = [key for key, label in column.labels.items() if key not in missing and number(key) is not None]
+    silent = [key for key in silent if key not in column.declared and says_nothing(column.labels[key])]
+    if silent:
+        yield Finding(
+            "error", name, about, "numbers in the codebook that say nothing in the file",
+            got=", ".join(f"{key} {column.labels[key]!r}" for key in silent[:6]), hint="list them under missing",
         )  # fmt: skip
 
 
@@ -239,8 +263,9 @@ def _numeric(
     if words:
         yield Finding("error", name, about, "not numbers", "numbers", column.shown(words), no_number(words))
     if outside:
+        whose = "the" if len(ranges) == 1 else "every level's"
         yield Finding(
-            "error", name, about, "numbers outside every level's range",
+            "error", name, about, f"numbers outside {whose} range",
             " ".join(f"{low:g}-{high:g}" for low, high in ranges), column.shown(outside),
             "widen a range; list under missing only codes that say nothing",
         )  # fmt: skip

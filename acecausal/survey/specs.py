@@ -106,24 +106,49 @@ class OptionSpec(Part):
 
 
 class ValueSpec(Part):
-    """One survey question: its column, wording, topic, scale, and options in order of meaning."""
+    """One survey question: its column, wording, topic, scale, and options in order of meaning.
+
+    A continuous one has no options, but a range, the lowest and the highest number there can be, and may have a unit.
+    """
 
     column: str
     question: str
     topic: str
-    scale: Literal["ordinal", "binary", "nominal"]
-    options: tuple[OptionSpec, ...] = Field(min_length=2, max_length=26)
+    scale: Literal["ordinal", "binary", "nominal", "continuous"]
+    options: tuple[OptionSpec, ...] = Field((), max_length=26)
+    range: tuple[FiniteFloat, FiniteFloat] | None = None
+    unit: str = ""
     missing: tuple[Code, ...] = ()
     missing_below: FiniteFloat | None = None
     unverified: bool = False
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.scale == "continuous":
+            return self._numbers()
+        if self.range is not None or self.unit:
+            raise ValueError(f"range and unit are for scale: continuous, not {self.scale}")
+        if len(self.options) < 2:
+            raise ValueError(f"options: 2 or more, not {len(self.options)}; or scale: continuous, with a range")
         if self.scale == "binary" and len(self.options) != 2:
             raise ValueError(f"a binary value has 2 options, not {len(self.options)}")
         _check_unique([code for option in self.options for code in option.codes], self.missing)
         _check_labels([option.label for option in self.options])
         return self
+
+    def _numbers(self) -> Self:
+        if self.options:
+            raise ValueError("a continuous value has a range and no options: its cells are numbers")
+        if self.range is None or not self.range[0] < self.range[1]:
+            raise ValueError("a continuous value needs range: [lowest, highest] number that there can be")
+        _check_unique([], self.missing)
+        _check_labels([self.unit] if self.unit else [])
+        return self
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """The ends of a continuous value's range, as text."""
+        return tuple(f"{end:.15g} {self.unit}".strip() for end in self.range or ())
 
 
 class CountrySpec(Part):

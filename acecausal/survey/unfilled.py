@@ -34,7 +34,7 @@ def unfilled(book: Codebook) -> Iterator[Finding]:
         asked, "values", "questions that are names of columns", "ask as people were asked: question: ...",
         ", ".join(repr(book.values[name].question) for name in asked[:3]),
     )  # fmt: skip
-    ends = {name: (spec.options[0].label, spec.options[-1].label) for name, spec in book.values.items()}
+    ends = {name: (spec.options[0].label, spec.options[-1].label) for name, spec in book.values.items() if spec.options}
     bare = [name for name, labels in ends.items() if any(number_of(label) is not None for label in labels)]
     yield from named(
         bare, "values", "options that are bare numbers", "say what they mean, at least at both ends of the scale",

@@ -8,12 +8,12 @@ import click
 
 from cli.console import (
     SEED,
+    asked_of,
     first_process,
     force_option,
     hold_out_option,
     model_differs_option,
     note,
-    opened,
     output_option,
     print_comparison,
     progress_bar,
@@ -89,7 +89,7 @@ def align(
         raise click.UsageError("--margins and --keep-levels exclude each other.")
     if not resume and first_process():
         check_output(output, force=force, hint=RERUN)
-    people = opened(cube)
+    people = asked_of(cube)
     kept_back = [part for text in hold_out if text.startswith(WORDING) for part in text[len(WORDING) :].split(",")]
     held_out = holdout.parse([text for text in hold_out if not text.startswith(WORDING)], people)
     validation = holdout.parse(validate, people, "--validate")

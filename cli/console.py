@@ -199,6 +199,16 @@ def opened(path: Path) -> xr.Dataset:
     return cube
 
 
+def asked_of(path: Path) -> xr.Dataset:
+    """Open a cube of which a model is asked: what has no options is left out, and said."""
+    from acecausal.cube.files import with_options
+
+    cube, left = with_options(opened(path))
+    if left:
+        note(f"{path}: not asked of a model, since answers are numbers: {', '.join(left)}")
+    return cube
+
+
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to stdout; the first column is text, the others are numbers."""
     from rich import box

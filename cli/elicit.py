@@ -13,13 +13,13 @@ import click
 from acecausal.plain_numbers import number_or_dash
 from cli.console import (
     SEED,
+    asked_of,
     encoding_option,
     force_option,
     kept_units,
     model_differs_option,
     note,
     note_guesses,
-    opened,
     print_table,
     progress_bar,
     quiet_libraries,
@@ -170,7 +170,7 @@ def elicit(
         check_output(output, suffixes=(".zarr", ".nc"), force=force)
         click.get_current_context().with_resource(hold(output))
         store = None if endpoint else unit_store(output, resume=resume, force=force)
-    cube = opened(like)
+    cube = asked_of(like)
     profiles = _profiles(cube, number, surveys, codebook, encoding, seed, sent=bool(endpoint)) if writes else None
 
     quiet_libraries()

@@ -85,9 +85,20 @@ def _tables(part: xr.Dataset, *, options: bool) -> dict[str, pd.DataFrame]:
     effects = part.ace.table().dropna(subset=["estimate"])
     unordered = part.isel(value=(part["scale"] == "nominal").values)
     return {
-        "effects on the score, 0..1": _refuted(part, effects),
+        "effects on the score, 0..1": _in_units(part, _refuted(part, effects)),
         SHIFTS: _joint(unordered.ace.table("option").dropna(subset=["estimate"])),
     }
+
+
+def _in_units(part: xr.Dataset, table: pd.DataFrame) -> pd.DataFrame:
+    """Put beside each effect on numbers what it is of their unit; of a cube without such values, no column."""
+    if not (part["scale"] == "continuous").any():
+        return table
+    from acecausal.report.words import Names
+
+    names, at = Names(part), part.indexes["value"].get_indexer(table["value"])
+    moved = [names.moved(v, effect) for v, effect in zip(at, table["estimate"], strict=True)]
+    return table.assign(units=[text.replace("−", "-") for text in moved])
 
 
 def _joint(table: pd.DataFrame) -> pd.DataFrame:
@@ -124,6 +135,7 @@ def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     columns = [
         "",
         "shift" if "option" in table else "effect",
+        *(["in its unit"] if "units" in table else []),
         *(["interval"] if sure else []),
         *(["q"] if tested else []),
         *(["n"] if "n" in table else []),
@@ -134,6 +146,8 @@ def _shown(table: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     for row in table.to_dict("records"):
         name = f"{row['country']}  {row['attribute']}  {row['value']}"
         cells = [f"{name}  {row['option_label']}" if "option_label" in row else name, f"{row['estimate']:+.3f}"]
+        if "units" in row:
+            cells.append(row["units"])
         if sure:
             cells.append(f"{row['conf.low']:+.3f} to {row['conf.high']:+.3f}")
         if tested:

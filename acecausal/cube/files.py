@@ -147,6 +147,29 @@ def values_of(cube: xr.Dataset) -> list[Value]:
     ]
 
 
+def with_options(cube: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
+    """Leave out continuous values: where answers are options, they have no place.
+
+    Returns
+    -------
+    cube : xarray.Dataset
+    left : list of str
+        The values left out.
+
+    Raises
+    ------
+    CubeError
+        If all are.
+    """
+    numbers = cube["scale"].values == "continuous"
+    if numbers.all():
+        raise CubeError(
+            "holds no value with options", param="value", got=", ".join(map(str, cube["value"].values[:6])),
+            hint="continuous values are numbers: neither models nor formats of options know them",
+        )  # fmt: skip
+    return (cube.isel(value=~numbers) if numbers.any() else cube), cube["value"].values[numbers].astype(str).tolist()
+
+
 def countries_of(cube: xr.Dataset) -> list[Country]:
     """Read the countries of the cube."""
     columns = (cube[name].values.tolist() for name in ("country", "country_label", "region"))

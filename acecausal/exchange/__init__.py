@@ -77,7 +77,13 @@ def export_cube(format: str, cube: xr.Dataset, path: str | Path, *, force: bool 
     AceError
         For an unknown format, or an output that stands there already.
     """
-    return _module(format, EXPORTS).write(cube, Path(path), force=force)
+    from acecausal.cube.files import with_options
+
+    left: list[str] = []
+    if format != "broom":
+        cube, left = with_options(cube)
+    lost: list[str] = _module(format, EXPORTS).write(cube, Path(path), force=force)
+    return [*([f"values that are numbers: {', '.join(left)}"] if left else []), *lost]
 
 
 def _module(format: str, formats: tuple[str, ...]) -> Any:

@@ -68,6 +68,8 @@ class AceAccessor:
         cube = self._checked()
         status = cube["status"].values
         keep = status != schema.NOT_APPLICABLE if all_edges else status == schema.OK
+        if by == "option":  # of numbers the mean moves, and no share
+            keep &= (cube["scale"].values != "continuous")[:, None]
         at = np.nonzero(keep)
         table = facts.rows(cube, at) if by == "effect" else facts.shifts(cube, at)
         of = at if by == "effect" else tuple(np.repeat(where, cube["n_options"].values[at[2]]) for where in at)

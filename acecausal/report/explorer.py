@@ -68,7 +68,7 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
             "wide": _lattice(human, at, contexts),
             "narrow": _lattice(human, lattice_picture.places(human, 1), contexts),
         },
-        "paint": {int(k): responses.paint(int(k)) for k in set(human["n_options"].values)},
+        "paint": {int(k): responses.paint(int(k)) for k in {1, *human["n_options"].values}},
         "scored": scored.tolist(),
         "land": world.land(),
         "specs": _specs(human, names, models, at),
@@ -87,6 +87,9 @@ def pictures(human: xr.Dataset, models: d.Models) -> dict[str, tuple[str, list[p
     )
     towards = "Blue: towards the last answer; orange: towards the first."
     own = forest.legend(models)[2:]
+    shown = "Percent of each answer"
+    if (human["scale"] == "continuous").any():
+        shown += ", or the mean where answers are numbers"
     several = human.sizes["country"] > 1
     mapped = several and any(at is not None for at in world.places(human))
     captions = {
@@ -94,7 +97,7 @@ def pictures(human: xr.Dataset, models: d.Models) -> dict[str, tuple[str, list[p
         "world": f"The larger a disc, the larger the effect. {towards} Filled ones are more than noise, grey ones "
         "were not estimated.",
         "values": "The same contrast on other questions, as in the first picture.",
-        "responses": "Percent of each answer; at the right, how many people answered. These are levels, not effects.",
+        "responses": f"{shown}; at the right, how many people answered. These are levels, not effects.",
         "lattice": "Dots are personas with their mean score; an arc is the effect of the attribute in which two "
         f"of them differ. {towards} Pale ones noise can explain.",
     }
@@ -141,6 +144,8 @@ def _labels(
         "persona": [[str(cube["persona"].values[p]), names.personas[p]] for p in at.personas],
         "coarse": coarse.tolist(),
         "options": names.options,
+        "bars": [responses.options(names, v) for v in range(cube.sizes["value"])],
+        "range": [found and [*found, words.decimals(found[1] - found[0])] for found in names.ranges],
         "short": names.short,
         "place": world.places(cube),
     }

@@ -148,8 +148,10 @@ def _largest(part: xr.Dataset, names: words.Names, at: tuple[int, ...], *, sure:
     effect = float(cell["effect"])
     low, high = (words.signed(float(bound)) for bound in cell["effect_interval"].values)
     level = 100 * float(part.attrs.get("confidence", 0.95))
-    options = names.options[value]
-    towards = f", towards “{words.excerpt(options[-1 if effect > 0 else 0], 60)}”" if effect else ""
+    options, unit = names.options[value], names.moved(value, effect)
+    towards = (
+        f", {unit}" if unit else f", towards “{words.excerpt(options[-1 if effect > 0 else 0], 60)}”" if effect else ""
+    )
     moves = words.causal(part, "moves the mean score", "goes with a mean score that is different")
     head = (
         "The largest effect that is more than noise"

@@ -158,17 +158,20 @@
   }
 
   function answers({ country, value }) {
-    const options = labels.options[value], paint = data.paint[options.length];
-    const nominal = !data.scored[value], middle = (options.length - 1) / 2;
+    const options = labels.bars[value], paint = data.paint[options.length], range = labels.range[value];
+    const nominal = !data.scored[value] || range, middle = (options.length - 1) / 2;
+    const written = (share) => (range
+      ? (range[0] + share * (range[1] - range[0])).toLocaleString("en", { maximumFractionDigits: range[3] })
+      : (100 * share).toFixed(0));
     const rows = [];
     labels.coarse.forEach((persona, y) => {
-      const shares = options.map((_, k) => arrays.response(country, value, y, k) ?? 0);
+      const shares = options.map((_, k) => arrays.response(country, value, y, range ? 1 : k) ?? 0);
       const left = (k) => (nominal ? 0 : Math.min(Math.max(middle + 0.5 - k, 0), 1));
       let edge = -shares.reduce((sum, share, k) => sum + share * left(k), 0);
       shares.forEach((share, k) => {
         rows.push({
           y, label: labels.persona[persona][1], persona: labels.persona[persona][0], first: k === 0,
-          option_label: options[k], share, n: arrays.n(country, value, persona),
+          option_label: options[k], share, text: written(share), n: arrays.n(country, value, persona),
           low: edge, high: edge + share, colour: paint[k][0], opacity: paint[k][1],
         });
         edge += share;
@@ -288,7 +291,9 @@
     }
     if (row.estimate === null) return `${head}not estimated, ${row.why || "not part of the lattice"}.`;
     const options = labels.options[chosen.value], end = row.estimate > 0 ? options[options.length - 1] : options[0];
-    const towards = row.estimate === 0 ? "" : `, towards “${end}”`;
+    const range = labels.range[chosen.value];
+    const units = range && `, ${signed(row.estimate * (range[1] - range[0]), range[3])} ${range[2]}`.trimEnd();
+    const towards = row.estimate === 0 ? "" : units || `, towards “${end}”`;
     const noise = row.q_value < 0.05 ? "" : " Among so many effects noise can explain it.";
     const models = labels.models
       .map((label, i) => (row[`m${i}`] === null ? null : `${label} ${signed(row[`m${i}`])}${row[`u${i}`] ? " †" : ""}`))
@@ -366,8 +371,8 @@
     });
     await Promise.all(jobs);
     const options = document.querySelector("#explore [data-options]");
-    const paint = data.paint[labels.options[state.value].length];
-    options.replaceChildren(...labels.options[state.value].map((label, k) => {
+    const paint = data.paint[labels.bars[state.value].length];
+    options.replaceChildren(...labels.bars[state.value].map((label, k) => {
       const item = document.createElement("li"), square = document.createElement("i"), text = document.createElement("bdi");
       square.className = "square";
       square.style.setProperty("--c", paint[k][0]);

@@ -16,8 +16,13 @@ VALUES, COUNTRIES, PERSONAS = 4, 6, 24
 
 
 def paint(n_options: int) -> list[tuple[str, float]]:
-    """Colour and opacity per option: from the contrast colour over a neutral middle to the accent colour."""
+    """Colour and opacity per option: from the contrast colour over a neutral middle to the accent colour.
+
+    One option is a mean.
+    """
     found = []
+    if n_options == 1:
+        return [(d.ACCENT, 0.575)]
     for position in np.linspace(-1, 1, n_options):
         strength = round(0.2 + 0.75 * abs(float(position)), 3)
         colour = d.MUTED if abs(position) < 1e-9 else (d.ACCENT if position > 0 else d.CONTRAST)
@@ -25,32 +30,48 @@ def paint(n_options: int) -> list[tuple[str, float]]:
     return found
 
 
+def options(names: words.Names, value: int) -> list[str]:
+    """Name what a bar is made of: the options, or of numbers their mean."""
+    found = names.ranges[value]
+    return names.options[value] if found is None else [", in ".join(filter(None, ["mean", found[2]]))]
+
+
 def table(cube: xr.Dataset, value: int, country: int, personas: np.ndarray | list[int]) -> pd.DataFrame:
-    """List shares: country, value, persona, option_label, option (1..K), share (0..1), n (people who answered)."""
-    k = int(cube["n_options"].values[value])
+    """List shares: country, value, persona, option_label, option (1..K), share (0..1), n (people who answered).
+
+    Of numbers one row per persona: the share is how far up their range the mean is, and `mean` is the number.
+    """
+    names = words.Names(cube)
+    found, labels = names.ranges[value], options(names, value)
     part = cube.isel(value=value, country=country, persona=list(personas))
-    return pd.DataFrame(
+    share = part["response"].values[:, : len(labels)] if found is None else part["response"].values[:, 1:2]
+    frame = pd.DataFrame(
         {
             "country": str(cube["country"].values[country]),
             "value": str(cube["value"].values[value]),
-            "persona": np.repeat(part["persona"].values.astype(str), k),
-            "option_label": np.tile(words.Names(cube).options[value], part.sizes["persona"]),
-            "option": np.tile(np.arange(1, k + 1), part.sizes["persona"]),
-            "share": part["response"].values[:, :k].ravel(),
-            "n": np.repeat(part["n"].values, k),
+            "persona": np.repeat(part["persona"].values.astype(str), len(labels)),
+            "option_label": np.tile(labels, part.sizes["persona"]),
+            "option": np.tile(np.arange(1, len(labels) + 1), part.sizes["persona"]),
+            "share": share.ravel(),
+            "n": np.repeat(part["n"].values, len(labels)),
         }
     )
+    if found is None:
+        return frame
+    low, high, _ = found
+    return frame.assign(mean=np.round(low + frame["share"] * (high - low), words.decimals(high - low)))
 
 
 def rows(frame: pd.DataFrame, labels: list[str], n_options: int, scale: str) -> d.Rows:
     """Lay shares out as segments: to the left of 0 the lower half of the options, half of a middle one.
 
-    Nominal options have no order: their bars start at 0.
+    Nominal options have no order, and a mean (one segment, from `table`) no other half: their bars start at 0.
     """
     made = []
     colours = paint(n_options)
     middle = (n_options - 1) / 2
-    weight = np.clip(middle + 0.5 - np.arange(n_options), 0, 1) if scale != "nominal" else np.zeros(n_options)
+    centred = scale in ("ordinal", "binary")
+    weight = np.clip(middle + 0.5 - np.arange(n_options), 0, 1) if centred else np.zeros(n_options)
     for y, label in enumerate(labels):
         bar = frame.iloc[y * n_options : (y + 1) * n_options]
         share = np.nan_to_num(bar["share"].to_numpy(dtype=float))
@@ -60,6 +81,7 @@ def rows(frame: pd.DataFrame, labels: list[str], n_options: int, scale: str) -> 
             made.append(
                 {
                     **row,
+                    "text": f"{row['mean']:,.15g}" if scale == "continuous" else f"{100 * row['share']:.0f}",
                     **{"y": y, "label": label, "first": k == 0, "low": edges[k] if there else 0.0},
                     **{"high": edges[k + 1] if there else 0.0, "colour": colours[k][0], "opacity": colours[k][1]},
                 }
@@ -69,12 +91,12 @@ def rows(frame: pd.DataFrame, labels: list[str], n_options: int, scale: str) -> 
 
 @cache
 def chart(width: int, left: int) -> d.Spec:
-    """Draw stacked bars, the share in percent where it fits, and the number of people at the right."""
+    """Draw stacked bars, what they stand for where it fits, and the number of people at the right."""
     right = 44
     pixels = width - left - right
     data = d.base().transform_calculate(
         middle="(datum.low + datum.high) / 2",
-        percent="datum.high - datum.low >= " + str(round(36 / pixels, 3)) + " ? format(100 * datum.share, '.0f') : ''",
+        written="datum.high - datum.low >= " + str(round(36 / pixels, 3)) + " ? datum.text : ''",
         ink=f"datum.opacity > 0.62 ? '{d.ON_COLOUR}' : '{d.INK}'",
         people="datum.n > 0 ? format(datum.n, ',') : 'nobody'",
     )
@@ -92,7 +114,7 @@ def chart(width: int, left: int) -> d.Spec:
         ),
         d.line(0, color=d.INK, strokeWidth=0.75, opacity=0.4).encode(x=alt.XDatum(0, type="quantitative").axis(None)),
         data.mark_text(fontSize=10, baseline="middle").encode(
-            x=alt.X("middle:Q").axis(None), y=d.y(), text="percent:N", color=alt.Color("ink:N", scale=None)
+            x=alt.X("middle:Q").axis(None), y=d.y(), text="written:N", color=alt.Color("ink:N", scale=None)
         ),
         first.mark_text(
             fontSize=d.SIZE, baseline="middle", align="right", dx=-8, limit=left - 10, clip=False, color=d.INK
@@ -120,9 +142,14 @@ def section(cube: xr.Dataset) -> parts.Section:
     alone = len(countries) == 1
     made = []
     for v in values:
-        k, scale = len(names.options[v]), str(cube["scale"].values[v])
+        k, scale = len(options(names, v)), names.scales[v]
         frames = [table(cube, v, int(c), personas) for c in countries]
-        alt_text = "Responses to “{}” in {}, one bar per persona, percent per option: {}."
+        how = (
+            "percent per option"
+            if names.ranges[v] is None
+            else "the mean, from the lowest number there can be to the highest"
+        )
+        alt_text = f"Responses to “{{}}” in {{}}, one bar per persona, {how}: {{}}."
         panels = [
             parts.both(
                 "",
@@ -137,11 +164,12 @@ def section(cube: xr.Dataset) -> parts.Section:
             )
             for c, frame in zip(countries, frames, strict=True)
         ]
-        caption = "Percent of each answer, by group; at the right, how many answered."
+        caption = "Percent of each answer" if names.ranges[v] is None else f"Mean, from {' to '.join(names.options[v])}"
+        caption += ", by group; at the right, how many answered."
         if v == values[0]:
             caption += " Levels, not effects: groups differ for many reasons."
         numbers = tables.of(pd.concat(frames), f"responses-{v}.csv", limit=400)
-        made.append(parts.Figure(names.questions[v], panels, caption, legend(names.options[v]), numbers))
+        made.append(parts.Figure(names.questions[v], panels, caption, legend(options(names, v)), numbers))
     intro = parts.limits(
         (len(values), cube.sizes["value"], "value", "values"),
         (len(countries), cube.sizes["country"], "country", "countries"),

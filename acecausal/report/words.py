@@ -98,6 +98,11 @@ def excerpt(text: str, characters: int = 90) -> str:
     return head.rstrip(" ,.;:") + "…"
 
 
+def decimals(span: float) -> int:
+    """Say how many decimals numbers within a range of this width need for a thousandth of it."""
+    return max(0, 3 - math.floor(math.log10(span)))
+
+
 def distinct(texts: Iterable[str], keys: Iterable[str], stem: int = 30) -> list[str]:
     """Cut off what texts have in common at their beginning, by whole words, so that they differ where they are read.
 
@@ -231,6 +236,28 @@ class Names:
     def options(self) -> list[list[str]]:
         columns = (self._cube[name].values for name in ("option_label", "n_options"))
         return [[clean(label) for label in labels[: int(k)]] for labels, k in zip(*columns, strict=True)]
+
+    @cached_property
+    def scales(self) -> list[str]:
+        return [str(scale) for scale in self._cube["scale"].values]
+
+    @cached_property
+    def ranges(self) -> list[tuple[float, float, str] | None]:
+        """The lowest and highest number of each value that is continuous, and their unit."""
+        if "low" not in self._cube.coords:
+            return [None] * self._cube.sizes["value"]
+        columns = (*(self._cube[name].values.tolist() for name in ("low", "high", "unit")), self.scales)
+        return [
+            (low, high, clean(unit)) if scale == "continuous" else None
+            for low, high, unit, scale in zip(*columns, strict=True)
+        ]
+
+    def moved(self, value: int, effect: float) -> str:
+        """Write an effect in the unit of a continuous value, "+5.2 points"; "" of other values."""
+        if (found := self.ranges[value]) is None:
+            return ""
+        low, high, unit = found
+        return f"{signed(effect * (high - low), decimals(high - low))} {unit}".strip()
 
     def labelled(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Put beside the keys of a table of effects what readers call them.

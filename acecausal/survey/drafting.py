@@ -282,7 +282,9 @@ def _value_head(name: str, column: Column) -> list[str]:
 def _option_lines(column: Column) -> list[str]:
     called, order = _called(column), _told(column)
     if _banded(column):
-        return ["    options:  # guess: the steps of the scale in five parts", *_bands(column)]
+        ends = f"[{column.numbers[0]:g}, {column.numbers[-1]:g}]"
+        about = f"guess: five parts; or, for people alone, no options but scale: continuous, range: {ends}"
+        return [f"    options:  # {about}", *_bands(column)]
     if order:
         about = "  # guess: in the order that the words tell"
     elif _unworded(column):

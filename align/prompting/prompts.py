@@ -41,8 +41,13 @@ def compose(country: Country, value: Value, persona: str, wording: Wording) -> T
     Raises
     ------
     AceError
-        If the question holds a placeholder that nothing fills.
+        If the question holds a placeholder that nothing fills, or is answered by a number.
     """
+    if value.range is not None:
+        raise AceError(
+            "is continuous", param="value", expected="a value with options", got=value.name,
+            hint="leave it out (acecausal.cube.files.with_options): a model is asked to choose",
+        )  # fmt: skip
     shown = positions(value, wording.order)
     in_words = wording.marks == "labels"
     if in_words:

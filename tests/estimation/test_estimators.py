@@ -17,6 +17,7 @@ from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.estimation.inference import Design
 from acecausal.estimation.linear_dml import linear_dml
+from acecausal.estimation.outcomes import outcomes
 from acecausal.estimation.plan import make_plan
 from acecausal.estimation.problem import MIN_CELL_ARM, N_FOLDS, Problem
 from acecausal.estimation.sample import Sample
@@ -68,6 +69,22 @@ def test_linear_dml__econml_called_directly_per_outcome(missing, covariates):
             ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, v])[v, k] for c in range(6)]
             np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-8)
     assert np.abs(expected).max() > 0.05
+
+
+def test_linear_dml__numbers_instead_of_options():
+    """Oracle: econml 0.17 LinearDML on the number itself, which has neither options nor ends. atol 1e-8."""
+    p = problem(values=1, options=2, covariates=2, missing=0.1)
+    score = np.clip(0.3 * p.outcomes[:, 0, 1] + np.random.default_rng(1).uniform(0, 0.7, len(p.arm)), 0, 1)
+    answered = p.answered[:, 0]
+    laid = outcomes([np.where(answered, score, -1.0)], 2).transpose(2, 0, 1)
+    p = dataclasses.replace(p, outcomes=laid)
+    scores = linear_dml(p)
+    number = dataclasses.replace(p, outcomes=np.where(answered, score, 0.0)[:, None, None])
+    model, _ = econml_fit(number, 0, 0)
+    expected = model.const_marginal_effect(np.eye(6)).ravel()
+    ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, 0])[0] for c in range(6)]
+    np.testing.assert_allclose(ours, np.stack([-expected, expected], axis=1), rtol=0, atol=1e-8)
+    assert np.abs(expected).max() > 0.02
 
 
 @pytest.mark.parametrize("cells", [31, 32, 48, 127, 128, 300])

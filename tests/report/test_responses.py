@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
-from report_cubes import survey_cube
+from report_cubes import make_value, survey_cube
 
-from acecausal.report import responses
+from acecausal.cube.files import Value
+from acecausal.report import explorer, finding, responses, words
 
 
 def test_responses__draw_the_cubes_shares():
@@ -21,3 +24,25 @@ def test_responses__draw_the_cubes_shares():
     assert [nominal[i]["low"] for i in (0, 3)] == [0, 0]
     even = responses.rows(responses.table(human, 0, 0, [0]), ["everyone"], 4, "ordinal")
     assert even[1]["high"] == pytest.approx(0, abs=1e-12)  # four options: zero lies between the second and the third
+
+
+def test_responses__of_numbers_are_their_means():
+    """Oracle: mean = low + (high - low) times the share of the upper end; bars start at the lowest number."""
+    warm = Value("warm", "How warm?", "topic", "continuous", ("-50 points", "150 points"), (), (-50.0, 150.0), "points")
+    human = survey_cube(values=[warm, make_value(1, options=3)])
+    frame = responses.table(human, 0, 1, [0, 2])
+    share = human["response"].values[1, 0, [0, 2], 1]
+    np.testing.assert_allclose(frame["mean"], -50 + 200 * share, atol=0.05)
+    rows = responses.rows(frame, ["everyone", "some"], 1, "continuous")
+    assert [row["low"] for row in rows] == [0, 0]
+    np.testing.assert_allclose([row["high"] for row in rows], share, atol=1e-12)
+    assert [row["text"] for row in rows] == [f"{mean:,.15g}" for mean in frame["mean"]]
+    names = words.Names(human)
+    assert names.moved(0, -0.0523) == "−10.5 points"
+    assert names.moved(1, 0.1) == ""
+    largest = human.sel(persona="all").isel(country=0, attribute=0, value=0)
+    said = finding._largest(human.sel(persona="all"), names, (0, 0, 0), sure=True)
+    assert f", {names.moved(0, float(largest['effect']))}, on “How warm?”" in said
+    data = json.loads(str(explorer.content(human, {})))
+    assert data["labels"]["range"] == [[-50, 150, "points", 1], None]
+    assert data["labels"]["bars"] == [["mean, in points"], ["option 1", "option 2", "option 3"]]

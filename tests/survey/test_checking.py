@@ -168,6 +168,10 @@ PLANTED = {
     ),
     "country": (change("CNTRY", "DE", "XX"), LABELS, "error", "CNTRY", "does not know | 249 codes"),
     "age": (change("AGE", 20.0, 999.0), LABELS, "error", "AGE", "every level's range | 15-39 40-110 | 999 (1 rows)"),
+    "an age that says nothing": (
+        change("AGE", 20.0, 99.0), LABELS | {"AGE": {99: "Don't know"}}, "error", "AGE",
+        "numbers in the codebook that say nothing in the file |  | 99 \"Don't know\" | list them under missing",
+    ),
     "weight": (change("W", 3.0, -1.0), LABELS, "error", "W", "missing, negative or infinite | positive numbers, or 0"),
     "doubled": (change("ID", 2.0, 1.0), LABELS, "error", "ID", "respondents stand twice"),
     "absent": (table().drop(columns="TRUST"), LABELS, "error", "TRUST", "is no column of the file"),

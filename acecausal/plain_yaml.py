@@ -116,5 +116,14 @@ def read_yaml(text: str, param: str, error: type[AceError] = AceError, *, texts:
             "not valid YAML",
             param=param,
             got=f"line {mark.line + 1}, column {mark.column + 1}: {said}" if mark else said,
-            hint="a text that looks like a date or a number is put in quotes" if " is no " in said else "",
+            hint=_hint(said),
         ) from problem
+
+
+def _hint(said: str) -> str:
+    """Say what helps against what YAML's reader says."""
+    if " is no " in said:
+        return "a text that looks like a date or a number is put in quotes"
+    if said.startswith("expected ',' or "):
+        return "within {} and [] a text with any of , : ? { } [ ] is put in quotes"
+    return ""

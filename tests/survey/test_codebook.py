@@ -250,6 +250,13 @@ def test_not_yaml_not_mapping_not_there(tmp_path):
         load_codebook(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize("text", ["ask: {question: How old are you?}", "{question: How old?, a: b}", "[a, b: c: d]"])
+def test_yaml__a_mark_within_braces_says_what_helps(tmp_path, text):
+    """A question mark at the end of a question is what one types first."""
+    with pytest.raises(CodebookError, match=r"not valid YAML(.|\n)*within \{\} and \[\] .* is put in quotes"):
+        load_codebook(write(tmp_path, text))
+
+
 def test_code_key__one_spelling():
     """By hand: what is one code, and what stays a text of its own."""
     assert {code_key(c) for c in (1, 1.0, "1", " 1 ", "1.0", "1.00", np.int8(1), np.float32(1))} == {"1"}

@@ -298,7 +298,7 @@ def _rest(column: Column, rows: int) -> None:
         _put(column, "unused", why="says when: name the rows to take under rows:, if the file holds several samples")
     elif count < 2:
         _put(column, "unused", why="nobody says anything else" if count else "no code that says anything")
-    elif numbers and column.unlabelled and count == column.rows and numbers[-1] - numbers[0] == count - 1:
+    elif numbers and column.unlabelled and count == column.rows and _row_numbers(column):
         _put(column, "unused", why="numbers of the rows, it seems")
     elif count > MOST_OPTIONS and not _even(numbers):
         _put(column, "unused", why=_many(column))
@@ -308,6 +308,12 @@ def _rest(column: Column, rows: int) -> None:
         _put(column, "value", why=_said(column))
     else:
         _put(column, "unused", why=f"{count} codes of {column.rows} rows: hardly anybody says the same")
+
+
+def _row_numbers(column: Column) -> bool:
+    """Whether different numbers are those of the rows: one after the other, or called so (rows that R has picked)."""
+    run = column.numbers[-1] - column.numbers[0] == len(column.codes) - 1
+    return run or re.fullmatch(r"row ?names?", column.words) is not None
 
 
 def _amount(column: Column, what: str, rows: int) -> None:

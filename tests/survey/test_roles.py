@@ -163,6 +163,14 @@ def test_columns_that_say_nothing__stand_with_the_reason(tmp_path):
     }
 
 
+def test_row_names__with_gaps(tmp_path):
+    """As R leaves them where rows were picked (psych's bfi); numbers of another name may say something."""
+    numbers = np.cumsum(np.resize([1, 2], N)) + 61616
+    unused = drafted(tmp_path, rownames=numbers, serial=numbers[::-1])["unused"]
+    assert unused["rownames"] == "numbers of the rows, it seems"
+    assert unused["serial"].startswith("400 different numbers")
+
+
 def test_age__where_the_usual_cuts_leave_nobody(tmp_path):
     """Pupils of 12 to 18: cut at thirds. Oracle: counts by hand, 100 of each age but 200 at the ends."""
     ages = np.repeat([12, 13, 14, 15, 16, 17], [80, 60, 60, 60, 60, 80])

@@ -245,7 +245,14 @@ def pictures(human: xr.Dataset, models: d.Models) -> Iterator[tuple[str, parts.F
     groups = {"overview": [first] if first else []}
     for section in page.sections(human, models, compared):
         # what a section leaves out is said above it on the page; a picture alone has only its caption
-        groups[section.key] = [replace(f, how=f"{f.how} {section.intro}".strip()) for f in section.figures]
+        groups[section.key] = [
+            replace(
+                f,
+                title=f.title or ("" if f.panels[0].title else section.title),
+                how=f"{f.how} {section.intro}".strip(),
+            )
+            for f in section.figures
+        ]
     for key, figures in groups.items():
         for i, figure in enumerate(figures, 1):
             for j, panel in enumerate(figure.panels, 1):

@@ -223,3 +223,10 @@ def test_captions__say_what_is_left_out():
     assert all("in 16 of 45 countries" in panel.alt_text for panel in forest.panels)
     assert "Shown: 30 of 45 countries" in heat.how
     assert "Shown: 6 of 45 countries" in answers.how
+
+
+def test_captions__of_one_country_do_not_take_the_first_picture_s_title(human):
+    """Its heat map has no title of its own: on the page that of the section stands above it."""
+    titles = {name: figure.title for name, figure, _ in paper.pictures(human.isel(country=[0]), {})}
+    assert titles.pop("overview-1") == ""
+    assert titles.pop("map-1") == "All effects at a glance"

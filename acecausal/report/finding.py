@@ -159,10 +159,15 @@ def _largest(part: xr.Dataset, names: words.Names, at: tuple[int, ...], *, sure:
         else "The largest estimate, which noise can explain among so many,"
     )
     return (
-        f"{head} is in {names.countries[country]}: {names.instead(attribute)} {moves} by "
+        f"{_in(head, names, country)}: {names.instead(attribute)} {moves} by "
         f"{words.signed(effect)} ({level:.0f} % interval {low} to {high}){towards}, on "
         f"“{words.excerpt(names.questions[value], 160)}”"
     )
+
+
+def _in(head: str, names: words.Names, country: int) -> str:
+    """Say in which country, where there are several."""
+    return f"{head} is in {names.countries[country]}" if len(names.countries) > 1 else head.rstrip(",")
 
 
 def _largest_shift(part: xr.Dataset, names: words.Names, at: tuple[int, ...], *, sure: bool) -> str:
@@ -180,7 +185,7 @@ def _largest_shift(part: xr.Dataset, names: words.Names, at: tuple[int, ...], *,
     )
     moves = words.causal(part, "moves", "goes with a different share of")
     return (
-        f"{head} is in {names.countries[country]}: {names.instead(attribute)} {moves} "
+        f"{_in(head, names, country)}: {names.instead(attribute)} {moves} "
         f"“{words.excerpt(names.options[value][option], 60)}” by {shift} percentage points ({level:.0f} % interval "
         f"{low} to {high}; all options at once: q {words.small(float(row['q_value'])).replace('<', '< ')}), on "
         f"“{words.excerpt(names.questions[value], 160)}”"

@@ -28,6 +28,17 @@ def test_sentences__largest_effect(sign):
     assert f"{n_sure} of {n_all} estimated effects" in said
 
 
+@pytest.mark.parametrize("q", [0.001, 0.9])
+def test_sentences__of_one_country_do_not_place_the_largest_effect(q):
+    """There is no other that it could be in."""
+    human = survey_cube(1)
+    human["q_value"] = human["q_value"] * 0 + q
+    (said,) = [sentence for sentence in finding.sentences(human) if sentence.startswith("The largest")]
+    assert " is in " not in said
+    assert said.startswith("The largest effect that is more than noise:" if q < 0.05 else "The largest estimate, which")
+    assert ",:" not in said
+
+
 @pytest.mark.parametrize(
     ("skill", "slope", "interval", "said"),
     [

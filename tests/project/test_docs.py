@@ -181,6 +181,11 @@ def folder_named(model: Path) -> Callable[[Path], None]:
     return lambda path: path.symlink_to(model)
 
 
+def kept(file: Path) -> Callable[[Path], object]:
+    """Take a file that stands beside its page."""
+    return lambda path: shutil.copyfile(file, path)
+
+
 def converted(model: Path, cache: Path) -> Callable[[Path], None]:
     """Put the tiny model where a converted GGUF file is kept: so it need not be one."""
 
@@ -252,6 +257,7 @@ def files(model, tmp_path_factory) -> dict[str, Callable[[Path], object]]:
                 json.dumps(opinion_rows(COUNTRIES))
             ),
             "rows.jsonl": lambda path: path.write_text("\n".join(map(json.dumps, subpop_rows())), encoding="utf-8"),
+            **{path.name: kept(path) for path in (DOCS / "gallery").glob("*.yaml")},
         }
 
 
@@ -303,6 +309,15 @@ def test_pages__do_what_they_say(page, files, model, tmp_path, monkeypatch):
     with servers(text, model) as there, mock.patch.dict(ESTIMATORS):  # a page adds one
         count = follow(text, lambda args: invoke([there.get(arg, arg) for arg in args]))
     assert (count > 0) == (page in WITH_COMMANDS)
+    picture = page.with_suffix(".svg")  # the gallery's: what it says is what the page's commands draw
+    if picture.exists():
+        assert writing(Path("pictures/effects-1.svg")) == writing(picture)
+
+
+def writing(picture: Path) -> list[str]:
+    found = re.findall(r"<text[^>]*>(.*?)</text>", picture.read_text("utf-8"))
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("page", WITH_COMMANDS, ids=name_of)

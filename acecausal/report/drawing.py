@@ -204,11 +204,6 @@ def _plain(entry: Any) -> Any:
     return None if isinstance(entry, float) and not math.isfinite(entry) else entry
 
 
-def standalone(spec: Spec) -> alt.LayerChart:
-    """Make a chart of the report stand outside its page."""
-    return alt.LayerChart.from_dict(on_white(spec))
-
-
 def on_white(spec: Spec) -> Spec:
     """Take CSS variables, which a canvas does not know, out of a chart, and put it on white."""
     made: Spec = json.loads(re.sub(r"var\(--[\w-]+, (#\w+)\)", r"\1", json.dumps(spec)))

@@ -15,13 +15,17 @@ from acecausal.report import heatmap as heatmaps
 from acecausal.report import versus as scatter
 
 
-def titled(spec: d.Spec, lines: list[str]) -> alt.LayerChart:
+def titled(spec: d.Spec, lines: list[str]) -> d.Spec:
     """Put a title above a chart, wrapped to its width, and take it out of the page's colours."""
     width = spec["width"] + spec["padding"]["left"] + spec["padding"]["right"]
     text = [part for line in lines if line for part in words.wrap(line, (width - 20) / 12, 3)]
     title = {"text": text, "anchor": "start", "frame": "bounds", "fontSize": 12, "lineHeight": 15, "offset": 8}
     padding = spec["padding"] | {"top": spec["padding"]["top"] + 15 * len(text) + 14}
-    return d.standalone({**spec, "title": title, "padding": padding})
+    return d.on_white({**spec, "title": title, "padding": padding})
+
+
+def _alone(spec: d.Spec, lines: list[str]) -> alt.LayerChart:
+    return alt.LayerChart.from_dict(titled(spec, lines))
 
 
 def forest(part: xr.Dataset, width: int) -> alt.LayerChart:
@@ -32,7 +36,7 @@ def forest(part: xr.Dataset, width: int) -> alt.LayerChart:
     left = d.side([row["label"] for row in rows], width)
     spread = rows[-1]["spread"] if rows[-1]["kind"] == "pooled" else ""
     title = [f"{names.contrast(0)}, among {names.personas[0]}", names.questions[0], spread]
-    return titled(d.fill(forests.chart(width, left), rows=rows), title)
+    return _alone(d.fill(forests.chart(width, left), rows=rows), title)
 
 
 def heatmap(part: xr.Dataset, width: int) -> alt.LayerChart:
@@ -42,7 +46,7 @@ def heatmap(part: xr.Dataset, width: int) -> alt.LayerChart:
     largest = float(np.quantile(effect, 0.98)) if effect.size else 0.0
     rows = heatmaps.rows(facts.effects(part), names, part, across="country")
     spec = heatmaps.chart(part.sizes["country"], largest, d.side(names.short, width), width)
-    return titled(d.fill(spec, rows=rows), [f"{names.contrast(0)}, among {names.personas[0]}"])
+    return _alone(d.fill(spec, rows=rows), [f"{names.contrast(0)}, among {names.personas[0]}"])
 
 
 def lattice(part: xr.Dataset, width: int) -> alt.LayerChart:
@@ -53,7 +57,7 @@ def lattice(part: xr.Dataset, width: int) -> alt.LayerChart:
     effect = np.abs([arc["estimate"] for arc in arcs if np.isfinite(arc["estimate"])])
     largest = float(np.max(effect)) if len(effect) else 0.0
     spec = d.fill(lattice_picture.chart(at, width, largest), rows=dots, arcs=arcs)
-    return titled(spec, [f"{names.questions[0]} ({names.countries[0]})"])
+    return _alone(spec, [f"{names.questions[0]} ({names.countries[0]})"])
 
 
 def versus(human: xr.Dataset, model: xr.Dataset, width: int) -> alt.LayerChart:
@@ -65,4 +69,4 @@ def versus(human: xr.Dataset, model: xr.Dataset, width: int) -> alt.LayerChart:
     rows = words.Names(human).labelled(frame).to_dict("records")
     filled = d.fill(spec, rows=rows, lines=scatter.lines(effect["slope"], -reach, reach))
     text = f"slope {words.plain(effect['slope'])}, correlation {words.plain(effect['correlation'])}"
-    return titled(filled, [f"{text}, skill {words.plain(effect['skill'])}"])
+    return _alone(filled, [f"{text}, skill {words.plain(effect['skill'])}"])

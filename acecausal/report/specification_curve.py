@@ -48,7 +48,7 @@ def draw(curve: xr.Dataset) -> alt.VConcatChart:
 def write(curve: xr.Dataset, path: Path, suffix: str) -> None:
     """Write the picture to a file, as .svg or .png."""
     said = f"Effects in {curve.sizes['specification']} specifications, in order, and how each was estimated"
-    svg.write(draw(curve), said, path, suffix)
+    svg.write(draw(curve).to_dict(), said, path, suffix)
 
 
 def _cell(curve: xr.Dataset, country: int, attribute: int, value: int) -> alt.VConcatChart:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -12,7 +11,7 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
-from acecausal.report.drawing import WIDER
+from acecausal.report.drawing import WIDER, Spec
 
 #: Dots per inch of PNG pictures.
 PPI = 300
@@ -45,9 +44,8 @@ def render(spec: dict[str, Any], alt_text: str) -> Markup:
     return Markup(ET.tostring(root, encoding="unicode"))
 
 
-def write(chart: alt.TopLevelMixin, alt_text: str, path: Path, suffix: str) -> None:
+def write(spec: Spec, alt_text: str, path: Path, suffix: str) -> None:
     """Write a chart that stands alone to a file, as .svg (with a text for those who cannot see it) or .png."""
-    spec = json.loads(chart.to_json(validate=False))
     if suffix == ".svg":
         drawn = vl_convert.vegalite_to_svg(spec, vl_version=version(), allowed_base_urls=[])
         path.write_text(drawn.replace("<svg ", f'<svg role="img" aria-label={quoteattr(alt_text)} ', 1), "utf-8")

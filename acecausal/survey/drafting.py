@@ -51,6 +51,8 @@ BANDS = {
 POSSIBLE = {"age": (10, 110), "education": (0, 40)}
 #: Bands of a scale with more steps than options.
 DEGREES = ("very low", "low", "middle", "high", "very high")
+#: What a kind of attribute is called, where that is not its name.
+LABELS = {"marital": "marital status", "orientation": "sexual orientation"}
 #: Attributes that personas specify by default.
 LATTICE = 3
 #: What nobody can guess; a country that is not known.
@@ -166,7 +168,7 @@ def _country_lines(column: Column | None) -> list[str]:
 
 
 def _attribute_lines(name: str, column: Column) -> list[str]:
-    about = column.kind or column.words
+    about = LABELS.get(column.kind, column.kind) or column.words
     lines = [f"  {_quoted(name)}:", f"    column: {_quoted(column.name)}  # guess: {column.why}"]
     lines.append(f"    label: {_quoted(about)}")
     if by_range(column, column.kind):

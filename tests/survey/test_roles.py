@@ -163,6 +163,13 @@ def test_columns_that_say_nothing__stand_with_the_reason(tmp_path):
     }
 
 
+def test_label__is_what_one_would_say(tmp_path):
+    """As sentences have it: "marital status “married” instead of ..."."""
+    book = drafted(tmp_path, married=np.resize(["Yes", "No"], N), orientation=np.resize(["Straight", "Gay"], N))
+    said = {name: book["attributes"][name]["label"] for name in ("marital", "orientation")}
+    assert said == {"marital": "marital status", "orientation": "sexual orientation"}
+
+
 def test_row_names__with_gaps(tmp_path):
     """As R leaves them where rows were picked (psych's bfi); numbers of another name may say something."""
     numbers = np.cumsum(np.resize([1, 2], N)) + 61616

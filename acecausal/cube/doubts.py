@@ -95,8 +95,16 @@ def _arms(part: xr.Dataset, min_arm: int) -> list[str]:
         return []  # there is no number to doubt
     what = "arms that cannot be compared" if apart else "arms that are hardly alike"
     return [
-        f"{what} (after weighting: largest difference {difference:.2f}, {effective:.0f} effective people in an arm)"
+        f"{what} (after weighting: largest difference {difference:.2f}{_in_what(part, difference)}, "
+        f"{effective:.0f} effective people in an arm)"
     ]
+
+
+def _in_what(part: xr.Dataset, difference: float) -> str:
+    """Name the variable in which arms differ most, if the cube has the differences one by one."""
+    after = np.abs(part["smd_after"].values) if "smd_after" in part else np.array([])
+    at = np.flatnonzero(np.isclose(after, difference, rtol=1e-6, atol=0))
+    return f" in {part['covariate'].values[at[0]]}" if len(at) else ""
 
 
 def _regression(part: xr.Dataset) -> list[str]:

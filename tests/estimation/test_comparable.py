@@ -141,6 +141,10 @@ def test_doubts__are_told_by_estimate_show_and_report(tmp_path):
     told = doubts.doubts(bad)
     assert any("gender:level1" in line and "hardly alike" in line for line in told)
     assert doubts.doubts(good) == []
+    after = np.abs(bad["smd_after"].isel(country=0).sel(attribute="gender:level1"))
+    size, worst = f"largest difference {float(after.max()):.2f}", str(after.idxmax("covariate").item())
+    assert any(f"{size} in {worst}, " in line for line in told)
+    assert any(f"{size}, " in line for line in doubts.doubts(bad.drop_vars("smd_after")))
     titles = [[title for title, _ in section(cube).tables] for cube in (bad, good)]
     assert ["What speaks against these numbers" in title for title in titles] == [True, False]
     write_cube(bad, tmp_path / "bad.nc")

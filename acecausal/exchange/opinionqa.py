@@ -94,6 +94,11 @@ def read(path: Path, choices: Choices) -> Imported:
         orders={name: order for name, order in orders.items() if name in names},
     )  # fmt: skip
     everybody(groups, NATION if nations else SEX, log)
+    if nations and FIRST_NATION not in orders[NATION] and NATION in groups.untold:
+        first = orders[NATION][0]
+        log.noted[
+            f"no {FIRST_NATION}: effects are moves away from {first}, the first by name (--baseline takes another)"
+        ] = 1
     about = {"title": "OpinionQA rows", "source": shown(path.name), "data_sha256": digest.hexdigest()}
     if choices.respondents is None:
         about["n_lower_bound"] = "n is the fewest people that can have the shares: theirs, or a fraction of theirs"
@@ -139,10 +144,12 @@ def _counted(raws: Sequence[_Raw], log: Log) -> list[_Raw]:
         if n is not None:
             found.append(replace(raw, shares=tuple(float(round(n * share)) for share in raw.shares)))
             continue
+        most = most_people(decimals)
+        told = f"those of up to {most} people, as far as the decimals tell ({decimals})"
         log.problem(
             DataError(
                 "shares are no ratios of counts", param=raw.where,
-                expected=f"those of up to {most_people(decimals)} people, as far as the decimals tell ({decimals})",
+                expected=told if most else f"more decimals: {decimals} tell nothing of how many people there are",
                 got=shown(", ".join(map(repr, raw.shares))[:200]), hint="weighted or rounded shares: --respondents N",
             )
         )  # fmt: skip

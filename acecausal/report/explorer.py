@@ -68,7 +68,9 @@ def content(human: xr.Dataset, models: d.Models) -> Markup | None:
             "wide": _lattice(human, at, contexts),
             "narrow": _lattice(human, lattice_picture.places(human, 1), contexts),
         },
-        "paint": {int(k): responses.paint(int(k)) for k in {1, *human["n_options"].values}},
+        "paint": [
+            responses.paint(len(options), scale) for options, scale in zip(names.options, names.scales, strict=True)
+        ],
         "scored": scored.tolist(),
         "land": world.land(),
         "specs": _specs(human, names, models, at),

@@ -158,7 +158,7 @@
   }
 
   function answers({ country, value }) {
-    const options = labels.bars[value], paint = data.paint[options.length], range = labels.range[value];
+    const options = labels.bars[value], paint = data.paint[value], range = labels.range[value];
     const nominal = !data.scored[value] || range, middle = (options.length - 1) / 2;
     const written = (share) => (range
       ? (range[0] + share * (range[1] - range[0])).toLocaleString("en", { maximumFractionDigits: range[3] })
@@ -371,7 +371,7 @@
     });
     await Promise.all(jobs);
     const options = document.querySelector("#explore [data-options]");
-    const paint = data.paint[labels.bars[state.value].length];
+    const paint = data.paint[state.value];
     options.replaceChildren(...labels.bars[state.value].map((label, k) => {
       const item = document.createElement("li"), square = document.createElement("i"), text = document.createElement("bdi");
       square.className = "square";

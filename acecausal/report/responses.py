@@ -13,16 +13,19 @@ from acecausal.report import cells, parts, tables, words
 from acecausal.report import drawing as d
 
 VALUES, COUNTRIES, PERSONAS = 4, 6, 24
+_IN_TURN, _PALER = (d.ACCENT, d.MUTED, d.CONTRAST), (0.8, 0.45, 0.22)
 
 
-def paint(n_options: int) -> list[tuple[str, float]]:
+def paint(n_options: int, scale: str) -> list[tuple[str, float]]:
     """Colour and opacity per option: from the contrast colour over a neutral middle to the accent colour.
 
-    One option is a mean.
+    Options without an order take colours in turn, which go from nothing to nothing; a mean has one.
     """
-    found = []
-    if n_options == 1:
+    if scale == "continuous":
         return [(d.ACCENT, 0.575)]
+    if scale == "nominal":
+        return [(_IN_TURN[k % 3], _PALER[k // 3 % len(_PALER)]) for k in range(n_options)]
+    found = []
     for position in np.linspace(-1, 1, n_options):
         strength = round(0.2 + 0.75 * abs(float(position)), 3)
         colour = d.MUTED if abs(position) < 1e-9 else (d.ACCENT if position > 0 else d.CONTRAST)
@@ -68,7 +71,7 @@ def rows(frame: pd.DataFrame, labels: list[str], n_options: int, scale: str) -> 
     Nominal options have no order, and a mean (one segment, from `table`) no other half: their bars start at 0.
     """
     made = []
-    colours = paint(n_options)
+    colours = paint(n_options, scale)
     middle = (n_options - 1) / 2
     centred = scale in ("ordinal", "binary")
     weight = np.clip(middle + 0.5 - np.arange(n_options), 0, 1) if centred else np.zeros(n_options)
@@ -169,7 +172,7 @@ def section(cube: xr.Dataset) -> parts.Section:
         if v == values[0]:
             caption += " Levels, not effects: groups differ for many reasons."
         numbers = tables.of(pd.concat(frames), f"responses-{v}.csv", limit=400)
-        made.append(parts.Figure(names.questions[v], panels, caption, legend(options(names, v)), numbers))
+        made.append(parts.Figure(names.questions[v], panels, caption, legend(options(names, v), scale), numbers))
     intro = parts.limits(
         (len(values), cube.sizes["value"], "value", "values"),
         (len(countries), cube.sizes["country"], "country", "countries"),
@@ -178,8 +181,8 @@ def section(cube: xr.Dataset) -> parts.Section:
     return parts.Section("responses", "What people answer", intro, made)
 
 
-def legend(options: list[str]) -> list[parts.Key]:
+def legend(options: list[str], scale: str) -> list[parts.Key]:
     """Give every option its colour."""
     variables = {d.ACCENT: "accent", d.CONTRAST: "contrast", d.MUTED: "muted"}
-    pairs = zip(paint(len(options)), options, strict=True)
+    pairs = zip(paint(len(options), scale), options, strict=True)
     return [("square", variables[colour], opacity, label) for (colour, opacity), label in pairs]

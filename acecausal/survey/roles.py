@@ -265,6 +265,7 @@ def _attribute(kind: str, by_name: str, by_label: str, columns: Sequence[Column]
     find = re.search if kind in ANYWHERE else re.match
     asked = [c for c in free if find(by_label, c.label_words) and not re.search(OPINION, c.label_words)]
     if kind == "gender":
+        named = [c for c in named if _two_kinds(c)]
         told = [c for c in free if len(c.codes) <= MOST_OPTIONS and {text.casefold() for text in c.called()} <= SEXES]
         asked = [*told, *asked]
     fits = [column for column in named or asked if by_range(column, kind) or 2 <= len(column.codes) <= MOST_LEVELS]
@@ -280,6 +281,14 @@ def _attribute(kind: str, by_name: str, by_label: str, columns: Sequence[Column]
     for column in named:
         if not column.role and len(column.codes) > MOST_LEVELS:
             _put(column, "unused", why=f"{kind}, but {len(column.codes)} codes: group them into levels")
+
+
+def _two_kinds(column: Column) -> bool:
+    """Whether bare codes can be of women and men: two of them, each of many people, and hardly anybody else."""
+    if column.labels or not column.numbers:
+        return True
+    most = sorted((column.counts.get(key, 0) for key in column.codes), reverse=True)
+    return len(most) > 1 and most[1] >= 0.15 * sum(most) and sum(most[2:]) <= 0.05 * sum(most)
 
 
 def _rest(column: Column, rows: int) -> None:

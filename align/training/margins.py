@@ -54,7 +54,8 @@ def read_margins(path: Path, cube: xr.Dataset, held_out: HoldOut) -> Margins:
     ----------
     path : Path
         A row per option; country, value, option and persona as the cube labels them. Shares are 0..1 and sum to 1
-        (whole percents may miss it by .02, and are brought to it). Lines that begin with # are passed over.
+        (whole percents may miss it by .02, and are brought to it). Lines that begin with # are passed over; semicolons
+        with decimal commas are read as well, and column names in capitals.
     cube : xarray.Dataset
         The survey cube that is aligned to.
     held_out : dict
@@ -112,10 +113,12 @@ def as_they_are(model: xr.Dataset) -> Margins:
 def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Read the rows as texts, each with its line; lines that begin with # say where the numbers are from."""
     where = shown(path)
-    lines = ("" if line.startswith("#") else line for line in read_text(path).splitlines())
-    reader = csv.reader(lines, strict=True)
+    lines = ["" if line.startswith("#") else line for line in read_text(path).splitlines()]
+    first = next(filter(str.strip, lines), "")
+    semicolons = first.count(";") > first.count(",")  # as spreadsheets write where a comma is the decimal point
+    reader = csv.reader(lines, strict=True, delimiter=";" if semicolons else ",")
     try:
-        header = [name.strip() for name in next(filter(None, reader), [])]
+        header = [name.strip().casefold() for name in next(filter(None, reader), [])]
         missing = [name for name in COLUMNS if header.count(name) != 1]
         strange = sorted(set(header) - {*COLUMNS, "persona"})
         if missing or strange:
@@ -133,7 +136,10 @@ def _rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
                     expected=len(header), got=len(cells),
                 )  # fmt: skip
             some = True
-            yield reader.line_num, {"persona": "", **{k: cell.strip() for k, cell in zip(header, cells, strict=True)}}
+            row = {"persona": "", **{k: cell.strip() for k, cell in zip(header, cells, strict=True)}}
+            if semicolons:
+                row["share"] = row["share"].replace(",", ".")
+            yield reader.line_num, row
         if not some:
             raise DataError("has no rows", param=where, expected="a row per option")
     except csv.Error as error:

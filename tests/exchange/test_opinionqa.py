@@ -97,6 +97,11 @@ def test_opinionqa__respondents_by_hand(tmp_path):
         read_opinions(tmp_path / "a.json", rows)
     assert "--respondents N" in str(caught.value)
     assert "a.json, line 2" in str(caught.value)
+    tenths = opinion_rows({HEALTHY: {"SEX_Male": [0.4, 0.3, 0.3], "SEX_Female": [0.6, 0.2, 0.2]}})
+    for row, shares in zip(tenths, ([0.4, 0.3, 0.3], [0.6, 0.2, 0.2]), strict=True):
+        row["gold_distribution"] = shares
+    with pytest.raises(DataError, match="1 tell nothing of how many people"):
+        read_opinions(tmp_path / "a.json", tenths)
     cube = read_opinions(tmp_path / "a.json", rows, respondents=1000).cube.isel(country=0)
     assert "n_lower_bound" not in cube.attrs
     assert cube["n"].values.ravel().tolist() == [714 + 780, 714, 780]  # 28.65 % and 22 % are not sure
@@ -247,8 +252,15 @@ def test_opinionqa__countries_are_levels_by_their_codes(tmp_path):
     assert '"an adult living in South Korea"' in cube.attrs["lattice"]
     assert '"China (non-national sample)"' in cube.attrs["lattice"]
     assert noted(found, "without a code in ISO 3166 (kept as written): Northern Ireland")
+    assert not any("moves away from" in text for text in found.noted)
     with pytest.raises(DataError, match="--respondents"):
         read_opinions(tmp_path / "a.json", opinion_rows(COUNTRIES))
+    rows = [row for row in opinion_rows(COUNTRIES) if "States" not in row["attribute"] and row["attribute"] != "USA"]
+    found = read_opinions(tmp_path / "a.json", rows, respondents=1000)
+    assert found.cube["baseline"].values[0] in next(text for text in found.noted if "no USA: effects are moves" in text)
+    chosen = read_opinions(tmp_path / "a.json", rows, respondents=1000, baselines={"nation": "KOR"})
+    assert set(chosen.cube["baseline"].values) == {"KOR"}
+    assert not any("moves away from" in text for text in chosen.noted)
 
 
 def test_named__as_surveys_spell_them():

@@ -20,6 +20,11 @@ def test_responses__draw_the_cubes_shares():
     share = human["response"].values[0, 1, [0, 2], :3]
     np.testing.assert_allclose([row["high"] - row["low"] for row in rows], share.ravel(), atol=1e-12)
     np.testing.assert_allclose([rows[i]["low"] for i in (0, 3)], -(share[:, 0] + share[:, 1] / 2), atol=1e-12)
+    turns = [tuple(row[name] for name in ("colour", "opacity")) for row in rows[:3]]
+    assert turns[0][1] == turns[2][1] > turns[1][1]  # the ends of a scale are as strong as each other
+    several = responses.paint(9, "nominal")
+    assert len(set(several)) == 9
+    assert several[0][0] != several[1][0] != several[2][0]
     nominal = responses.rows(frame, ["everyone", "some"], 3, "nominal")
     assert [nominal[i]["low"] for i in (0, 3)] == [0, 0]
     even = responses.rows(responses.table(human, 0, 0, [0]), ["everyone"], 4, "ordinal")

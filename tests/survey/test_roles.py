@@ -134,6 +134,15 @@ def test_attributes__by_name_by_label_and_by_what_is_in_them(tmp_path):
     assert yaml.safe_load(draft(tmp_path / "b.sav"))["attributes"]["gender"]["column"] == "v4"
 
 
+def test_sex__of_bare_codes_is_of_two_kinds_of_people(tmp_path):
+    """An item named `sex` of which 80 % say 0 (abortion by the sex, in the ANES) is no gender."""
+    item = drafted(tmp_path, sex=np.repeat([0, 1, 2], [320, 48, 32]), married=["yes", "no"] * 200)
+    assert "gender" not in item["attributes"]
+    assert item["values"]["sex"]["column"] == "sex"
+    few = drafted(tmp_path, sex=np.repeat([1, 2, 3], [210, 185, 5]))
+    assert few["attributes"]["gender"]["column"] == "sex"
+
+
 def test_again__a_second_column_of_a_kind_is_told(tmp_path):
     """Two measures of education held fixed together would leave neither an effect."""
     book = drafted(tmp_path, educ=np.resize([1, 2, 3], N), degree=np.resize(["a", "b"], N))

@@ -51,6 +51,8 @@ def test_read__country_group_and_percents_that_miss_one(small, file):
     turned = "".join(f"{share},{option},poverty,USA\n" for option, share in TOPLINES.items())
     without = file("# made up\n\nshare,option,value,country\n" + turned)
     np.testing.assert_allclose(read_margins(without, small, HELD).response[usa, 0, 0], [0.2, 0.3, 0.5])
+    spreadsheet = file((HEADER.upper() + rows()).replace(",", ";").replace("0.", "0,"))
+    np.testing.assert_allclose(read_margins(spreadsheet, small, HELD).response[usa, 0, 0], [0.2, 0.3, 0.5])
 
 
 @pytest.mark.parametrize(

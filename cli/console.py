@@ -76,6 +76,11 @@ def first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
+def several_processes() -> bool:
+    """Whether accelerate launched others beside this process."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
 def names(_ctx: click.Context, _param: click.Parameter, text: str | None) -> list[str]:
     """Split a comma-separated list of names; a click callback."""
     if text is None:
@@ -140,11 +145,16 @@ def progress_bar(label: str, total: int | None = None) -> Iterator[Callable[...,
 
 
 def unit_store(output: Path, *, resume: bool, force: bool) -> Path:
-    """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error."""
+    """Name the folder of finished units; one that an earlier run left is gone on with, removed, or an error.
+
+    Of several processes the first sees to it.
+    """
     from acecausal.cube.finished import check_store, remove_store
     from acecausal.errors import AceError
 
     store = output.with_name(f"{output.name}.units")
+    if not first_process():
+        return store
     check_store(store)
     if store.exists() and not resume:
         if not force:

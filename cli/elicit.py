@@ -15,6 +15,7 @@ from cli.console import (
     SEED,
     asked_of,
     encoding_option,
+    first_process,
     force_option,
     kept_units,
     model_differs_option,
@@ -24,6 +25,7 @@ from cli.console import (
     progress_bar,
     quiet_libraries,
     revision_option,
+    several_processes,
     template_arg_option,
     unit_store,
 )
@@ -155,21 +157,22 @@ def elicit(
     acecausal elicit --model M --like human.zarr --profiles 200 --survey survey.sav --codebook survey.yaml -o model.zarr
     acecausal elicit --model M --like human.zarr --show-prompt --value poverty --persona gender=female
     """
-    from acecausal.comparison import answering
     from acecausal.cube.outputs import check_output, hold
 
     writes, store = not (show_prompt or trying or dry_run), None
     if output is None and writes:
         raise click.UsageError("Missing option '-o' / '--output' (or --try, --dry-run, --show-prompt).")
-    _check_usage(endpoint, adapter, precision, revision, rate)
+    _check_usage(endpoint, adapter, precision, revision, rate, writes=writes)
     if (value or persona) and not show_prompt:
         raise click.UsageError("--value and --persona are for --show-prompt: what is asked of whom, --like says.")
     if trying and orders:
         raise click.UsageError("--try asks both orders; leave --order out.")
     if output is not None and writes:
-        check_output(output, suffixes=(".zarr", ".nc"), force=force)
-        click.get_current_context().with_resource(hold(output))
+        if first_process():
+            check_output(output, suffixes=(".zarr", ".nc"), force=force)
+            click.get_current_context().with_resource(hold(output))
         store = None if endpoint else unit_store(output, resume=resume, force=force)
+        _wait()  # until the first process has made room
     cube = asked_of(like)
     profiles = _profiles(cube, number, surveys, codebook, encoding, seed, sent=bool(endpoint)) if writes else None
 
@@ -206,9 +209,8 @@ def elicit(
         attrs["never_trained_on"] = fresh
     with _keeping(backend, store, {**attrs, "template_args": told}, resume=resume) as keeping:
         asked = _asked(keeping, cube, wordings, profiles, attrs, checks=not no_checks)
-    _write(asked, output, store, kept, force=force)
-    for line in (*answering.summaries(asked), *(f"warning: {said}" for said in answering.warnings(asked))):
-        note(line)
+    if first_process():
+        _write(asked, output, store, kept, force=force)
 
 
 @contextmanager
@@ -219,24 +221,47 @@ def _keeping(backend: Backend, store: Path | None, told: dict[str, Any], *, resu
     if store is None:
         yield backend
         return
-    with kept_units(store, resume=resume):
+    with kept_units(store, resume=resume or several_processes()):
         yield Kept(backend, store, told)
+
+
+def _share(kept: Backend) -> Backend:
+    """Take this process's share of what several are asked."""
+    from align.elicitation.sharing import Share
+    from align.models.processes import processes
+
+    group = processes()
+    return Share(kept, group.process_index, group.num_processes)
+
+
+def _wait() -> None:
+    """Wait for the other processes, if there are any."""
+    if several_processes():
+        from align.models.processes import processes
+
+        processes().wait_for_everyone()
 
 
 def _asked(
     backend: Backend, cube: xr.Dataset, wordings: tuple[Wording, ...], profiles: Profiles | None,
     attrs: dict[str, Any], *, checks: bool,
 ) -> xr.Dataset:  # fmt: skip
-    """Ask, with a bar."""
+    """Ask, with a bar; of several processes each its share first, and what the others kept only the first is told."""
     from align.elicitation.elicit import elicit as run
     from align.elicitation.elicit import questions
 
+    asking = _share(backend) if several_processes() else backend
     with progress_bar("elicit", questions(cube, checks=checks)) as step:
-        return run(backend, cube, wordings=wordings, checks=checks, profiles=profiles, attrs=attrs, progress=step)
+        asked = run(asking, cube, wordings=wordings, checks=checks, profiles=profiles, attrs=attrs, progress=step)
+    if asking is backend:
+        return asked
+    _wait()
+    return run(backend, cube, wordings=wordings, checks=checks, profiles=profiles, attrs=attrs)
 
 
 def _write(asked: xr.Dataset, output: Path, store: Path | None, kept: Path | None, *, force: bool) -> None:
-    """Write the cube; only then what was kept for a resumed run goes."""
+    """Write the cube, and say what to think of it; only then what was kept for a resumed run goes."""
+    from acecausal.comparison import answering
     from acecausal.cube.files import write_cube
     from acecausal.cube.finished import remove_store
 
@@ -246,6 +271,8 @@ def _write(asked: xr.Dataset, output: Path, store: Path | None, kept: Path | Non
     if kept:
         kept.unlink(missing_ok=True)
     note(f"{output}: option mass {float(asked['option_mass'].mean()):.2f}")
+    for line in (*answering.summaries(asked), *(f"warning: {said}" for said in answering.warnings(asked))):
+        note(line)
 
 
 def _show_prompts(
@@ -261,9 +288,12 @@ def _show_prompts(
 
 
 def _check_usage(
-    endpoint: str | None, adapter: Path | None, precision: str | None, revision: str | None, rate: float | None
-) -> None:
-    """Refuse options that are for the other kind of model."""
+    endpoint: str | None, adapter: Path | None, precision: str | None, revision: str | None, rate: float | None,
+    *, writes: bool,
+) -> None:  # fmt: skip
+    """Refuse options that are for the other kind of model, and processes that nothing can be shared among."""
+    if several_processes() and (endpoint or not writes):
+        raise click.UsageError("Several processes share what models in them are asked for a cube, and nothing else.")
     for option, given in (("--adapter", adapter), ("--precision", precision), ("--revision", revision)):
         if endpoint and given:
             raise click.UsageError(f"{option} is for a model in this process, not for --endpoint.")

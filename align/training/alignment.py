@@ -21,11 +21,11 @@ from align.elicitation.elicit import elicit
 from align.models.adapters import ADAPTER_RECORD
 from align.models.identity import fingerprint, provenance
 from align.models.load import load_model
+from align.models.processes import processes
 from align.training.besides import perplexity
 from align.training.card import model_card
 from align.training.folder import check_free
 from align.training.margins import Margins, as_they_are
-from align.training.processes import processes
 from align.training.recipe import Recipe, effects_alone
 from align.training.targets import make_targets
 from align.training.train import needed, train

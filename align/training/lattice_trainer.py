@@ -20,6 +20,7 @@ from transformers import (
 )
 
 from acecausal.errors import AceError, ModelError
+from align.models.processes import processes
 from align.models.sources import read_object
 from align.prompting.options import Prompt
 from align.prompting.wordings import Wording
@@ -27,7 +28,6 @@ from align.scoring.scorer import Scorer
 from align.training import checkpoints
 from align.training import folder as folders
 from align.training.objectives import CHECKS, OBJECTIVES, OVER_VOCABULARY, VALUES, counts
-from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, some
 

@@ -24,6 +24,7 @@ from acecausal.errors import AceError, unknown
 from align.elicitation.backends import InProcess
 from align.elicitation.elicit import elicit
 from align.models.adapters import check_expressions
+from align.models.processes import processes
 from align.prompting.options import Prompt
 from align.prompting.prompts import encode, lattice_texts
 from align.prompting.wordings import Wording
@@ -33,7 +34,6 @@ from align.training import folder as folders
 from align.training.checks import make_checks
 from align.training.lattice_trainer import SKILL, Ask, Item, Validate, computes_in, make_trainer
 from align.training.margins import Margins
-from align.training.processes import processes
 from align.training.recipe import Recipe
 from align.training.targets import Target, left_out, make_targets
 

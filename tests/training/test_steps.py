@@ -37,7 +37,7 @@ warnings.filterwarnings("ignore")
 from pathlib import Path
 from acecausal.cube.files import open_cube
 from align.models.load import load_model
-from align.training.processes import processes
+from align.models.processes import processes
 from align.training.recipe import Recipe
 from align.training.train import train
 

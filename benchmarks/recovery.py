@@ -57,6 +57,7 @@ from align.elicitation.elicit import elicit
 from align.models.load import load_model
 from align.prompting.wordings import Wording
 from align.scoring.trie import distinct_prefixes
+from align.training.lattice_trainer import personas_drawn
 from align.training.recipe import Recipe, Stage, load_recipe
 from align.training.targets import make_targets, some
 from align.training.train import make_items, train
@@ -252,7 +253,7 @@ def budgeted(name: str, tokens: int, case: Case, tokenizer: Any, seed: int, prec
     per_pass = 0.0
     lattices = sum(not item.check for item in items)
     for number, item in enumerate(items):
-        most = recipe.personas and (-(-recipe.personas // 2) if item.check else recipe.personas)
+        most = personas_drawn(recipe, item)
         share = lattices / (len(items) - lattices) if item.check else 1.0
         for visit in range(visits):
             target = some(item.target, most or len(item.target.personas), np.random.default_rng(visit))

@@ -34,6 +34,8 @@ from align.training.targets import Target, some
 #: What fills up the last step of a pass: a lattice that weighs nothing.
 FILLER = -1
 SKILL = "eval_skill"
+#: A lattice's personas to those of a check question.
+CHECK_PART = 4
 
 
 #: Words and tokenises a question for personas at the positions given.
@@ -58,6 +60,14 @@ class Item:
 
 
 Validate = Callable[[nn.Module], dict[str, float]]
+
+
+def personas_drawn(recipe: Recipe, item: Item) -> int:
+    """Say how many personas a visit draws at most: of a check question a quarter, and at least one; 0 draws all.
+
+    Who is told what is learnt from few, and what is spared there is spent on the survey's questions.
+    """
+    return -(-recipe.personas // CHECK_PART) if item.check else recipe.personas
 
 
 class LatticeTrainer(Trainer):
@@ -140,8 +150,7 @@ class LatticeTrainer(Trainer):
         if not self.recipe.personas:
             return self.targets[number]
         rng = np.random.default_rng([self.recipe.seed, number, visit, 2])
-        most = self.recipe.personas
-        return some(self.targets[number], -(-most // 2) if self.items[number].check else most, rng)
+        return some(self.targets[number], personas_drawn(self.recipe, self.items[number]), rng)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, Any], return_outputs: bool = False, num_items_in_batch: Any = None

@@ -102,6 +102,10 @@ VARIABLES: tuple[Variable, ...] = (
              "Weighted share of the persona's people among those who answered the value, all attributes and "
              "covariates that are held fixed known; missing where nobody did, or where the share is below attrs "
              "min_share.", _SURVEY, optional=_SURVEY),
+    Variable("response_gain", RESPONSE, "f", "1", (0, _INF),
+             "Variance of the mean score (nominal: of the shares together) without a model over that with it: as many "
+             "times more people would be as good; 1 where the model is worth nothing (acecausal sharpen).",
+             _SURVEY, "spread", optional=_SURVEY),
     Variable("option_mass", RESPONSE, "f", "1", (0, 1),
              "Probability the model puts on the options together, before normalising.", _MODEL),
     Variable("unlisted_mass", RESPONSE, "f", "1", (0, 1),
@@ -146,6 +150,9 @@ VARIABLES: tuple[Variable, ...] = (
              "Empirical-Bayes effect: the score-weighted shift_shrunk.", _SURVEY, "effect"),
     Variable("effect_shrunk_se", EDGE, "f", "score", (0, _INF),
              "Standard error of the empirical-Bayes effect.", _SURVEY, "effect"),
+    Variable("gain", EDGE, "f", "1", (0, _INF),
+             "Variance of the effect (nominal: of the shifts together) without a model over that with it; 1 where the "
+             "model is worth nothing (acecausal sharpen).", _SURVEY, "shift", optional=_SURVEY),
     Variable("n_effect", EDGE, "i", "1", (0, _INF),
              "People the effect speaks for: respondents of the context who answered, all attributes known, in "
              "combinations of the other attributes that hold both arms; under association those of the two arms.",
@@ -220,6 +227,7 @@ VARIABLES: tuple[Variable, ...] = (
 #: Optional variables that say something only together.
 TOGETHER = (
     ("n_psu_baseline", "n_psu_treated"),
+    ("response_gain", "gain"),
     ("reason", "smd_largest", "n_eff_after"),
     ("refutation", "refutation_se", "refutation_verdict"),
     ("smd_before", "smd_after"),

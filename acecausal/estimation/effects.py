@@ -12,6 +12,7 @@ from acecausal.cube import schema
 from acecausal.estimation import balance, few_psus, refutation, sensitivity
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
 from acecausal.estimation.constant_arms import arm_shares, unseen_variance
+from acecausal.estimation.control import Contrasted, contrasted, joint_covariance, people_behind, tuned
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
 from acecausal.estimation.inference import Crossed, Design, any_difference, any_shift, p_values, simultaneous_critical
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
@@ -44,7 +45,7 @@ def contrast_effects(sample: Sample, contrast: int) -> Arrays:
         what needs all countries: q-values and shrunk versions.
     """
     plan = sample.plan
-    arrays = _empty(plan, contrast)
+    arrays = _empty(plan, contrast, controlled=sample.control is not None)
     columns = sample.adjusted(plan.treatment(contrast))
     comparable = compare_arms(sample, contrast, columns)
     spoken_for = np.zeros(len(sample.survey), dtype=bool)
@@ -76,7 +77,7 @@ def contrast_effects(sample: Sample, contrast: int) -> Arrays:
     return arrays | _balance(sample, contrast, columns, np.where(spoken_for, comparable.propensity, np.nan))
 
 
-def _empty(plan: Plan, contrast: int) -> Arrays:
+def _empty(plan: Plan, contrast: int, *, controlled: bool) -> Arrays:
     sizes = {
         "value": len(plan.values),
         "bound": 2,
@@ -93,6 +94,8 @@ def _empty(plan: Plan, contrast: int) -> Arrays:
             arrays[spec.name] = np.zeros(shape, dtype=np.int64) if spec.dtype == "i" else np.full(shape, np.nan)
     if not plan.refute:
         del arrays["refutation_draw"]
+    if not controlled:
+        del arrays["gain"]
     for name in ("refutation_verdict", "reason"):
         arrays[name] = arrays[name].astype(np.int8)
     arrays["status"] = np.full(arrays["status"].shape, schema.NOT_APPLICABLE, dtype=np.int8)
@@ -123,7 +126,7 @@ def _contexts(
     overlapping = scores.inside & _can_be_met(comparable.propensity[rows])[:, None]
     critical: list[tuple[np.ndarray, int, np.ndarray]] = []
     df = np.ones((len(values), len(plan.lattice.personas)))
-    contexts = plan.contexts(fit.contrast)
+    contexts, control = plan.contexts(fit.contrast), _control(sample, fit, rows, problem, scores)
     averaged = np.logical_or.reduce([mean.rows for mean in scores.means])
     nominal = np.array([plan.values[v].scale == "nominal" for v in fit.values])
     # a replicate that empties an arm: its people are of too few PSUs
@@ -133,11 +136,13 @@ def _contexts(
     )
     for place, context in enumerate(contexts):
         here = np.flatnonzero(sample.matched[context][rows])
-        answered, inside = problem.answered[here], scores.inside[here]
-        arm, weight = problem.arm[here], problem.weight[here]
+        answered, inside, arm, weight = (
+            array[here] for array in (problem.answered, scores.inside, problem.arm, problem.weight)
+        )
         total = weight @ answered
-        with np.errstate(invalid="ignore"):
-            arrays["overlap"][values, context] = (weight @ (overlapping[here] & answered)) / total  # NaN: nobody asked
+        arrays["overlap"][values, context] = np.divide(
+            weight @ (overlapping[here] & answered), total, out=np.full(len(values), np.nan), where=total > 0
+        )
         sides = [(arm == side)[:, None] for side in (0, 1)]
         sizes, psus, thin = arm_problems(sample, rows[here], [answered & side for side in sides], plan.min_arm)
         for numbers, name in ((sizes, "n"), (psus, "n_psu")):
@@ -164,10 +169,9 @@ def _contexts(
             failed[census] = schema.CENSUS
             unsure = (few.df < few_psus.MIN_DF - 1e-9) & ~census
             good = (failed == 0) & ~unsure
-            at = np.flatnonzero(some)[~good]
-            status[at], reason[at] = _doubtful(unsure, failed)[:, ~good]
-            at = values[some][good]
-            kept = np.flatnonzero(some)[good]
+            kept, doubtful = (np.flatnonzero(some)[part] for part in (good, ~good))
+            status[doubtful], reason[doubtful] = _doubtful(unsure, failed)[:, ~good]
+            at = values[kept]
             unseen = unseen_variance(
                 shares[:, place, kept],
                 np.minimum(effective[:, place], sizes)[:, kept],
@@ -175,13 +179,18 @@ def _contexts(
                 _variances(covariance[good]),
                 between[:, place, kept],
             )
-            _fill(arrays, at, context, shift[good], covariance[good], unseen)
-            critical.append((at, context, covariance[good]))
-            _fill_joint(arrays, at, context, nominal[kept], shift[good], covariance[good], unseen, df[kept, context])
+            shift, covariance = shift[good], covariance[good]
+            if control is not None:  # statuses are those without the model
+                shift, covariance, arrays["gain"][at, context] = _sharpened(
+                    design, rows[here], shift, seen[:, good], unseen, df[kept, context], nominal[kept],
+                    control.gap(here, sample.kinds_of(context), np.isin(np.arange(len(values)), kept)),
+                )  # fmt: skip
+            _fill(arrays, at, context, shift, covariance, unseen)
+            critical.append((at, context, covariance))
+            _fill_joint(arrays, at, context, nominal[kept], shift, covariance, unseen, df[kept, context])
         arrays["status"][values, context], arrays["reason"][values, context] = status, reason
     _fill_critical(arrays, plan, values, critical, df)
-    for name in ("effect", "effect_se"):
-        arrays[name][values[nominal]] = np.nan
+    arrays["effect"][values[nominal]] = arrays["effect_se"][values[nominal]] = np.nan
     return df
 
 
@@ -197,6 +206,34 @@ def _covariance(
         assert again is not None
         return design.covariance(again, estimate)
     return design.covariance(influence, rows)
+
+
+def _control(sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> Contrasted | None:
+    """Lay out what a model expects of the fit's people, if there is a model."""
+    if sample.control is None:
+        return None
+    expected = sample.control.of([sample.plan.values[v].name for v in fit.values])[rows]
+    return contrasted(problem, scores, expected, sample.kinds(fit, rows))
+
+
+def _sharpened(
+    design: Design | Crossed | Replicates,
+    rows: np.ndarray,
+    shift: np.ndarray,
+    influence: np.ndarray,
+    unseen: np.ndarray,
+    df: np.ndarray,
+    nominal: np.ndarray,
+    gap: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Take off shifts what they have in common with a control's gap; parameters and result as of `control.tuned`.
+
+    Not where an arm says the same throughout: that has nothing in common with expectations, and an error of its own.
+    """
+    assert isinstance(design, Design)
+    joint = joint_covariance(design, influence, gap[1], rows)
+    told = np.where(unseen.any(axis=1), np.nan, gap[0])
+    return tuned(shift, joint, told, df, people_behind(gap[1]), nominal, -1.0)
 
 
 def _can_be_met(propensity: np.ndarray) -> np.ndarray:

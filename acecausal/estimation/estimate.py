@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from acecausal.cube.advice import general
 from acecausal.cube.check_questions import drift
 from acecausal.cube.doubts import count_reasons
 from acecausal.errors import AceError
+from acecausal.estimation.control import Control
 from acecausal.estimation.inference import false_discovery
 from acecausal.estimation.plan import FAMILY_DIMS, Plan, make_plan
 from acecausal.estimation.problem import MIN_CELL_ARM
@@ -31,6 +32,7 @@ def estimate(
     survey: Survey,
     plan: Plan | None = None,
     *,
+    controls: Sequence[Control] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
     store: Path | None = None,
@@ -44,6 +46,8 @@ def estimate(
     survey : Survey
     plan : Plan, optional
         From `make_plan`; by default a plan with these `choices`.
+    controls : sequence of Control, optional
+        Per country of the plan what a model expects of its respondents: see `acecausal.estimation.sharpening`.
     jobs : int
         Processes; the numbers do not depend on it.
     scheduler : str, optional
@@ -68,7 +72,9 @@ def estimate(
     if plan is not None and choices:
         raise AceError("given beside a plan", param=", ".join(choices), hint="a plan holds all choices")
     plan = plan or make_plan(survey, **choices)
-    arrays = _assemble(plan, run(survey, plan, jobs=jobs, scheduler=scheduler, store=store, progress=progress))
+    arrays = _assemble(
+        plan, run(survey, plan, controls=controls, jobs=jobs, scheduler=scheduler, store=store, progress=progress)
+    )
     if not (arrays["status"] == schema.OK).any():
         counts = np.bincount(arrays["status"].ravel(), minlength=len(schema.STATUS))
         within = ["no_overlap: few items that both arms rated (item: random: true, if so)"] if plan.within_items else []

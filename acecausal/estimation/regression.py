@@ -59,8 +59,7 @@ def regress(problem: Problem, score: np.ndarray, inside: np.ndarray) -> Regressi
         cell, arm, weight = problem.cell[rows], problem.arm[rows], problem.weight[rows]
         block, controls = cell * 2 + arm, problem.controls[rows]
         answer = score[rows, v]
-        slopes = _slopes(answer, controls, block, weight)
-        left = answer - controls @ slopes
+        left = answer - controls @ slopes(answer, controls, block, weight)
         means, size = _means(left, block, weight, 2 * n_cells)
         both = np.minimum(size[::2], size[1::2]) > 0
         population = np.bincount(problem.cell[people], problem.weight[people], n_cells) * both
@@ -68,7 +67,7 @@ def regress(problem: Problem, score: np.ndarray, inside: np.ndarray) -> Regressi
             continue
         error = (left - means[block])[both[cell]]
         arms = (arm == 1).astype(float)
-        arms = arms - controls @ _slopes(arms, controls, cell, weight)
+        arms = arms - controls @ slopes(arms, controls, cell, weight)
         arms -= _means(arms, cell, weight, n_cells)[0][cell]
         found[:, v] = (
             population @ (means[1::2] - means[::2]) / population.sum(),
@@ -85,15 +84,15 @@ def _means(numbers: np.ndarray, group: np.ndarray, weight: np.ndarray, count: in
     return np.divide(sums, size, out=np.zeros(count), where=size > 0), size
 
 
-def _slopes(numbers: np.ndarray, controls: np.ndarray, group: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def slopes(numbers: np.ndarray, controls: np.ndarray, group: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Regress on controls with an intercept for each group; a control that does not vary within them has slope 0."""
-    slopes = np.zeros(controls.shape[1])
+    found = np.zeros(controls.shape[1])
     if not controls.shape[1]:
-        return slopes
+        return found
     count, root = int(group.max()) + 1, np.sqrt(weight)
     columns = np.stack([column - _means(column, group, weight, count)[0][group] for column in controls.T], axis=1)
     scale = np.sqrt((columns**2).mean(axis=0))
     varies = scale > 1e-9 * (1 + np.abs(controls).max(axis=0))
     scaled = columns[:, varies] / scale[varies] * root[:, None]
-    slopes[varies] = np.linalg.lstsq(scaled, numbers * root, rcond=1e-8)[0] / scale[varies]
-    return slopes
+    found[varies] = np.linalg.lstsq(scaled, numbers * root, rcond=1e-8)[0] / scale[varies]
+    return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from acecausal.cube.check_questions import people_implied
+from acecausal.estimation.control import joint_covariance, people_behind, tuned, weighted_mean
 from acecausal.estimation.inference import Design
 from acecausal.estimation.outcomes import outcomes
 from acecausal.estimation.replicates import Replicates
@@ -19,7 +20,8 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     -------
     dict of str to numpy.ndarray
         response, response_se, shape (values, personas, options), NaN where nobody answered, and response_se also where
-        all are of one PSU; n, n_eff, n_psu, share, shape (values, personas); implied, shape (personas, checked).
+        all are of one PSU; n, n_eff, n_psu, share, shape (values, personas); implied, shape (personas, checked). With a
+        control response_gain, shape (values, personas).
     """
     plan, survey, design = sample.plan, sample.survey, sample.design
     width = max(len(value.options) for value in plan.values)
@@ -28,14 +30,18 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
     units = [unit for unit in (survey.respondent, survey.item) if unit is not None]
     if isinstance(design, Design) and not design.single and not units:
         units = [design.psu]  # neighbours are alike: Kish's size alone takes them for independent
-    arrays |= {"n": np.zeros(shape, dtype=np.int64), "n_psu": np.zeros(shape, dtype=np.int64)}
-    arrays["n_eff"] = np.zeros(shape)
-    arrays["share"] = shares(sample)
+    arrays |= {
+        "n": np.zeros(shape, dtype=np.int64),
+        "n_psu": np.zeros(shape, dtype=np.int64),
+        "n_eff": np.zeros(shape),
+        "share": shares(sample),
+        **({} if sample.control is None else {"response_gain": np.full(shape, np.nan)}),
+    }
     for batch in plan.batches(sample.name):
         values = np.array(batch)
         answers = [survey.values[plan.values[v].name] for v in batch]
         answered = np.stack([answer >= 0 for answer in answers], axis=1)
-        answered = answered[everybody := np.flatnonzero(answered.any(axis=1))]
+        answered = answered[everybody := np.flatnonzero(answered.any(axis=1) | (sample.control is not None))]
         n_options = len(plan.values[batch[0]].options)
         chosen = outcomes([answer[everybody] for answer in answers], n_options)
         weight = survey.weight[everybody, None] * answered
@@ -61,6 +67,10 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             at = values[some]
             arrays["n"][at, p] = survey.count(everybody[here], w.T > 0)
             psus = arrays["n_psu"][at, p] = design.count_psus(w.T > 0, everybody[here])
+            if sample.control is not None:
+                share, variance, arrays["response_gain"][at, p] = _controlled(
+                    sample, at, p, everybody[here], share, influence, w.T > 0
+                )
             codes = [unit[everybody[here]] for unit in units]
             if p == 0:  # the persona all, in which every value of the batch has answers
                 alike = [intraclass(influence, w, code) for code in codes]
@@ -74,6 +84,54 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             # of one PSU alone, deviations from its own mean add up to 0: that is no error of 0
             arrays["response_se"][at, p, :n_options] = np.where(psus[:, None] > 1, np.sqrt(variance), np.nan)
     return arrays | {"implied": _implied(sample)}
+
+
+def _controlled(
+    sample: Sample, values: np.ndarray, persona: int, rows: np.ndarray, share: np.ndarray, influence: np.ndarray,
+    answered: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Sharpen a persona's shares by what a model expects of its people.
+
+    Parameters
+    ----------
+    values : numpy.ndarray, shape (V,), int
+    rows : numpy.ndarray, shape (n,), int
+        All of the persona.
+    share, influence : numpy.ndarray, shapes (V, options), (V, options, n)
+    answered : numpy.ndarray, shape (n, V), bool
+
+    Returns
+    -------
+    share, variance : numpy.ndarray, shape (V, options)
+    gain : numpy.ndarray, shape (V,)
+        NaN where all who answered are of one PSU.
+    """
+    plan, design, control = sample.plan, sample.design, sample.control
+    assert control is not None
+    assert isinstance(design, Design)
+    names = [plan.values[v].name for v in values]
+    expected, weight = control.of(names)[rows], sample.survey.weight[rows, None]
+    known = np.isfinite(expected)
+    gap, part = weighted_mean(expected, weight * (known & answered))
+    if control.population is None:
+        all_of_them, more = weighted_mean(expected, weight * known)
+        part = part - more
+    else:
+        kinds = sample.kinds_matched[persona]
+        theirs = np.stack([control.population.expected[name][kinds] for name in names], axis=1)
+        all_of_them, _ = weighted_mean(theirs, control.population.count[kinds, None] * np.isfinite(theirs))
+    joint = joint_covariance(design, influence.transpose(2, 0, 1), part, rows)
+    share, covariance, gain = tuned(
+        share,
+        joint,
+        gap - all_of_them,
+        design.domain_degrees(answered, rows),
+        people_behind(part),
+        np.array([plan.values[v].scale == "nominal" for v in values]),
+        0.0,
+    )
+    gain = np.where(design.count_psus(answered, rows) > 1, gain, np.nan)
+    return share, np.clip(np.einsum("vkk->vk", covariance), 0, None), gain
 
 
 def _replicated(chosen: np.ndarray, answered: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import threading
 import time
 import warnings
 from collections import Counter, deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 
 from acecausal.cube.finished import RESUME, Arrays, CutOffError, finished, keep, open_store
 from acecausal.errors import AceError
+from acecausal.estimation.control import Control
 from acecausal.estimation.effects import contrast_effects
 from acecausal.estimation.plan import Plan
 from acecausal.estimation.responses import responses
@@ -64,6 +65,7 @@ def run(
     survey: Survey,
     plan: Plan,
     *,
+    controls: Sequence[Control] | None = None,
     jobs: int = 1,
     scheduler: str | None = None,
     store: Path | None = None,
@@ -75,6 +77,8 @@ def run(
     ----------
     survey : Survey
     plan : Plan
+    controls : sequence of Control, optional
+        Per country of the plan what a model expects of its respondents; not beside a `store`.
     jobs : int
         Processes; 1 runs in this one.
     scheduler : str, optional
@@ -100,7 +104,7 @@ def run(
         if progress:
             progress()
     left = [unit for unit in every if unit not in done]
-    with closing(_compute(survey, plan, left, jobs, scheduler)) as found:
+    with closing(_compute(survey, plan, controls, left, jobs, scheduler)) as found:
         for unit, arrays in found:
             if store is not None:
                 keep(store, unit.name, arrays)
@@ -134,14 +138,21 @@ def _kept(store: Path, mark: str, every: list[Unit]) -> dict[Unit, Arrays]:
     return {unit: arrays for unit, arrays in found.items() if arrays is not None}
 
 
-def _compute(survey: Survey, plan: Plan, left: list[Unit], jobs: int, scheduler: str | None) -> Results:
+def _compute(
+    survey: Survey,
+    plan: Plan,
+    controls: Sequence[Control] | None,
+    left: list[Unit],
+    jobs: int,
+    scheduler: str | None,
+) -> Results:
     """Yield units as they are finished."""
     samples: dict[int, Sample] = {}
 
     def sample(country: int) -> Sample:
         if country not in samples:
             samples.clear()  # units come country by country: one sample at a time is enough
-            samples[country] = Sample.of(survey, plan, country)
+            samples[country] = Sample.of(survey, plan, country, controls[country] if controls else None)
         return samples[country]
 
     if scheduler is not None:

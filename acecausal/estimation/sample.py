@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from acecausal.estimation.control import Control, Kinds
 from acecausal.estimation.inference import Crossed, Design
 from acecausal.estimation.outcomes import outcomes
 from acecausal.estimation.plan import Fit, Plan
@@ -32,21 +33,24 @@ class Sample:
         This country's rows only.
     name : str
         The country.
+    control : Control, optional
+        What a model expects of these respondents.
     """
 
     survey: Survey
     plan: Plan
     name: str
+    control: Control | None = None
 
     @classmethod
-    def of(cls, survey: Survey, plan: Plan, country: int) -> Sample:
-        """Take the country at this position in the plan."""
+    def of(cls, survey: Survey, plan: Plan, country: int, control: Control | None = None) -> Sample:
+        """Take the country at this position in the plan; the control is that country's."""
         name = plan.countries[country].name
         own = take(survey, survey.country == survey.country_names.index(name))
         # whatever their unit: what is penalised, or compared with a constant, must not depend on it
         mean = own.weight.mean()
         replicates = None if own.replicates is None else own.replicates / mean
-        return cls(replace(own, weight=own.weight / mean, replicates=replicates), plan, name)
+        return cls(replace(own, weight=own.weight / mean, replicates=replicates), plan, name, control)
 
     @cached_property
     def design(self) -> Design | Crossed | Replicates:
@@ -59,13 +63,31 @@ class Sample:
     @cached_property
     def matched(self) -> np.ndarray:
         """Which respondent matches which persona, shape (personas, n), bool."""
+        return self._matched(self.survey.attributes)
+
+    @cached_property
+    def kinds_matched(self) -> np.ndarray:
+        """Which kind of people of the control's population matches which persona, shape (personas, kinds), bool."""
+        assert self.control is not None
+        assert self.control.population is not None
+        return self._matched(self.control.population.attributes)
+
+    def kinds_of(self, persona: int) -> np.ndarray | None:
+        """Find the kinds of people of the control's population that match a persona; None if it has none."""
+        if self.control is None or self.control.population is None:
+            return None
+        return np.flatnonzero(self.kinds_matched[persona])
+
+    def _matched(self, attributes: Mapping[str, np.ndarray]) -> np.ndarray:
         names = [attribute.name for attribute in self.plan.lattice.attributes]
-        return self.plan.lattice.match(np.stack([self.survey.attributes[name] for name in names], axis=1))
+        return self.plan.lattice.match(np.stack([attributes[name] for name in names], axis=1))
 
     def arm(self, contrast: int) -> np.ndarray:
         """Give 0 at the baseline level, 1 at the contrast's, -1 at others and where missing, shape (n,)."""
-        spec = self.plan.lattice.contrasts[contrast]
-        level = self.survey.attributes[self.plan.treatment(contrast)]
+        return self._arms(self.survey.attributes, contrast)
+
+    def _arms(self, attributes: Mapping[str, np.ndarray], contrast: int) -> np.ndarray:
+        spec, level = self.plan.lattice.contrasts[contrast], attributes[self.plan.treatment(contrast)]
         return np.select([level == spec.baseline, level == spec.treated], [0, 1], -1)
 
     def complete(self, treatment: str) -> np.ndarray:
@@ -84,8 +106,11 @@ class Sample:
         return np.all([np.ones(len(self.survey), dtype=bool), *known], axis=0)
 
     def rows(self, fit: Fit) -> np.ndarray:
-        """Find the positions of those of whom all that the fit needs is known, and who answered one of its values."""
-        answered = np.zeros(len(self.survey), dtype=bool)
+        """Find the positions of those of whom all that the fit needs is known, and who answered one of its values.
+
+        With a control also those who did not.
+        """
+        answered = np.full(len(self.survey), self.control is not None)
         for v in fit.values:
             answered |= self.survey.values[self.plan.values[v].name] >= 0
         treatment = self.plan.treatment(fit.contrast)
@@ -162,10 +187,24 @@ class Sample:
                 columns.append(indicators(self.survey.attributes[name], others))
         return np.concatenate(columns, axis=1)
 
-    def _cells(self, modifiers: Sequence[str], rows: np.ndarray) -> np.ndarray:
-        codes = np.stack(
-            [np.zeros(len(rows), dtype=int), *(self.survey.attributes[name][rows] for name in modifiers)], axis=1
+    def kinds(self, fit: Fit, rows: np.ndarray) -> Kinds | None:
+        """Lay out the control's population for a fit over these rows; None if it has none."""
+        population = None if self.control is None else self.control.population
+        if population is None:
+            return None
+        modifiers = self.plan.modifiers[self.plan.treatment(fit.contrast)]
+        known = np.unique(_stacked(self.survey.attributes, modifiers, rows), axis=0).tolist()
+        number = {tuple(row): c for c, row in enumerate(known)}
+        theirs = _stacked(population.attributes, modifiers, np.arange(len(population.count)))
+        return Kinds(
+            self._arms(population.attributes, fit.contrast),
+            np.array([number.get(tuple(row), -1) for row in theirs.tolist()], dtype=np.int64),
+            np.stack([population.expected[self.plan.values[v].name] for v in fit.values], axis=1),
+            population.count,
         )
+
+    def _cells(self, modifiers: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        codes = _stacked(self.survey.attributes, modifiers, rows)
         return np.ravel(np.unique(codes, axis=0, return_inverse=True)[1])
 
     def _covariates(self, treatment: str) -> np.ndarray:
@@ -231,6 +270,11 @@ def take(survey: Survey, rows: np.ndarray) -> Survey:
         array = getattr(survey, name)
         changed[name] = None if array is None else array[rows]
     return replace(survey, **changed)
+
+
+def _stacked(attributes: Mapping[str, np.ndarray], names: Sequence[str], rows: np.ndarray) -> np.ndarray:
+    """Stack the levels of attributes, shape (rows, 1 + names); the first column is 0, for none may be named."""
+    return np.stack([np.zeros(len(rows), dtype=int), *(attributes[name][rows] for name in names)], axis=1)
 
 
 def indicators(codes: np.ndarray, wanted: Sequence[int]) -> np.ndarray:

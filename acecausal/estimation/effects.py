@@ -12,7 +12,7 @@ from acecausal.cube import schema
 from acecausal.estimation import balance, few_psus, refutation, sensitivity
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
 from acecausal.estimation.constant_arms import arm_shares, unseen_variance
-from acecausal.estimation.control import Contrasted, contrasted, joint_covariance, people_behind, tuned
+from acecausal.estimation.control import Contrasted, contrasted, tuned
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
 from acecausal.estimation.inference import Crossed, Design, any_difference, any_shift, p_values, simultaneous_critical
 from acecausal.estimation.plan import Fit, Plan, adjusted_labels
@@ -212,7 +212,7 @@ def _control(sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, score
     """Lay out what a model expects of the fit's people, if there is a model."""
     if sample.control is None:
         return None
-    expected = sample.control.of([sample.plan.values[v].name for v in fit.values])[rows]
+    expected = sample.control.of([sample.plan.values[v].name for v in fit.values], rows)
     return contrasted(problem, scores, expected, sample.kinds(fit, rows))
 
 
@@ -226,14 +226,14 @@ def _sharpened(
     nominal: np.ndarray,
     gap: tuple[np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Take off shifts what they have in common with a control's gap; parameters and result as of `control.tuned`.
+    """Take off shifts what they have in common with a control's gap: shifts, covariances, gains; see `control.tuned`.
 
     Not where an arm says the same throughout: that has nothing in common with expectations, and an error of its own.
     """
     assert isinstance(design, Design)
-    joint = joint_covariance(design, influence, gap[1], rows)
-    told = np.where(unseen.any(axis=1), np.nan, gap[0])
-    return tuned(shift, joint, told, df, people_behind(gap[1]), nominal, -1.0)
+    told = np.where((unseen > 0).any(axis=1, keepdims=True), np.nan, gap[0])
+    found = tuned(design, rows, shift, influence, told, gap[1], df, nominal, -1.0)
+    return found.estimate, found.covariance, found.gain
 
 
 def _can_be_met(propensity: np.ndarray) -> np.ndarray:

@@ -85,8 +85,11 @@ def _means(numbers: np.ndarray, group: np.ndarray, weight: np.ndarray, count: in
 
 
 def slopes(numbers: np.ndarray, controls: np.ndarray, group: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Regress on controls with an intercept for each group; a control that does not vary within them has slope 0."""
-    found = np.zeros(controls.shape[1])
+    """Regress on controls with an intercept for each group; a control that does not vary within them has slope 0.
+
+    Numbers of shape (n, k) have slopes of shape (controls, k).
+    """
+    found = np.zeros((controls.shape[1], *numbers.shape[1:]))
     if not controls.shape[1]:
         return found
     count, root = int(group.max()) + 1, np.sqrt(weight)
@@ -94,5 +97,5 @@ def slopes(numbers: np.ndarray, controls: np.ndarray, group: np.ndarray, weight:
     scale = np.sqrt((columns**2).mean(axis=0))
     varies = scale > 1e-9 * (1 + np.abs(controls).max(axis=0))
     scaled = columns[:, varies] / scale[varies] * root[:, None]
-    found[varies] = np.linalg.lstsq(scaled, numbers * root, rcond=1e-8)[0] / scale[varies]
+    found[varies] = (np.linalg.lstsq(scaled, (numbers.T * root).T, rcond=1e-8)[0].T / scale[varies]).T
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from acecausal.cube.check_questions import people_implied
-from acecausal.estimation.control import joint_covariance, people_behind, tuned, weighted_mean
+from acecausal.estimation.control import tuned, weighted_mean
 from acecausal.estimation.inference import Design
 from acecausal.estimation.outcomes import outcomes
 from acecausal.estimation.replicates import Replicates
@@ -110,28 +110,22 @@ def _controlled(
     assert control is not None
     assert isinstance(design, Design)
     names = [plan.values[v].name for v in values]
-    expected, weight = control.of(names)[rows], sample.survey.weight[rows, None]
-    known = np.isfinite(expected)
+    expected, weight = control.of(names, rows), sample.survey.weight[rows, None]
+    known = np.isfinite(expected).all(axis=2)
     gap, part = weighted_mean(expected, weight * (known & answered))
     if control.population is None:
-        all_of_them, more = weighted_mean(expected, weight * known)
+        of_all, more = weighted_mean(expected, weight * known)
         part = part - more
     else:
         kinds = sample.kinds_matched[persona]
         theirs = np.stack([control.population.expected[name][kinds] for name in names], axis=1)
-        all_of_them, _ = weighted_mean(theirs, control.population.count[kinds, None] * np.isfinite(theirs))
-    joint = joint_covariance(design, influence.transpose(2, 0, 1), part, rows)
-    share, covariance, gain = tuned(
-        share,
-        joint,
-        gap - all_of_them,
-        design.domain_degrees(answered, rows),
-        people_behind(part),
-        np.array([plan.values[v].scale == "nominal" for v in values]),
-        0.0,
-    )
-    gain = np.where(design.count_psus(answered, rows) > 1, gain, np.nan)
-    return share, np.clip(np.einsum("vkk->vk", covariance), 0, None), gain
+        there = np.isfinite(theirs).all(axis=2)
+        of_all, _ = weighted_mean(theirs, control.population.count[kinds, None] * there)
+    df = design.domain_degrees(answered, rows)
+    nominal = np.array([plan.values[v].scale == "nominal" for v in values])
+    found = tuned(design, rows, share, influence.transpose(2, 0, 1), gap - of_all, part, df, nominal, 0.0)
+    gain = np.where(design.count_psus(answered, rows) > 1, found.gain, np.nan)
+    return found.estimate, np.clip(np.einsum("vkk->vk", found.covariance), 0, None), gain
 
 
 def _replicated(chosen: np.ndarray, answered: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from acecausal.cube.files import lattice_of, matched, values_of
 from acecausal.errors import AceError, CubeError, DataError
-from acecausal.estimation.control import Control, Population, scalar
+from acecausal.estimation.control import Control, Population
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ASSOCIATION
 from acecausal.estimation.plan import Plan, make_plan
@@ -95,6 +95,10 @@ def sharpen(
     if plan.estimator not in ("linear-dml", ASSOCIATION):
         raise AceError("is not sharpened", param=f"estimator {plan.estimator}", expected="linear-dml or association")
     kinds = None if population is None else read_population(population, plan)
+    if kinds is not None and isinstance(model, xr.Dataset):
+        for attribute in lattice_of(model).attributes:
+            if attribute.name not in kinds.attributes:
+                raise AceError("leaves out what the model was told", param="attributes", expected=attribute.name)
     controls = [_control(survey, plan, c, model, kinds) for c in range(len(plan.countries))]
     cube = estimate(survey, plan, controls=controls, jobs=jobs, progress=progress)
     cube.attrs["sharpened"] = json.dumps(
@@ -187,27 +191,19 @@ def _control(survey: Survey, plan: Plan, country: int, model: xr.Dataset | Expec
     name = plan.countries[country].name
     rows = np.flatnonzero(survey.country == survey.country_names.index(name))
     attributes = {attribute: codes[rows] for attribute, codes in survey.attributes.items()}
-    nominal = {value.name: value.scale == "nominal" for value in plan.values}
+    values = [value.name for value in plan.values]
     if not isinstance(model, xr.Dataset):
         if kinds is not None:
             raise AceError("needs a model's cube", param="population", got="expectations by respondent")
-        found = {
-            value.name: _probabilities(model, value.name, len(value.options), survey)[rows] for value in plan.values
-        }
-        return Control(scalar(found, nominal, survey.weight[rows]))
+        laws = {value.name: _probabilities(model, value.name, len(value.options), survey) for value in plan.values}
+        return Control({value: law[rows] for value, law in laws.items()})
+    expected = {value: expected_of(model, name, value, attributes) for value in values}
     if kinds is None:
-        found = {value: expected_of(model, name, value, attributes) for value in nominal}
-        return Control(scalar(found, nominal, survey.weight[rows]))
+        return Control(expected)
     here = kinds.country == country
     theirs = {attribute: codes[here] for attribute, codes in kinds.attributes.items()}
-    count = kinds.count[here]
-    both = {attribute: np.concatenate([attributes[attribute], codes]) for attribute, codes in theirs.items()}
-    weight = np.concatenate([np.zeros(len(rows)), count])  # what varies most is that of the population
-    found = scalar({value: expected_of(model, name, value, both) for value in nominal}, nominal, weight)
-    return Control(
-        {value: numbers[: len(rows)] for value, numbers in found.items()},
-        Population(theirs, count, {value: numbers[len(rows) :] for value, numbers in found.items()}),
-    )
+    of_kinds = {value: expected_of(model, name, value, theirs) for value in values}
+    return Control(expected, Population(theirs, kinds.count[here], of_kinds))
 
 
 def _probabilities(model: Expected, value: str, n_options: int, survey: Survey) -> np.ndarray:

@@ -27,6 +27,7 @@ from cli.estimate import estimate
 from cli.exchange import export, import_
 from cli.pool import pool
 from cli.report import report
+from cli.sharpen import sharpen
 from cli.show import show
 from cli.specify import specify
 
@@ -131,6 +132,6 @@ def main() -> None:
     """
 
 
-_ROAD = (codebooks, design, estimate, show, pool, specify, elicit, compare, align, report)
+_ROAD = (codebooks, design, estimate, show, pool, specify, elicit, compare, sharpen, align, report)
 for _command in (*_ROAD, import_, export, demo):
     main.add_command(_command)

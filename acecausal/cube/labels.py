@@ -183,6 +183,7 @@ _FORMS: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "modifiers": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
     "held_out": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
     "covers": ("lists of texts by dimension, as JSON", _mapping(_list(_text))),
+    "sharpened": ("an object, as JSON", _mapping(_anything)),
     "profiles_of": ("an object, as JSON", _mapping(_anything)),
     "profiles_untold": ("lists of texts by attribute, as JSON", _mapping(_list(_text))),
     "unverified": ("a list of texts, as JSON", _list(_text)),

@@ -83,14 +83,15 @@ def sharpen(
     _check_design(survey)
     if isinstance(model, xr.Dataset):
         model = _checked(model, survey)
-        choices = _choices(model, choices)
+        names = [attribute.name for attribute in lattice_of(model).attributes]
+        asked = {"values": model["value"].values.tolist(), "countries": model["country"].values.tolist()}
+        choices = _among({**choices, "attributes": choices.get("attributes") or names}, asked)
+    elif population is not None:
+        raise AceError("needs a model's cube", param="population", got="expectations by respondent")
     elif wrong := [name for name in model if name not in survey.codebook.values]:
         raise AceError("is no value of the codebook", param=f"model, value {wrong[0]}")
     else:
-        choices = {
-            "values": list(model),
-            **{name: choice for name, choice in choices.items() if choice not in ((), [])},
-        }
+        choices = _among(choices, {"values": list(model)})
     plan = make_plan(survey, **choices)
     if plan.estimator not in ("linear-dml", ASSOCIATION):
         raise AceError("is not sharpened", param=f"estimator {plan.estimator}", expected="linear-dml or association")
@@ -193,8 +194,6 @@ def _control(survey: Survey, plan: Plan, country: int, model: xr.Dataset | Expec
     attributes = {attribute: codes[rows] for attribute, codes in survey.attributes.items()}
     values = [value.name for value in plan.values]
     if not isinstance(model, xr.Dataset):
-        if kinds is not None:
-            raise AceError("needs a model's cube", param="population", got="expectations by respondent")
         laws = {value.name: _probabilities(model, value.name, len(value.options), survey) for value in plan.values}
         return Control({value: law[rows] for value, law in laws.items()})
     expected = {value: expected_of(model, name, value, attributes) for value in values}
@@ -260,19 +259,14 @@ def _checked(model: xr.Dataset, survey: Survey) -> xr.Dataset:
     return model
 
 
-def _choices(model: xr.Dataset, choices: Mapping[str, Any]) -> dict[str, Any]:
+def _among(choices: Mapping[str, Any], asked: Mapping[str, list[str]]) -> dict[str, Any]:
     """Fill in what the model was asked; what is chosen must be among it."""
-    asked: dict[str, list[str]] = {
-        "attributes": [attribute.name for attribute in lattice_of(model).attributes],
-        "values": model["value"].values.tolist(),
-        "countries": model["country"].values.tolist(),
-    }
     found = dict(choices)
     for name, there in asked.items():
         chosen = found.get(name) or there
         found[name] = [chosen] if isinstance(chosen, str) else list(chosen)
-        if name != "attributes" and (wrong := [label for label in found[name] if label not in there]):
-            raise CubeError("was not asked", param=f"model, {name}", expected=", ".join(there), got=wrong[0])
+        if wrong := [label for label in found[name] if label not in there]:
+            raise AceError("was not asked", param=f"model, {name}", expected=", ".join(there), got=wrong[0])
     return found
 
 

@@ -108,6 +108,11 @@ def _uncertainty(attrs: Mapping[str, Any]) -> Iterator[str]:
         yield f"Intervals: {100 * float(attrs['confidence']):g} %."
     if "q_family" in attrs:
         yield f"q-values: Benjamini-Hochberg; the family is {attrs['q_family']}."
+    if isinstance(attrs.get("sharpened"), dict):
+        yield (
+            f"Sharpened by a model's expectations as a control variate (lambda tuned in each cell, 0 where it does not "
+            f"pay): {_flat(attrs['sharpened'])}."
+        )
     if "min_arm" in attrs:
         yield f"A cell with fewer than {attrs['min_arm']} respondents in an arm is not estimated."
 

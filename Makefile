@@ -39,6 +39,7 @@ docs: install
 bench: install
 	$(BIN)/python benchmarks/estimation.py
 	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/sharpening.py
 	$(BIN)/python benchmarks/shrinkage.py
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/report.py

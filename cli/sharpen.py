@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option("--codebook", required=True, metavar="NAME|FILE", help="A shipped codebook's name, or a YAML file.")
 @click.option(
     "--model-cube", "model_cube", required=True, type=click.Path(path_type=Path),
-    help="The model's cube, of acecausal elicit; its attributes are the lattice.",
+    help="The model's cube, of acecausal elicit.",
 )  # fmt: skip
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="The cube to write: .zarr or .nc.")
 @click.option(
@@ -37,6 +37,12 @@ if TYPE_CHECKING:
     help="Whom the respondents stand for: a table of kinds of people (country, a column for each attribute, count).  "
     "[default: all respondents, those who did not answer a value included]",
 )  # fmt: skip
+@click.option(
+    "--attributes",
+    callback=names,
+    metavar="A,B",
+    help="Attributes of the lattice.  [default: those the model was told]",
+)
 @click.option(
     "--values", callback=names, metavar="A,B", help="Values (questions).  [default: those the model was asked]"
 )

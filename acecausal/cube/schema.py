@@ -93,7 +93,8 @@ VARIABLES: tuple[Variable, ...] = (
              "Respondents who match the persona and answered (survey), or prompts averaged (model)."),
     Variable("n_eff", RESPONSE, "f", "1", (0, _INF),
              "Effective sample size behind the response: Kish's, discounted by how alike the answers within a PSU are "
-             "(or the ratings of a rater, and of an item), or by the design effect that replicate weights show.",
+             "(or the ratings of a rater, and of an item), or by the design effect that replicate weights show; times "
+             "response_gain, where there is one.",
              _SURVEY),
     Variable("n_psu", RESPONSE, "i", "1", (0, _INF),
              "Primary sampling units (or raters, or respondents, where there are none; by replicate weights people of "

@@ -49,7 +49,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
         more = all_sizes = np.ones(len(batch))
         for p, matches in enumerate(sample.matched):
             here = np.flatnonzero(matches[everybody])
-            if not len(here):
+            if not (answer[everybody[here]] >= 0).any():
                 continue
             w = weight[here]
             total = w.sum(axis=0)
@@ -83,7 +83,10 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
             arrays["response"][at, p, :n_options] = np.clip(share, 0.0, 1.0)
             # of one PSU alone, deviations from its own mean add up to 0: that is no error of 0
             arrays["response_se"][at, p, :n_options] = np.where(psus[:, None] > 1, np.sqrt(variance), np.nan)
-    return arrays | {"implied": _implied(sample)}
+    return arrays | {
+        "n_eff": arrays["n_eff"] * np.nan_to_num(arrays.get("response_gain", np.ones(shape)), nan=1.0),
+        "implied": _implied(sample),
+    }
 
 
 def _controlled(

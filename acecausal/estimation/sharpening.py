@@ -202,6 +202,9 @@ def _control(survey: Survey, plan: Plan, country: int, model: xr.Dataset | Expec
     here = kinds.country == country
     theirs = {attribute: codes[here] for attribute, codes in kinds.attributes.items()}
     of_kinds = {value: expected_of(model, name, value, theirs) for value in values}
+    # a kind has all attributes: respondents of a coarser persona would be compared with finer ones
+    whole = np.all([codes >= 0 for attribute, codes in attributes.items() if attribute in theirs], axis=0)
+    expected = {value: np.where(whole[:, None], law, np.nan) for value, law in expected.items()}
     return Control(expected, Population(theirs, kinds.count[here], of_kinds))
 
 

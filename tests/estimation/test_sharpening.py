@@ -238,6 +238,7 @@ def test_sharpen__never_wider_and_statuses_stay(population, some, estimand, righ
         assert np.nanmax((found[name] / plain[name].where(plain[name] > 0)).values) <= 1.02 + 1e-9
     assert (np.median(ratio) < 0.9) == (right > 0.5)
     np.testing.assert_array_equal(found["n"], plain["n"])
+    np.testing.assert_allclose(found["n_eff"], plain["n_eff"] * found["response_gain"].fillna(1), rtol=1e-9)
 
 
 def test_sharpen__a_finest_persona_is_all_that_a_cube_of_personas_knows(some):
@@ -264,14 +265,14 @@ def test_sharpen__order_of_rows_and_processes_change_nothing(population, some):
 
 def test_sharpen__those_who_answered_are_others(population):
     """Answers are missing by what the model expects: no correction is taken for one, and the numbers stay."""
-    told = {"value0": twins(population, 0.7)["value0"]}
-    chance = 0.2 + 0.2 * (told["value0"] @ np.arange(4) > 1.5)
-    kept = np.random.default_rng(0).random(len(population)) < chance
-    survey = replace(population, values={"value0": np.where(kept, population.values["value0"], -1)})
-    by_plan = asked_of_some(population, 0.3)
-    for answered, worth in ((by_plan, True), (survey, False)):
-        found = sharpen(answered, told, estimand="association", depth=1)
-        assert bool((found["response_gain"].sel(persona="all") > 1).all()) == worth
+    told = twins(population, 0.7)
+    random, values = np.random.default_rng(0), {}
+    for name, law in told.items():
+        chance = 0.25 + 0.1 * (law @ np.arange(4) > 1.5)
+        values[name] = np.where(random.random(len(population)) < chance, population.values[name], -1)
+    for survey, worth in ((asked_of_some(population, 0.3), True), (replace(population, values=values), False)):
+        found = sharpen(survey, told, estimand="association", depth=1)
+        assert bool((found["response_gain"].sel(persona="all") > 1).any()) == worth
 
 
 def test_tuned__intervals_hold_the_truth_whatever_is_expected():
@@ -346,6 +347,43 @@ def test_sharpen__a_census_helps_where_composition_varies():
     gain = found["response_gain"].sel(country="A", value="trust")
     assert float(gain.sel(persona="all")) > 1.1
     assert float(gain.sel(persona="sex=f,age=a1")) == 1
+
+
+def test_sharpen__a_census_and_people_of_whom_not_all_is_known(drawn):
+    """What the model says of coarser personas (here .123) is not held against kinds of people."""
+    frame = drawn[0].dropna(subset="answer").copy()
+    frame.loc[frame.index[::2], "age"] = np.nan
+    known = frame["age"].notna()
+    survey = from_table(frame[["sex", "age", "answer"]], book())
+    found = sharpen(survey, model_of(EXPECTED), population=census(), estimand="association")
+    yes, told = frame["answer"].to_numpy() - 1, frame["by_kind"].to_numpy()
+    wanted = sum(POPULATION[kind] * EXPECTED[kind] for kind in POPULATION) / sum(POPULATION.values())
+    gap = told[known].mean() - wanted
+    n, m = len(yes), int(known.sum())
+    shared = ((yes - yes.mean())[known] * (told[known] - told[known].mean())).sum() / n / m
+    power = shared / (told[known].var() / m)
+    at = {"country": "A", "value": "trust", "persona": "all", "option": 2}
+    assert float(found["response"].sel(at)) == pytest.approx(yes.mean() - power * gap, abs=1e-9)
+
+
+def test_sharpen__personas_of_whom_nobody_answered_and_arms_that_say_the_same(population):
+    """Whole groups were not asked, or say one thing: no number, or the plain one, and no error."""
+    gender, education = (population.attributes[name] for name in ("gender", "education"))
+    asked = asked_of_some(population, 0.35)
+    values = {
+        "value0": np.where((gender == 1) & (education == 1), -1, asked.values["value0"]),
+        "value1": np.where((gender == 1) & (asked.values["value1"] >= 0), 2, asked.values["value1"]),
+        "value2": np.where(asked.values["value2"] >= 0, 1, -1),
+    }
+    survey = replace(asked, values=values)
+    for estimand in ("direct", "association"):
+        plain = estimate(survey, estimand=estimand)
+        found = sharpen(survey, twins(population, 0.7), estimand=estimand)
+        np.testing.assert_array_equal(found["status"], plain["status"])
+        women = found["n"].sel(value="value0", persona="gender=level1,education=level1")
+        assert int(women.sum()) == 0
+        constant = found["gain"].sel(attribute="gender:level1", value="value1").values
+        assert (constant[np.isfinite(constant)] == 1).all()
 
 
 def test_expected_of__the_finest_personas_that_somebody_is():

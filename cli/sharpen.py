@@ -107,6 +107,8 @@ def sharpen(
         note(f"doubt: {doubt}")
     if not (found["sharpened"] > 0).any():
         note("the model is worth nothing here: the cube's numbers are those of estimate")
+        if choices["population"] is None:
+            note("only people who were not asked, or a population (--population), let a model be worth anything")
 
 
 def _shown(found: pd.DataFrame) -> tuple[list[str], list[list[str]]]:

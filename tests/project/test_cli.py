@@ -502,20 +502,9 @@ def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, c
 
 def test_help__commands_in_the_order_of_work_and_choices_are_choices():
     listed = re.findall(r"^  (\w+)  ", run("--help").output.partition("Commands:")[2], re.M)
-    road = (
-        "codebooks",
-        "design",
-        "estimate",
-        "show",
-        "pool",
-        "specify",
-        "elicit",
-        "compare",
-        "sharpen",
-        "align",
-        "report",
-    )
-    assert listed == [*road, *listed[10:]]
+    road = ["codebooks", "design", "estimate", "show", "pool", "specify", "elicit", "compare"]
+    road += ["sharpen", "align", "report"]
+    assert listed == [*road, *listed[len(road) :]]
     for command, option, known in (
         ("elicit", "template", TEMPLATES), ("elicit", "marks", MARKS),
         ("estimate", "estimator", ESTIMATORS), ("estimate", "estimand", ESTIMANDS),

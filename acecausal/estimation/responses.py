@@ -49,7 +49,7 @@ def responses(sample: Sample) -> dict[str, np.ndarray]:
         more = all_sizes = np.ones(len(batch))
         for p, matches in enumerate(sample.matched):
             here = np.flatnonzero(matches[everybody])
-            if not (answer[everybody[here]] >= 0).any():
+            if not answered[here].any():
                 continue
             w = weight[here]
             total = w.sum(axis=0)

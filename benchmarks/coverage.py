@@ -33,6 +33,7 @@ from acecausal.survey.replicates import ReplicatesSpec
 
 #: Annotator data: raters, items, and what they add to ratings.
 RATINGS: dict[str, object] = {"raters": 300, "items": 40, "per_rater": 15, "rater": 0.13, "item": 0.1, "slope": 0.08}
+CURVED: dict[str, object] = {"curved": True, "values": 2, "options": 3}
 DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
     "simple": ({}, {}),
     "weighted": ({}, {"weights": True}),
@@ -57,9 +58,15 @@ DESIGNS: dict[str, tuple[dict[str, object], dict[str, object]]] = {
         {"attributes": 4, "levels": [2, 4, 3, 2], "rare": 0.2},
         {"clusters": 50, "replicates": "JK1"},
     ),
+    # 7 ages in a wave move attributes and answers, told in years: 2 values of 3 options, since learners take their time
+    "curved age": (CURVED, {}),
+    "curved age, boosting": (CURVED, {"nuisance": "boosting"}),
+    "curved age, forest": (CURVED, {"nuisance": "forest"}),
     "raters and items": ({"effect": 0.04, "covariate": False}, RATINGS),
     "raters steered to items": ({"effect": 0.04, "covariate": False}, RATINGS | {"steering": 1.0}),
 }
+#: What a design has besides the arguments of `draw`.
+NOT_DRAWN = ("treated", "lognormal", "replicates", "nuisance")
 RESPONDENTS = 1500
 
 
@@ -72,7 +79,7 @@ def drawn(population: World, design: dict[str, object], seed: int) -> Survey:
     """Draw one survey of a design."""
     if "raters" in design:
         return draw_ratings(population, seed=seed, **design)  # type: ignore[arg-type]
-    choices = {name: choice for name, choice in design.items() if name not in ("treated", "lognormal", "replicates")}
+    choices = {name: choice for name, choice in design.items() if name not in NOT_DRAWN}
     survey = draw(population, RESPONDENTS, seed, **choices)  # type: ignore[arg-type]
     if "treated" in design:
         survey = replace(
@@ -112,7 +119,7 @@ def econml(survey: Survey, value: str, contrast: str = "gender") -> tuple[float,
     model = LinearDML(model_y=LinearRegression(), model_t=LinearRegression(), cv=5, random_state=0)
     weight = survey.weight[rows]
     model.fit(
-        survey.values[value][rows] / 4,
+        scored(survey, value)[rows],
         survey.attributes[contrast][rows].astype(float),
         X=x,
         sample_weight=weight if np.ptp(weight) else None,
@@ -125,20 +132,32 @@ def econml(survey: Survey, value: str, contrast: str = "gender") -> tuple[float,
 def raw(survey: Survey, value: str, contrast: str = "gender") -> tuple[float, float, float]:
     """Subtract the arms' unweighted means, with Welch's interval."""
     rows = survey.values[value] >= 0
-    score, arm = survey.values[value][rows] / 4, survey.attributes[contrast][rows]
+    score, arm = scored(survey, value)[rows], survey.attributes[contrast][rows]
     found = stats.ttest_ind(score[arm == 1], score[arm == 0], equal_var=False)
     low, high = found.confidence_interval(0.95)
     return float(score[arm == 1].mean() - score[arm == 0].mean()), float(low), float(high)
+
+
+def ends(survey: Survey) -> list[str]:
+    """Name the values that peers estimate: one with an effect of the first attribute, and one without."""
+    names = list(survey.codebook.values)
+    return [names[0], names[-1]]
+
+
+def scored(survey: Survey, value: str) -> np.ndarray:
+    """Score answers from 0 to 1."""
+    return survey.values[value] / (len(survey.codebook.values[value].options) - 1)
 
 
 def one(population: World, design: dict[str, object], seed: int) -> dict[str, np.ndarray]:
     """Draw one survey and estimate it in all ways."""
     warnings.simplefilter("ignore")  # EconML's remarks
     survey = drawn(population, design, seed)
-    cube = estimate(survey, make_plan(survey)).isel(country=0)
+    plan = make_plan(survey, nuisance=design.get("nuisance", "linear"))
+    cube = estimate(survey, plan).isel(country=0)
     found = {name: cube[name].values for name in ("effect", "effect_se", "effect_interval", "q_value", "status")}
-    found["econml"] = np.array([econml(survey, value) for value in ("value0", "value5")])
-    found["raw"] = np.array([raw(survey, value) for value in ("value0", "value5")])
+    found["econml"] = np.array([econml(survey, value) for value in ends(survey)])
+    found["raw"] = np.array([raw(survey, value) for value in ends(survey)])
     return found
 
 
@@ -160,7 +179,7 @@ def run(name: str, surveys: int) -> None:
     discovered = (np.nan_to_num(stacked["q_value"], nan=1.0) < 0.05) & ok
     null = np.isfinite(wanted) & (np.abs(wanted) < 1e-12)
     false = (discovered & null).sum(axis=(1, 2, 3)) / np.maximum(discovered.sum(axis=(1, 2, 3)), 1)
-    at = [int(np.flatnonzero(true.value.values == value)[0]) for value in ("value0", "value5")]
+    at = [0, true.sizes["value"] - 1]  # the peers' values, see `ends`
     average = wanted[0, at, 0]
     peers = {
         f"{peer}_coverage": round(float(((s[..., 1] <= average) & (average <= s[..., 2])).mean()), 4)

@@ -102,6 +102,14 @@ def rows_of(texts: Iterable[str]) -> dict[str, dict[str, object]]:
     show_default=True,
     help="dr: doubly robust. association goes with the estimand of this name.",
 )
+@click.option(
+    "--nuisance",
+    default="linear",
+    show_default=True,
+    metavar="NAME[:KEY=VALUE,...]",
+    help="What predicts answers and arm from what is held fixed: linear, lasso, boosting, forest; with arguments of "
+    "scikit-learn, as forest:max_depth=4.",
+)
 @click.option("--graph", type=click.Path(path_type=Path), help="Causal graph, DOT or GML.  [default: the codebook's]")
 @click.option("--min-arm", default=30, show_default=True, help="Fewest respondents per arm for an estimate.")
 @click.option(

@@ -17,6 +17,7 @@ from acecausal.cube.check_questions import drift
 from acecausal.cube.doubts import count_reasons
 from acecausal.errors import AceError
 from acecausal.estimation.control import Control
+from acecausal.estimation.estimators import ASSOCIATION
 from acecausal.estimation.inference import false_discovery
 from acecausal.estimation.plan import FAMILY_DIMS, Plan, make_plan
 from acecausal.estimation.problem import MIN_CELL_ARM
@@ -141,6 +142,7 @@ def _provenance(survey: Survey, plan: Plan) -> dict[str, object]:
         "noted": survey.noted,
         "estimand": plan.estimand,
         "estimator": plan.estimator,
+        **({} if plan.estimator == ASSOCIATION else {"nuisance": plan.nuisance.text if plan.nuisance else "linear"}),
         "graph": plan.graph,
         "adjustment": {name: list(held) for name, held in plan.adjustment.items()},
         "modifiers": {name: list(free) for name, free in plan.modifiers.items()},

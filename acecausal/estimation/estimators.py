@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from acecausal.estimation.econml_fits import doubly_robust, forest_dml
+from acecausal.estimation.doubly_robust import doubly_robust
+from acecausal.estimation.econml_fits import forest_dml
 from acecausal.estimation.linear_dml import linear_dml
 from acecausal.estimation.problem import Mean, Problem, Scores
 

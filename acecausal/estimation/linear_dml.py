@@ -1,8 +1,8 @@
-"""Double machine learning with linear nuisances, for many values at once, each with its own respondents.
+"""Double machine learning, for many values at once, each with its own respondents.
 
-The numbers are those of one `econml.dml.LinearDML` per outcome; the work is that of a few matrix products for all.
-Linear regressions need only sums, and the sums over the respondents who answered a value are products with the 0/1
-matrix of who answered what. So a value that some did not answer costs no more than one that all did.
+The numbers are those of one `econml.dml.LinearDML` per outcome; with linear nuisances the work is that of a few matrix
+products for all. Linear regressions need only sums, and the sums over the respondents who answered a value are products
+with the 0/1 matrix of who answered what. So a value that some did not answer costs no more than one that all did.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from acecausal.estimation.balance import kish
+from acecausal.estimation.cross_fitting import predictions
+from acecausal.estimation.nuisances import Nuisance
 from acecausal.estimation.problem import N_FOLDS, Problem, Scores
 
 #: One person who decides the effect of a cell alone would have leverage 1 and an error that nothing tells.
@@ -21,7 +23,7 @@ MAX_SHARE, MAX_RESIDUAL = 0.5, 2.0
 
 
 def linear_dml(problem: Problem) -> Scores:
-    """Estimate effects by double machine learning with linear nuisances, saturated in the cells.
+    """Estimate effects by double machine learning, by default with linear nuisances, saturated in the cells.
 
     Parameters
     ----------
@@ -44,12 +46,15 @@ def linear_dml(problem: Problem) -> Scores:
     covariate far off all others (an undeclared 99999999), decides the effect there alone, without an error, and the
     slopes besides: nothing is told of that value.
 
+    With a nuisance, y and t are what its learners leave of answers and arm; all else is as above, but that errors are
+    not lengthened for the noise in slopes.
+
     References
     ----------
     Chernozhukov et al. (2018), Double/debiased machine learning, Econometrics Journal 21(1), C1-C68; MacKinnon and
     White (1985), Some heteroskedasticity-consistent covariance matrix estimators, Journal of Econometrics 29(3),
-    305-325. EconML's LinearDML with X = cell indicators, W = covariates, LinearRegression for both nuisances and these
-    folds gives the same effects.
+    305-325. EconML's LinearDML with X = cell indicators, W = covariates, LinearRegression (or the nuisance's learners,
+    and a discrete treatment) for both nuisances and these folds gives the same effects.
     """
     fold, inside = problem.folds
     cell, indicators = problem.cell, problem.indicators
@@ -63,7 +68,8 @@ def linear_dml(problem: Problem) -> Scores:
     population = indicators.T @ people
     lever = (population / information)[cell] * t * fit
     lever /= 1 - np.minimum(share, MAX_LEVERAGE)
-    lever *= _nuisance_noise(problem.controls, weight)
+    if problem.nuisance is None:
+        lever *= _nuisance_noise(problem.controls, weight)
     score = effect[cell]
     error = lever[:, :, None] * (y - t[:, :, None] * score)
     size = np.where(population > 0, population, 1.0)[:, :, None]
@@ -92,15 +98,29 @@ def _fitted(problem: Problem, weight: np.ndarray) -> tuple[np.ndarray, np.ndarra
     effect : numpy.ndarray, shape (C, V, K)
     """
     n, n_values, n_options = problem.outcomes.shape
-    # the arm is one outcome more, so that answers and arm are regressed in one go
-    arm = np.repeat(problem.arm[:, None, None] == 1, n_values, axis=1)
-    joint = np.concatenate([problem.outcomes, arm], axis=2)
-    residual = _residuals(joint, problem.folds[0], weight, problem.controls, problem.indicators, problem.cell)
-    y, t = residual[:, :, :-1], residual[:, :, -1]
+    if problem.nuisance is None:
+        # the arm is one outcome more, so that answers and arm are regressed in one go
+        arm = np.repeat(problem.arm[:, None, None] == 1, n_values, axis=1)
+        joint = np.concatenate([problem.outcomes, arm], axis=2)
+        residual = _residuals(joint, problem.folds[0], weight, problem.controls, problem.indicators, problem.cell)
+        y, t = residual[:, :, :-1], residual[:, :, -1]
+    else:
+        y, t = _learnt(problem, problem.nuisance)
     information = problem.indicators.T @ (weight * t**2)
     moment = problem.indicators.T @ (((weight * t)[:, :, None] * y).reshape(n, -1))
     information = np.where(information > 0, information, 1.0)
     return y, t, information, moment.reshape(-1, n_values, n_options) / information[:, :, None]
+
+
+def _learnt(problem: Problem, nuisance: Nuisance) -> tuple[np.ndarray, np.ndarray]:
+    """Subtract what learners predict of answers, shape (n, V, K), and arm, (n, V); 0 outside the fit."""
+    y = np.zeros(problem.outcomes.shape)
+    t = np.zeros(problem.outcomes.shape[:2])
+    for found in predictions(problem, nuisance):
+        at = found.part.rows[:, None], found.values
+        y[at] = problem.outcomes[at] - found.answers[0]
+        t[at] = (problem.arm[found.part.rows] - found.arm)[:, None]
+    return y, t
 
 
 def _nuisance_noise(controls: np.ndarray, weight: np.ndarray) -> np.ndarray:

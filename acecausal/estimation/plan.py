@@ -14,6 +14,7 @@ from acecausal.cube.lattice import Lattice
 from acecausal.errors import AceError, unknown
 from acecausal.estimation import identify
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
+from acecausal.estimation.nuisances import Nuisance, read_nuisance
 from acecausal.survey.codebook import Codebook
 from acecausal.survey.data import Survey
 
@@ -73,6 +74,8 @@ class Plan:
         What the codebook marks as unverified, of the attributes and values that the plan needs.
     within_items : bool
         Whether raters are compared within the items they rate, since items were not given out at random.
+    nuisance : Nuisance, optional
+        What predicts answers and arm; linear if None.
     """
 
     lattice: Lattice
@@ -93,6 +96,7 @@ class Plan:
     seed: int
     unverified: tuple[str, ...] = ()
     within_items: bool = False
+    nuisance: Nuisance | None = None
 
     def batches(self, country: str) -> list[tuple[int, ...]]:
         """List the country's batches of values."""
@@ -148,6 +152,7 @@ def make_plan(
     depth: int | None = None,
     estimand: str = "direct",
     estimator: str = "linear-dml",
+    nuisance: object = "linear",
     min_arm: int = 30,
     min_share: float = 0.0,
     confidence: float = 0.95,
@@ -171,6 +176,9 @@ def make_plan(
         All else held fixed; what follows from the attribute included; plain difference of subgroups.
     estimator : str
         Of `ESTIMATORS`; the estimand association has its own.
+    nuisance : str or (regressor, classifier)
+        What predicts answers and arm: ``linear``, ``lasso``, ``boosting``, ``forest``, with arguments of scikit-learn as
+        ``forest:max_depth=4``, or a pair of its estimators (see `acecausal.estimation.nuisances.read_nuisance`).
     min_arm : int
         At least 2.
     min_share : float
@@ -212,6 +220,9 @@ def make_plan(
             expected="linear-dml or association, with a codebook that names replicates",
             hint="or, if the file has strata and PSUs, name them in place of replicates",
         )
+    learners = read_nuisance(nuisance)
+    if learners is not None:
+        _check_nuisance(learners, book, ASSOCIATION if estimand == ASSOCIATION else estimator)
     if min_arm < 2:
         raise AceError("out of range", param="min_arm", expected="2 or more", got=min_arm)
     if not 0 <= min_share < 1:
@@ -267,8 +278,27 @@ def make_plan(
             )
         ),
         within_items=bool(book.item and not book.item.random and estimand != ASSOCIATION),
+        nuisance=learners,
     )
     return replace(plan, fits=tuple(_fits(survey, plan)))
+
+
+def _check_nuisance(nuisance: Nuisance, book: Codebook, estimator: str) -> None:
+    """Raise an AceError where learners cannot be used."""
+    if estimator == ASSOCIATION:
+        raise AceError(
+            "is for estimates that hold something fixed",
+            param=f"nuisance {nuisance.text}",
+            expected="linear-dml, dr or forest-dml",
+            got=ASSOCIATION,
+        )
+    if book.replicates:
+        raise AceError(
+            "is not fitted anew for each replicate weight",
+            param=f"nuisance {nuisance.text}",
+            expected="linear, with a codebook that names replicates",
+            hint="or, if the file has strata and PSUs, name them in place of replicates",
+        )
 
 
 def with_adjustment(survey: Survey, plan: Plan, adjustment: Mapping[str, Sequence[str]]) -> Plan:

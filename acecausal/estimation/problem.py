@@ -12,6 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from acecausal.estimation.nuisances import Nuisance
+
 N_FOLDS = 5
 #: Fewest respondents per arm that a cell needs to enter a fit: one for each fold.
 MIN_CELL_ARM = N_FOLDS
@@ -42,6 +44,8 @@ class Problem:
         For estimators that draw.
     item_share : numpy.ndarray, shape (n,), optional
         Where raters are compared within items: the treated arm's share among all ratings of the item, in [0, 1].
+    nuisance : Nuisance, optional
+        What predicts answers and arm; linear if None.
     """
 
     outcomes: np.ndarray
@@ -53,6 +57,7 @@ class Problem:
     key: np.ndarray
     seed: int
     item_share: np.ndarray | None = None
+    nuisance: Nuisance | None = None
 
     @cached_property
     def controls(self) -> np.ndarray:

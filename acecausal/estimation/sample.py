@@ -141,6 +141,7 @@ class Sample:
             key=_mix(self._identity[rows], seed),
             seed=seed,
             item_share=None if share is None else share[rows],
+            nuisance=self.plan.nuisance,
         )
 
     @cached_property

@@ -92,12 +92,13 @@ def draw(
         if nonresponse:
             answer[rng.random(n) < nonresponse] = -1
         values[f"value{v}"] = answer
+    fraction = rng.uniform(-5, 5, n) if world.curved else np.zeros(n)
     return Survey(
         world.codebook(weights=weights, strata=strata > 1, clusters=clusters > 0),
         country,
         {name: codes[:, a] for a, name in enumerate(NAMES[: len(world.levels)])},
         values,
-        {"age": AGES[codes[:, -1]].astype(float)} if world.covariate else {},
+        {"age": AGES[codes[:, -1]] + fraction} if world.covariate else {},
         weight=1 / chance,
         stratum=unit % strata,
         psu=psu,

@@ -38,6 +38,8 @@ class World:
         Options per value, 2 to 11.
     covariate : bool
         Whether there is an age.
+    curved : bool
+        Whether the old and the young are alike, and apart from those between: `aged` in place of `scaled_age`.
     share : tuple of numpy.ndarray, shape (levels,)
         Share of each level in the population, per attribute.
     on_age : numpy.ndarray, shape (attributes,)
@@ -57,6 +59,7 @@ class World:
     levels: tuple[int, ...]
     options: tuple[int, ...]
     covariate: bool
+    curved: bool
     share: tuple[np.ndarray, ...]
     on_age: np.ndarray
     on_previous: np.ndarray
@@ -77,6 +80,7 @@ class World:
         attributes: int = 2,
         levels: int | Sequence[int] = 2,
         covariate: bool = True,
+        curved: bool = False,
         effect: float = 0.1,
         null: float = 0.0,
         heterogeneity: float = 0.5,
@@ -98,6 +102,9 @@ class World:
             2 or more, for all attributes or for each.
         covariate : bool
             Whether there is an age, which moves attributes and answers.
+        curved : bool
+            Whether it does so by a wave (its ends alike, apart from its middle), which no line fits. Then age is told
+            in years and fractions, while the law knows tens of years.
         effect : float
             Standard deviation of main effects on the share of the high answer, 0 to 0.14. All effects on a value are
             scaled down together where they would add up to more than 0.14, as with many attributes they do.
@@ -160,6 +167,7 @@ class World:
             levels=grades,
             options=each,
             covariate=covariate,
+            curved=curved,
             share=tuple(share),
             on_age=aged * 0.5 * room * rng.choice([-1, 1], attributes),
             on_previous=on_previous,
@@ -240,10 +248,18 @@ class World:
             share *= self.level_share(a, codes)[np.arange(len(codes)), codes[:, a]]
         return codes, share
 
+    def aged(self, age: np.ndarray) -> np.ndarray:
+        """What attributes and answers go by of an age, by code: of mean 0 in the population, within -1 and 1."""
+        if not self.curved:
+            return scaled_age(age)
+        wave = np.cos(2 * np.pi * (AGES - AGES[0]) / np.ptp(AGES))
+        wave -= AGE_SHARE @ wave
+        return np.asarray((wave / np.abs(wave).max())[age])
+
     def level_share(self, attribute: int, codes: np.ndarray) -> np.ndarray:
         """Share of each level of an attribute, shape (n, levels), among people whose codes before it are given."""
         share = self.share[attribute]
-        moved = self.on_age[attribute] * scaled_age(codes[:, -1])
+        moved = self.on_age[attribute] * self.aged(codes[:, -1])
         if attribute:
             before = (codes[:, attribute - 1] > 0) - (1 - self.share[attribute - 1][0])  # has mean 0
             moved = moved + self.on_previous[attribute] * before
@@ -252,7 +268,7 @@ class World:
 
     def high_share(self, country: np.ndarray, codes: np.ndarray) -> np.ndarray:
         """Share of the high answer, shape (n, values), for kinds of people given as codes."""
-        share = self.base[country] + self.on_answer_age[country] * scaled_age(codes[:, -1])[:, None]
+        share = self.base[country] + self.on_answer_age[country] * self.aged(codes[:, -1])[:, None]
         for a, part in enumerate(self.main):
             share = share + part[country, :, codes[:, a]]
         for a, part in enumerate(self.interaction, start=1):

@@ -12,7 +12,8 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from worlds import average, problem
 
 from acecausal.cube import schema
-from acecausal.estimation.econml_fits import MIN_PROPENSITY, TREES
+from acecausal.estimation.balance import MIN_PROPENSITY
+from acecausal.estimation.econml_fits import TREES
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.estimation.inference import Design

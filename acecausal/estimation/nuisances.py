@@ -84,9 +84,7 @@ def read_nuisance(given: object) -> Nuisance | None:
         )
     for learner in given:
         if weight_argument(learner) is None:
-            raise AceError(
-                "cannot be weighted", param="nuisance", expected="fit(..., sample_weight)", got=repr(learner)
-            )
+            raise AceError("takes no weights", param="nuisance", expected="fit(..., sample_weight)", got=repr(learner))
     return _marked(f"{answers!r}, {arm!r}", answers, arm)
 
 
@@ -165,7 +163,7 @@ def _lasso(given: frozenset[str]) -> tuple[Any, Any]:
 def _boosting(_: frozenset[str]) -> tuple[Any, Any]:
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
-    choices: dict[str, Any] = {"max_iter": 50, "max_leaf_nodes": 8, "early_stopping": False}
+    choices: dict[str, Any] = {"max_iter": 50, "max_leaf_nodes": 8, "max_bins": 63, "early_stopping": False}
     return HistGradientBoostingRegressor(**choices), HistGradientBoostingClassifier(**choices)
 
 
@@ -190,6 +188,8 @@ def _named(text: str) -> Nuisance:
     from sklearn.utils._param_validation import InvalidParameterError
 
     name, _, rest = text.partition(":")
+    if name == "linear":
+        raise AceError("has no arguments", param="nuisance linear", got=repr(rest))
     if name not in LEARNERS:
         raise unknown("nuisance", name, ("linear", *LEARNERS))
     given: dict[str, Any] = {}

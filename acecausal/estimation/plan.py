@@ -177,7 +177,7 @@ def make_plan(
     estimator : str
         Of `ESTIMATORS`; the estimand association has its own.
     nuisance : str or (regressor, classifier)
-        What predicts answers and arm: ``linear``, ``lasso``, ``boosting``, ``forest``, with arguments of scikit-learn as
+        What predicts answers and arm: ``linear``, ``lasso``, ``boosting``, ``forest``, with arguments as
         ``forest:max_depth=4``, or a pair of its estimators (see `acecausal.estimation.nuisances.read_nuisance`).
     min_arm : int
         At least 2.

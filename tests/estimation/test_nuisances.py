@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier, RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
@@ -141,6 +141,7 @@ def test_forest_dml__takes_learners():
 def test_nuisances__contract(name, kind):
     """Shifts sum to 0 (1e-9); a value's numbers do not depend on its company, its people's order, or the run."""
     p = small(name, other=0.2, missing=0)
+    p.outcomes[:, 0] = np.eye(3)[np.digitize(p.covariates[:, 0], [0, 1])]  # company that would split trees elsewhere
     scores = ESTIMATORS[kind](p)
     shift = average(scores, p.weight, np.arange(900))
     np.testing.assert_allclose(shift.sum(axis=1), 0, atol=1e-9)
@@ -187,7 +188,12 @@ def test_plan__knows_its_learners(wvs):
     """What is estimated differs, so finished units of one are not those of another; and plans can be sent."""
     forest = (RandomForestRegressor(n_estimators=4), RandomForestClassifier(n_estimators=4))
     other = (RandomForestRegressor(n_estimators=5), RandomForestClassifier(n_estimators=4))
-    pairs = ["linear", "forest", "forest:max_depth=3", "boosting", forest, other]
+    long = [
+        (HistGradientBoostingRegressor(monotonic_cst=[0] * 300 + [sign] + [0] * 300), LogisticRegression())
+        for sign in (1, -1)
+    ]
+    assert repr(long[0]) == repr(long[1])  # scikit-learn shortens what it prints
+    pairs = ["linear", "forest", "forest:max_depth=3", "boosting", forest, other, *long]
     marks = [fingerprint(wvs, make_plan(wvs, nuisance=pair)) for pair in pairs]
     assert len(set(marks)) == len(pairs)
     again = (RandomForestRegressor(n_estimators=4), RandomForestClassifier(n_estimators=4))

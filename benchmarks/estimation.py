@@ -2,6 +2,7 @@
 
     python benchmarks/estimation.py            all cases, about 10 minutes on 2 cores
     python benchmarks/estimation.py --quick    one country and topic, without the full size
+    python benchmarks/estimation.py --learners no linear nuisances, learners alone, about 10 minutes
 
 A cell is one (country, topic, attribute, question, option, context). Two tasks: the average effect over everybody (a
 lattice of depth 1), and the whole lattice (27 contexts per attribute, which the loops get from the same fit by
@@ -30,6 +31,7 @@ import pandas as pd
 from results import report
 
 from acecausal.estimation.estimate import estimate
+from acecausal.estimation.nuisances import seeded
 from acecausal.estimation.plan import Plan, make_plan
 from acecausal.estimation.problem import N_FOLDS, Problem
 from acecausal.estimation.sample import Sample
@@ -39,6 +41,8 @@ from acecausal.survey.data import Survey
 
 QUESTIONS, OPTIONS, ATTRIBUTES, RESPONDENTS = 30, 5, 4, 1500
 SAMPLED = 40
+#: Outcomes that the loop is timed on where learners take their time.
+LEARNT = 6
 
 
 def survey(countries: int, topics: int, nonresponse: float, respondents: int = RESPONDENTS) -> Survey:
@@ -65,13 +69,10 @@ def problems(data: Survey, plan: Plan) -> list[tuple[Sample, int, Problem]]:
 def econml_cell(p: Problem, v: int, k: int, contexts: np.ndarray) -> list[float]:
     """Fit one outcome with EconML; average effects with EconML's inference in contexts, shape (contexts, n), bool."""
     from econml.dml import LinearDML
-    from sklearn.linear_model import LinearRegression
 
     rows, cv = _rows(p, v)
     x = p.indicators[rows]
-    model = LinearDML(
-        model_y=LinearRegression(), model_t=LinearRegression(), fit_cate_intercept=False, cv=cv, random_state=0
-    )
+    model = LinearDML(**_learners(p), fit_cate_intercept=False, cv=cv, random_state=0)
     model.fit(
         p.outcomes[rows, v, k], p.arm[rows].astype(float), X=x, W=p.covariates[rows], sample_weight=p.weight[rows]
     )
@@ -81,7 +82,6 @@ def econml_cell(p: Problem, v: int, k: int, contexts: np.ndarray) -> list[float]
 def dowhy_cell(p: Problem, v: int, k: int, contexts: np.ndarray) -> list[float]:
     """Fit one outcome through DoWhy's pipeline: graph, identification, EconML as estimator; then as `econml_cell`."""
     from dowhy import CausalModel
-    from sklearn.linear_model import LinearRegression
 
     rows, cv = _rows(p, v)
     x = [f"x{i}" for i in range(p.indicators.shape[1])]
@@ -95,8 +95,7 @@ def dowhy_cell(p: Problem, v: int, k: int, contexts: np.ndarray) -> list[float]:
         target_units="ate",
         method_params={
             "init_params": {
-                "model_y": LinearRegression(),
-                "model_t": LinearRegression(),
+                **_learners(p),
                 "fit_cate_intercept": False,
                 "cv": cv,
                 "random_state": 0,
@@ -106,6 +105,18 @@ def dowhy_cell(p: Problem, v: int, k: int, contexts: np.ndarray) -> list[float]:
     )
     order = estimate.estimator._effect_modifier_names  # DoWhy sorts them
     return _averages(estimate.estimator.estimator, data[order].to_numpy(), contexts[:, rows])
+
+
+def _learners(p: Problem) -> dict[str, Any]:
+    """Give EconML the nuisances, for one outcome at a time."""
+    from sklearn.linear_model import LinearRegression
+    from sklearn.multioutput import MultiOutputRegressor
+
+    if p.nuisance is None:
+        return {"model_y": LinearRegression(), "model_t": LinearRegression()}
+    answers, arm = (seeded(learner, p.seed) for learner in (p.nuisance.answers, p.nuisance.arm))
+    single = answers.estimator if isinstance(answers, MultiOutputRegressor) else answers
+    return {"model_y": single, "model_t": arm, "discrete_treatment": True}
 
 
 def _averages(model: Any, x: np.ndarray, contexts: np.ndarray) -> list[float]:
@@ -169,6 +180,33 @@ def against_loops(nonresponse: float, depth: int | None) -> None:
         )
 
 
+def with_learners(nuisance: str, nonresponse: float) -> None:
+    """Time one contrast of one topic against the DoWhy loop with the same learners, by the process's own time."""
+    data = survey(1, 1, nonresponse)
+    choices: dict[str, Any] = {"attributes": "gender", "nuisance": nuisance}
+    plan = make_plan(data, **choices)
+    problem = problems(data, plan)[0][2]
+    everybody = np.ones((1, len(problem.arm)), dtype=bool)
+    estimate(data, make_plan(data, values="value0", **choices))  # imports and caches
+    dowhy_cell(problem, 0, 0, everybody)
+    rng = np.random.default_rng(2)
+    start = time.process_time()
+    for _ in range(LEARNT):
+        dowhy_cell(problem, rng.integers(QUESTIONS), rng.integers(OPTIONS), everybody)
+    loop = (time.process_time() - start) / LEARNT
+    start = time.process_time()
+    estimate(data, plan)
+    ours = (time.process_time() - start) / (QUESTIONS * OPTIONS)
+    report(
+        f"dowhy+econml loop, nuisance {nuisance}{', 5 % nonresponse' if nonresponse else ''}",
+        ours=1 / ours,
+        peer=1 / loop,
+        unit="cells per second of the process's own time",
+        cells=QUESTIONS * OPTIONS,
+        sampled=LEARNT,
+    )
+
+
 def full_size(countries: int, topics: int, jobs: int) -> None:
     """Estimate 14 x 8 or less with 5 % nonresponse, in this process: seconds and peak memory."""
     data = survey(countries, topics, 0.05)
@@ -203,6 +241,7 @@ def full_size(countries: int, topics: int, jobs: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="without the full size")
+    parser.add_argument("--learners", action="store_true", help="nuisances by learners alone")
     parser.add_argument(
         "--size", nargs=3, type=int, metavar=("COUNTRIES", "TOPICS", "JOBS"), help="one size, in this process"
     )
@@ -211,10 +250,13 @@ def main() -> None:
     if chosen.size:
         full_size(*chosen.size)
         return
-    for depth in (1, None):
+    for depth in () if chosen.learners else (1, None):
         for nonresponse in (0.0, 0.05):
             against_loops(nonresponse, depth)
-    if not chosen.quick:
+    for nonresponse in (0.0, 0.05):
+        for nuisance in ("lasso:alpha=0.01,C=1", "lasso", "forest", "boosting"):
+            with_learners(nuisance, nonresponse)
+    if not (chosen.quick or chosen.learners):
         for size in (
             ("3", "2", "1"),
             ("7", "4", "1"),

@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--estimator", "estimators", multiple=True, type=click.Choice(["linear-dml", "dr", "forest-dml"]),
-    default=["linear-dml"], show_default=True, help="Can be given several times; dr and forest-dml are slow.",
+    default=["linear-dml"], show_default=True, help="Can be given several times; forest-dml is slow.",
+)  # fmt: skip
+@click.option(
+    "--nuisance", "nuisances", multiple=True, default=["linear"], show_default=True, metavar="NAME[:KEY=VALUE,...]",
+    help="What predicts answers and arm, as in estimate. Can be given several times.",
 )  # fmt: skip
 @click.option(
     "--weights", "weightings", multiple=True, type=click.Choice(["weighted", "unweighted"]),

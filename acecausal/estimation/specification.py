@@ -14,13 +14,14 @@ from acecausal.cube import schema
 from acecausal.errors import AceError, unknown
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
+from acecausal.estimation.nuisances import read_nuisance
 from acecausal.estimation.plan import ESTIMANDS, Plan, make_plan, with_adjustment
 from acecausal.survey.codebook import Codebook
 from acecausal.survey.data import Survey
 
 #: Adjustment sets by the graph; ``association`` holds nothing fixed.
 USUAL = ("direct", "total", ASSOCIATION)
-#: As `dr` is EconML itself, value by value: ask for it, or for `forest-dml`, where there are few.
+#: `forest-dml` and, less so, `dr` take longer: ask for them where there are few.
 USUAL_ESTIMATORS = ("linear-dml",)
 WEIGHTINGS = ("weighted", "unweighted")
 _WITHOUT = "direct without "
@@ -37,11 +38,20 @@ class Specification:
         An estimand; what is held fixed, joined by +; or ``direct without`` some of it.
     estimator : str
     weights : {'weighted', 'unweighted'}
+    nuisance : str or (regressor, classifier)
+        As in `make_plan`.
     """
 
     adjustment: str
     estimator: str
     weights: str
+    nuisance: object = "linear"
+
+    @property
+    def method(self) -> str:
+        """The estimator, and what it predicts by if not linearly."""
+        learners = read_nuisance(self.nuisance)
+        return f"{self.estimator}, {learners.text}" if learners else self.estimator
 
 
 def specify(
@@ -50,11 +60,12 @@ def specify(
     adjustments: Sequence[str] = (),
     estimators: Sequence[str] = USUAL_ESTIMATORS,
     weightings: Sequence[str] = (),
+    nuisances: Sequence[object] = ("linear",),
     jobs: int = 1,
     progress: Callable[[int, int], None] | None = None,
     **choices: Any,
 ) -> xr.Dataset:
-    """Estimate the effects among everyone in every specification: adjustment set x estimator x weighting.
+    """Estimate the effects among everyone in every specification: adjustment x estimator x nuisance x weighting.
 
     Parameters
     ----------
@@ -66,6 +77,8 @@ def specify(
         Of `ESTIMATORS`; ``association`` goes with the adjustment of that name, and is not named here.
     weightings : sequence of {'weighted', 'unweighted'}
         By default both where the survey has weights.
+    nuisances : sequence of str or (regressor, classifier)
+        What predicts answers and arm, as in `make_plan`; each goes with each estimator.
     jobs : int
         Processes.
     progress : callable, optional
@@ -110,9 +123,11 @@ def specify(
     direct = make_plan(survey, **choices)
     sets = list(adjustments) or [*USUAL, *_all_but_one(direct)]
     every = [
-        Specification(adjustment, estimator, weights)
+        Specification(adjustment, estimator, weights, nuisance)
         for adjustment, weights in product(sets, weightings or (WEIGHTINGS if weighted else WEIGHTINGS[1:]))
-        for estimator in ((ASSOCIATION,) if adjustment == ASSOCIATION else estimators)
+        for estimator, nuisance in (
+            [(ASSOCIATION, "linear")] if adjustment == ASSOCIATION else product(estimators, nuisances)
+        )
     ]
     flat = unweighted(survey)
     found, held = [], []
@@ -123,10 +138,10 @@ def specify(
         try:
             cube = estimate(people, plan, jobs=jobs)[list(_VARIABLES)].sel(persona="all", drop=True)
         except AceError as error:
-            error.add_note(f"in the specification {one.adjustment}, {one.estimator}, {one.weights}: leave it out")
+            error.add_note(f"in the specification {one.adjustment}, {one.method}, {one.weights}: leave it out")
             raise
         for a, treatment in enumerate(cube["treatment"].values.astype(str)):
-            key = (a, frozenset(plan.adjustment[treatment]), one.estimator, one.weights)
+            key = (a, frozenset(plan.adjustment[treatment]), one.method, one.weights)
             if key in seen:
                 _blank(cube, a)
             seen.add(key)
@@ -146,8 +161,8 @@ def _all_but_one(direct: Plan) -> Iterator[str]:
 
 def _plan(survey: Survey, one: Specification, choices: dict[str, Any]) -> Plan:
     if one.adjustment in ESTIMANDS:
-        return make_plan(survey, estimand=one.adjustment, estimator=one.estimator, **choices)
-    plan = make_plan(survey, estimator=one.estimator, **choices)
+        return make_plan(survey, estimand=one.adjustment, estimator=one.estimator, nuisance=one.nuisance, **choices)
+    plan = make_plan(survey, estimator=one.estimator, nuisance=one.nuisance, **choices)
     return with_adjustment(survey, plan, _held(survey.codebook, plan, one.adjustment))
 
 
@@ -189,7 +204,11 @@ def _stacked(
     parts = [cube.drop_vars([name for name in cube.coords if name not in kept]) for cube in found]
     curve = xr.concat(parts, "specification", join="exact", coords="minimal", compat="override")
     curve["held"] = (("specification", "attribute"), np.array(held, dtype=object))
-    columns = {part: [getattr(one, part) for one in every] for part in ("adjustment", "estimator", "weights")}
+    columns = {
+        "adjustment": [one.adjustment for one in every],
+        "estimator": [one.method for one in every],
+        "weights": [one.weights for one in every],
+    }
     columns["specification"] = [" | ".join(row) for row in zip(*columns.values(), strict=True)]
     curve = curve.assign_coords(
         {part: ("specification", np.array(names, dtype=object)) for part, names in columns.items()}

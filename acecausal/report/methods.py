@@ -94,7 +94,9 @@ def _identification(attrs: Mapping[str, Any]) -> Iterator[str]:
         held = "; ".join(f"{name}: {', '.join(held) or 'nothing'}" for name, held in adjustment.items())
         yield f"Adjusted for, by treated attribute: {held}."
     if attrs.get("estimator"):
-        yield f"Estimator: {attrs['estimator']}."
+        learners = attrs.get("nuisance", "linear")
+        by = "" if learners == "linear" else f"; answers and arm predicted by {learners}"
+        yield f"Estimator: {attrs['estimator']}{by}."
 
 
 def _uncertainty(attrs: Mapping[str, Any]) -> Iterator[str]:

@@ -84,6 +84,18 @@ def test_specify__named_sets_and_estimators(survey):
         np.testing.assert_allclose(found["effect"][k], cube["effect"], rtol=1e-9)
 
 
+def test_specify__nuisances(survey):
+    """Each with each estimator; plain differences have none. Oracle: `estimate`."""
+    chosen = {"attributes": "gender", "countries": "Norway"}
+    small = "lasso:alpha=0.01,C=1"
+    found = specify(survey, adjustments=["direct", "association"], nuisances=["linear", small], **chosen)
+    assert found["estimator"].values.tolist() == ["linear-dml", f"linear-dml, {small}", "association"]
+    for k, name in enumerate(("linear", small)):
+        cube = estimate(survey, nuisance=name, **chosen).sel(persona="all")
+        np.testing.assert_array_equal(found["effect"][k].values, cube["effect"].values)
+    assert (found["effect"][0] != found["effect"][1]).all()
+
+
 def test_specify__weights(tmp_path):
     """Oracle: a codebook without the column of weights."""
     rng = np.random.default_rng(0)

@@ -95,7 +95,8 @@ def predictions(problem: Problem, nuisance: Nuisance, *, by_arm: bool = False) -
     Values that the same people answered share the arm's fit. One fit predicts all options of a value; of all these
     values together only where the learner's outputs do not depend on one another (`apart`): a tree's splits do, and a
     value's numbers must not depend on its company. Learners that predict one option at a time (boosting) may predict
-    options that do not sum to 1: what is left over is taken off all options alike, the nearest that do.
+    options that do not sum to 1: what is over is taken off the options by their shares of the answers, so that one
+    that nobody chose keeps its 0. That makes of shifts d the shifts d - share sum(d).
     """
     answers, of_arm = (seeded(learner, problem.seed) for learner in (nuisance.answers, nuisance.arm))
     fold = problem.folds[0]
@@ -110,6 +111,7 @@ def predictions(problem: Problem, nuisance: Nuisance, *, by_arm: bool = False) -
         sides = [np.full(len(rows), side) for side in (0, 1)] if by_arm else [None]
         seen = np.column_stack([features, arm]) if by_arm else features
         asked = [features if side is None else np.column_stack([features, side]) for side in sides]
+        share = np.average(problem.outcomes[rows[:, None], values], axis=0, weights=weight)
         treated = np.empty(len(rows))
         found = [np.empty((len(rows), len(values), n_options)) for _ in asked]
         together = [np.arange(len(values))] if apart(answers) else list(np.arange(len(values))[:, None])
@@ -121,5 +123,7 @@ def predictions(problem: Problem, nuisance: Nuisance, *, by_arm: bool = False) -
                 model = fitted(answers, seen[train], target, weight[train])
                 for numbers, x in zip(found, asked, strict=True):
                     guess = model.predict(x[test]).reshape(len(test), len(some_values), n_options)
-                    numbers[test[:, None], some_values] = guess - (guess.sum(axis=2, keepdims=True) - 1) / n_options
+                    numbers[test[:, None], some_values] = (
+                        guess - (guess.sum(axis=2, keepdims=True) - 1) * share[some_values]
+                    )
         yield Predicted(values, part, tuple(found), treated)

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
+from pickle import PicklingError
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,10 @@ def read_nuisance(given: object) -> Nuisance | None:
         return given
     if isinstance(given, str):
         return None if given == "linear" else _named(given)
-    from sklearn.base import is_classifier, is_regressor
+    from sklearn.base import BaseEstimator, is_classifier, is_regressor
 
-    if not (isinstance(given, tuple) and len(given) == 2 and is_regressor(given[0]) and is_classifier(given[1])):
+    pair = isinstance(given, tuple) and len(given) == 2 and all(isinstance(part, BaseEstimator) for part in given)
+    if not (isinstance(given, tuple) and pair and is_regressor(given[0]) and is_classifier(given[1])):
         raise AceError(
             "is not understood",
             param="nuisance",
@@ -187,19 +189,21 @@ def _named(text: str) -> Nuisance:
     from sklearn.calibration import CalibratedClassifierCV
     from sklearn.utils._param_validation import InvalidParameterError
 
-    name, _, rest = text.partition(":")
+    name, colon, rest = (part.strip() for part in text.partition(":"))
     if name == "linear":
         raise AceError("has no arguments", param="nuisance linear", got=repr(rest))
     if name not in LEARNERS:
         raise unknown("nuisance", name, ("linear", *LEARNERS))
     given: dict[str, Any] = {}
-    for part in _parts(rest):
+    said = []
+    for part in _parts(rest) if colon else ():
         key, equals, value = (piece.strip() for piece in part.partition("="))
         if not (key and equals and value) or key in given:
             raise AceError(
                 "is not understood", param="nuisance", expected="NAME:KEY=VALUE,KEY=VALUE, each once", got=repr(text)
             )
         given[key] = _read(value)
+        said.append(f"{key}={value}")
     answers, arm = LEARNERS[name](frozenset(given))
     has = [set(learner.get_params(deep=False)) - {*_ELSEWHERE} for learner in (answers, arm)]
     for key in given:
@@ -211,7 +215,7 @@ def _named(text: str) -> Nuisance:
             learner._validate_params()
         except InvalidParameterError as error:
             raise AceError(str(error), param=f"nuisance {name}", hint="as in scikit-learn's documentation") from error
-    return _marked(text, answers, CalibratedClassifierCV(arm, cv=INNER_FOLDS))
+    return _marked(name + colon + ",".join(said), answers, CalibratedClassifierCV(arm, cv=INNER_FOLDS))
 
 
 def _parts(text: str) -> list[str]:
@@ -223,7 +227,7 @@ def _parts(text: str) -> list[str]:
             found.append("")
         else:
             found[-1] += letter
-    return found if text else []
+    return found
 
 
 def _read(text: str) -> Any:
@@ -239,6 +243,15 @@ def _marked(text: str, answers: Any, arm: Any) -> Nuisance:
     from sklearn.multioutput import MultiOutputRegressor
     from sklearn.utils import get_tags
 
+    try:
+        mark = joblib.hash((answers, arm))
+    except (TypeError, AttributeError, PicklingError) as error:
+        raise AceError(
+            "cannot be sent to other processes",
+            param="nuisance",
+            got=text,
+            hint="functions with a name in place of lambda",
+        ) from error
     if not get_tags(answers).target_tags.multi_output:
         answers = MultiOutputRegressor(answers)
-    return Nuisance(text, answers, arm, joblib.hash((answers, arm)))
+    return Nuisance(text, answers, arm, mark)

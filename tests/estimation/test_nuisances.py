@@ -15,7 +15,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifi
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures
+from sklearn.preprocessing import FunctionTransformer, PolynomialFeatures
 from sklearn.svm import LinearSVC
 from worlds import average, problem
 
@@ -89,7 +89,7 @@ def econml_effects(kind, p, v, pick, answers):
 def test_nuisances__econml_with_the_same_learners_and_folds(name, kind):
     """Oracle: econml 0.17 LinearDML and LinearDRLearner, with weights. atol 1e-8.
 
-    EconML's options sum to 0 where one fit predicts all of them; else what is over is taken off all alike. Its
+    EconML's options sum to 0 where one fit predicts all of them; else what is over is taken off by their shares. Its
     LinearDRLearner takes one outcome: the forest is given a single option in it, and in ours.
     """
     p = small(name)
@@ -105,7 +105,9 @@ def test_nuisances__econml_with_the_same_learners_and_folds(name, kind):
         else:
             expected = np.concatenate([econml_effects(kind, p, v, k, single) for k in range(n_options)], axis=1)
         ours = [average(scores, p.weight, (p.cell == c) & scores.inside[:, v])[v] for c in range(3)]
-        np.testing.assert_allclose(ours, expected - expected.mean(axis=1, keepdims=True), rtol=0, atol=1e-8)
+        fitted_on = p.folds[0][:, v] >= 0
+        share = np.average(p.outcomes[fitted_on, v], axis=0, weights=p.weight[fitted_on])
+        np.testing.assert_allclose(ours, expected - share * expected.sum(axis=1, keepdims=True), rtol=0, atol=1e-8)
         assert np.abs(expected).max() > 0.05
     # the nuisances matter: by far more than the tolerance
     plain = ESTIMATORS[kind](dataclasses.replace(p, nuisance=None))
@@ -134,6 +136,19 @@ def test_forest_dml__takes_learners():
     )
     theirs = model.ate_.ravel() - model.ate_.mean()
     np.testing.assert_allclose(average(scores, p.weight, scores.inside[:, 0])[0], theirs, rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["lasso", *SMALL.values()])
+def test_nuisances__an_option_that_nobody_chose(name):
+    """Its shift is 0 (1e-12); nothing warns, of penalties by cross-validation neither."""
+    p = problem(n=500, cells=2, values=1)
+    p.outcomes[:, 0, 1] += p.outcomes[:, 0, 2]
+    p.outcomes[:, 0, 2] = 0
+    p = dataclasses.replace(p, nuisance=read_nuisance(name))
+    for kind in ("linear-dml", "dr"):
+        shift = average(ESTIMATORS[kind](p), p.weight, np.arange(500))[0]
+        assert abs(shift[2]) < 1e-12
+        assert abs(shift[0]) > 0.001
 
 
 @pytest.mark.parametrize("kind", ["linear-dml", "dr"])
@@ -220,6 +235,9 @@ class NoWeights(ClassifierMixin, BaseEstimator):
         ("forest:max_depth", ["NAME:KEY=VALUE"]),
         ("forest:max_depth=3,max_depth=4", ["NAME:KEY=VALUE", "each once"]),
         ("lasso:alpha=big", ["nuisance lasso: The 'alpha' parameter of Lasso", "Got 'big'"]),
+        ("forest:", ["NAME:KEY=VALUE"]),
+        (("x", 3), ["a pair of scikit-learn estimators (regressor, classifier)"]),
+        ((make_pipeline(FunctionTransformer(lambda x: x), LinearRegression()), LogisticRegression()), ["lambda"]),
         (RandomForestRegressor(), ["a pair of scikit-learn estimators (regressor, classifier)"]),
         ((RandomForestClassifier(), RandomForestRegressor()), ["(regressor, classifier)"]),
         ((LinearRegression(), LinearSVC()), ["gives no probabilities", "CalibratedClassifierCV"]),
@@ -236,7 +254,8 @@ def test_nuisance__what_is_not_understood_is_one_message(wvs, given, parts):
 
 def test_nuisance__brackets_and_words():
     """Arguments are those of scikit-learn's constructors: numbers, None, True, words and lists."""
-    found = read_nuisance("forest:max_features=sqrt,max_depth=None,bootstrap=False")
+    found = read_nuisance("forest: max_features=sqrt, max_depth=None,bootstrap=False")
+    assert found.text == "forest:max_features=sqrt,max_depth=None,bootstrap=False"
     assert found.answers.get_params()["max_features"] == "sqrt"
     assert found.answers.get_params()["max_depth"] is None
     assert found.answers.get_params()["bootstrap"] is False

@@ -1,6 +1,6 @@
 """How fast cubes are estimated, against the loops people write: one fit per outcome, by DoWhy + EconML and by EconML.
 
-    python benchmarks/estimation.py            all cases, about 10 minutes on 2 cores
+    python benchmarks/estimation.py            all cases, about 20 minutes on 2 cores
     python benchmarks/estimation.py --quick    one country and topic, without the full size
     python benchmarks/estimation.py --learners no linear nuisances, learners alone, about 10 minutes
 

@@ -87,7 +87,7 @@ def read_nuisance(given: object) -> Nuisance | None:
     for learner in given:
         if weight_argument(learner) is None:
             raise AceError("takes no weights", param="nuisance", expected="fit(..., sample_weight)", got=repr(learner))
-    return _marked(f"{answers!r}, {arm!r}", answers, arm)
+    return _marked(" ".join(f"{answers!r}, {arm!r}".split()), answers, arm)
 
 
 def linear() -> Nuisance:

@@ -172,8 +172,10 @@ def test_nuisances__contract(name, kind):
 def test_pair__a_pipeline_with_weights():
     """Oracle: the answers' own regression on cells, covariate and its square, by hand in one fold; rtol 1e-9."""
     p = problem(n=600, cells=1, values=1, missing=0)
-    pair = (make_pipeline(PolynomialFeatures(2, include_bias=False), LinearRegression()), LogisticRegression())
+    squares = make_pipeline(PolynomialFeatures(2, include_bias=False), LinearRegression())
+    pair = (squares, make_pipeline(PolynomialFeatures(2, include_bias=False), LogisticRegression()))
     learner = read_nuisance(pair)
+    assert "\n" not in learner.text
     _, w, cv = laid_out(p, 0)
     rows = laid_out(p, 0)[0]
     train, test = cv[0]

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import partial
-
 import numpy as np
 from scipy import stats
 
 from acecausal.cube import schema
-from acecausal.estimation import balance, few_psus, refutation, sensitivity
+from acecausal.estimation import few_psus
+from acecausal.estimation.averages import census, covariance_of, failures, few_psus_of, shifts_of
 from acecausal.estimation.comparable import MIN_OVERLAP, Comparable, arm_problems, compare_arms
 from acecausal.estimation.constant_arms import arm_shares, unseen_variance
 from acecausal.estimation.control import Contrasted, contrasted, tuned
+from acecausal.estimation.cross_checks import balance_of, fill_refutation, fill_sensitivity
 from acecausal.estimation.estimators import ASSOCIATION, ESTIMATORS
 from acecausal.estimation.inference import Crossed, Design, any_difference, any_shift, p_values, simultaneous_critical
-from acecausal.estimation.plan import Fit, Plan, adjusted_labels
+from acecausal.estimation.plan import Fit, Plan
 from acecausal.estimation.problem import Problem, Scores
-from acecausal.estimation.regression import regress
 from acecausal.estimation.replicates import Replicates, replicated_shifts
 from acecausal.estimation.sample import Sample
 
-#: A standard error below this is rounding (forests leave 1e-6), not what people differ by: that takes 1e9 of them.
-NO_ERROR = 1e-5
 #: What needs all countries, and is computed at the end.
 GLOBAL = ("q_value", "shift_shrunk", "shift_shrunk_se", "effect_shrunk", "effect_shrunk_se")
 
@@ -67,14 +63,14 @@ def contrast_effects(sample: Sample, contrast: int) -> Arrays:
             some = [i for i, v in enumerate(fit.values) if np.isfinite(arrays["effect"][v, 0])]
             at = [fit.values[i] for i in some]
             if at:
-                _sensitivity(arrays, at, some, problem, scores, columns[rows], held=plan.estimator != ASSOCIATION)
+                fill_sensitivity(arrays, at, some, problem, scores, columns[rows], held=plan.estimator != ASSOCIATION)
             if at and plan.refute:
-                _refutation(arrays, at, some, problem, sample, contrast, rows)
+                fill_refutation(arrays, at, some, problem, sample, contrast, rows)
         else:
             cells = np.ix_(np.array(fit.values), plan.contexts(contrast))
             arrays["status"][cells], arrays["reason"][cells] = schema.TOO_FEW, schema.FEW_PEOPLE
     arrays["n_eff_after"], arrays["smd_largest"] = comparable.effective, comparable.difference
-    return arrays | _balance(sample, contrast, columns, np.where(spoken_for, comparable.propensity, np.nan))
+    return arrays | balance_of(sample, contrast, columns, np.where(spoken_for, comparable.propensity, np.nan))
 
 
 def _empty(plan: Plan, contrast: int, *, controlled: bool) -> Arrays:
@@ -158,16 +154,18 @@ def _contexts(
         status = np.select([(thin > 0) | alone, reason > 0], [schema.TOO_FEW, schema.NO_OVERLAP], schema.OK)
         some = status == schema.OK
         if some.any():
-            shift, influence = _shifts(scores, here, problem.weight, some)
+            shift, influence = shifts_of(scores, here, problem.weight, some)
             df[:, context] = design.domain_degrees(answered, rows[here])
-            few = _few_psus(sample, rows, here, problem, scores, some, kept_psus.min(axis=0))
+            few = few_psus_of(sample, rows, here, problem, scores, some, kept_psus.min(axis=0))
             seen = influence * few.factor[:, :, None] if few.any else influence
-            covariance = _covariance(design, shift, seen, rows[here], moved if moved is None else moved[:, place, some])
+            covariance = covariance_of(
+                design, shift, seen, rows[here], moved if moved is None else moved[:, place, some]
+            )
             df[some, context] = np.minimum(df[some, context], few.df)
-            failed = _failed(shift, covariance)
-            census = _census(design, failed, influence, rows[here])
-            failed[census] = schema.CENSUS
-            unsure = (few.df < few_psus.MIN_DF - 1e-9) & ~census
+            failed = failures(shift, covariance)
+            whole = census(design, failed, influence, rows[here])
+            failed[whole] = schema.CENSUS
+            unsure = (few.df < few_psus.MIN_DF - 1e-9) & ~whole
             good = (failed == 0) & ~unsure
             kept, doubtful = (np.flatnonzero(some)[part] for part in (good, ~good))
             status[doubtful], reason[doubtful] = _doubtful(unsure, failed)[:, ~good]
@@ -192,20 +190,6 @@ def _contexts(
     _fill_critical(arrays, plan, values, critical, df)
     arrays["effect"][values[nominal]] = arrays["effect_se"][values[nominal]] = np.nan
     return df
-
-
-def _covariance(
-    design: Design | Crossed | Replicates,
-    estimate: np.ndarray,
-    influence: np.ndarray,
-    rows: np.ndarray,
-    again: np.ndarray | None,
-) -> np.ndarray:
-    """Estimate covariances (blocks, k, k): by influence values, or by the estimates `again` under replicate weights."""
-    if isinstance(design, Replicates):
-        assert again is not None
-        return design.covariance(again, estimate)
-    return design.covariance(influence, rows)
 
 
 def _control(sample: Sample, fit: Fit, rows: np.ndarray, problem: Problem, scores: Scores) -> Contrasted | None:
@@ -241,117 +225,9 @@ def _can_be_met(propensity: np.ndarray) -> np.ndarray:
     return np.asarray((propensity >= low) & (propensity <= high))
 
 
-@dataclass(frozen=True, slots=True)
-class _Few:
-    """Factors of influence values, shape (rows here, values), and degrees of freedom, shape (values,)."""
-
-    any: bool
-    factor: np.ndarray
-    df: np.ndarray
-
-
-def _few_psus(
-    sample: Sample,
-    rows: np.ndarray,
-    here: np.ndarray,
-    problem: Problem,
-    scores: Scores,
-    some: np.ndarray,
-    psus: np.ndarray,
-) -> _Few:
-    """Correct for few PSUs in an arm, for the values `some`; `psus` is the smaller arm's number of them, per value.
-
-    Of raters crossed with items, and under replicate weights, only the degrees of freedom.
-    """
-    crossed = isinstance(sample.design, Crossed)
-    design = sample.design.rater if isinstance(sample.design, Crossed) else sample.design
-    few = some & (psus < (few_psus.MANY if design.single else few_psus.MANY_FOR_DF))
-    found = _Few(bool(few.any()), np.ones((len(here), int(some.sum()))), np.full(int(some.sum()), np.inf))
-    if not found.any:
-        return found
-    # the plain difference compares whole arms, all others arms within cells
-    cell = problem.cell[here] if len(scores.means) == 1 else np.zeros(len(here), dtype=int)
-    known: dict[bytes, tuple[np.ndarray, float]] = {}
-    for j in np.flatnonzero(few):
-        inside = scores.inside[here, j]
-        if inside.tobytes() not in known and isinstance(design, Replicates):
-            degrees = design.effective_degrees(rows[here], problem.arm[here], cell, inside)
-            known[inside.tobytes()] = np.ones(len(here)), degrees
-        elif inside.tobytes() not in known:
-            assert isinstance(design, Design)
-            both = np.flatnonzero(inside & (problem.arm[here] >= 0))
-            present, number = np.unique(design.psu[rows[here[both]]], return_inverse=True)
-            weight = problem.weight[here]
-            small = few_psus.small_sample(
-                number,
-                problem.arm[here[both]],
-                cell[both],
-                weight[both],
-                np.bincount(cell[inside], weight[inside], int(cell.max()) + 1),
-                design.form(present),
-            )
-            factor = np.ones(len(here))
-            if psus[j] < few_psus.MANY and not crossed:
-                factor[both] = small.factor[number]
-                factor *= np.sqrt(small.scale)
-            known[inside.tobytes()] = factor, small.df
-        place = int(some[:j].sum())
-        found.factor[:, place], found.df[place] = known[inside.tobytes()]
-    return replace(found, any=False) if crossed or isinstance(design, Replicates) else found
-
-
-def _shifts(scores: Scores, here: np.ndarray, weight: np.ndarray, some: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average the scores over the rows `here`, for the values `some`.
-
-    Returns
-    -------
-    shift : numpy.ndarray, shape (values, options)
-    influence : numpy.ndarray, shape (rows, values, options)
-        A view of an array that runs over the rows fastest, as covariances want it.
-    """
-    shift: np.ndarray | float = 0.0
-    influence: np.ndarray | float = 0.0
-    for mean in scores.means:
-        w = (weight[here, None] * mean.rows[here]).T[some]
-        w /= w.sum(axis=1, keepdims=True)
-        part = np.take(mean.by_option if some.all() else mean.by_option[some], here, axis=2)
-        part *= w[:, None]
-        average = part.sum(axis=2)
-        part -= average[:, :, None] * w[:, None]
-        shift = shift + mean.sign * average
-        influence = influence + part if mean.sign > 0 else influence - part
-    return np.asarray(shift), np.asarray(influence).transpose(2, 0, 1)
-
-
-def _failed(shift: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """Say why estimates may not stand, shape (values,): a reason of the schema, 0 where they may.
-
-    Where nobody within the arms differs from the others there is no honest interval, and where one weight outweighs all
-    others the result can be none that a difference of probabilities can be.
-    """
-    score = schema.scores(shift.shape[1])
-    effect_se = np.sqrt(np.clip(covariance @ score @ score, 0, None))
-    most = 1 + 1e-9
-    possible = np.isfinite(covariance).all(axis=(1, 2)) & (np.abs(shift) <= most).all(axis=1)
-    possible &= np.abs(shift @ score) <= most
-    return np.select([~possible, ~(effect_se >= NO_ERROR)], [schema.IMPOSSIBLE_NUMBER, schema.CONSTANT_ANSWERS], 0)
-
-
 def _doubtful(unsure: np.ndarray, failed: np.ndarray) -> np.ndarray:
     """Give status and reason, shape (2, values), of estimates that may not stand; `unsure`: for want of PSUs."""
     return np.where(unsure, [[schema.TOO_FEW], [schema.FEW_PSUS]], [np.full(len(failed), schema.FAILED), failed])
-
-
-def _census(
-    design: Design | Crossed | Replicates, failed: np.ndarray, influence: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """Say whose answers vary although the standard error is 0: whole strata were asked, shape (values,), bool."""
-    constant = failed == schema.CONSTANT_ANSWERS
-    if not isinstance(design, Design) or not constant.any() or not design.fraction.any():
-        return np.zeros(len(failed), dtype=bool)
-    sampled = replace(design, fraction=np.zeros_like(design.fraction))
-    spread = sampled.variance(influence @ schema.scores(influence.shape[2]), rows)
-    return np.asarray(constant & (spread >= 1e-24))
 
 
 def _averages(n_options: int) -> np.ndarray:
@@ -442,17 +318,17 @@ def _moderation(
             df = sample.design.domain_degrees(problem.answered[:, some], rows).astype(float)
             for j, persona in enumerate(np.array(levels)[pattern]):
                 here = np.flatnonzero(sample.matched[persona][rows])
-                shift, part = _shifts(scores, here, problem.weight, some)
+                shift, part = shifts_of(scores, here, problem.weight, some)
                 arms = [scores.inside[here] & (problem.arm[here] == side)[:, None] for side in (0, 1)]
                 psus = np.min([sample.design.count_psus(there, rows[here]) for there in arms], axis=0)
-                few = _few_psus(sample, rows, here, problem, scores, some, psus)
+                few = few_psus_of(sample, rows, here, problem, scores, some, psus)
                 estimates[:, j], influence[here, :, j] = shift @ score, part @ score * few.factor
                 df = np.minimum(df, few.df)
             again = None
             if moved is not None:
                 places = [contexts.index(persona) for persona in np.array(levels)[pattern]]
                 again = (moved[:, places] @ score).transpose(0, 2, 1)[:, some]
-            covariance = _covariance(sample.design, estimates, influence, rows, again)
+            covariance = covariance_of(sample.design, estimates, influence, rows, again)
             # what an arm does not show of its variance: what the errors hold beyond it
             errors = arrays["effect_se"][np.ix_(np.array(fit.values)[some], np.array(levels)[pattern])] ** 2
             each = np.arange(errors.shape[1])
@@ -469,77 +345,3 @@ def _intervals(arrays: Arrays, plan: Plan, fit: Fit, df: np.ndarray) -> None:
     half = stats.t.ppf(0.5 + plan.confidence / 2, df) * se
     arrays["effect_interval"][at] = np.stack([effect - half, effect + half], axis=-1)
     arrays["p_value"][at] = np.where(np.isnan(effect), arrays["p_value"][at], p_values(effect, se, df))
-
-
-def _sensitivity(
-    arrays: Arrays,
-    at: list[int],
-    some: list[int],
-    problem: Problem,
-    scores: Scores,
-    columns: np.ndarray,
-    *,
-    held: bool,
-) -> None:
-    """Fill the cross-check of the effect in the context all, and how strong a confounder must be to explain it away.
-
-    `at` are positions among the plan's values, `some` the same among the problem's; `held`: whether anything is held
-    fixed.
-    """
-    if not held:
-        nothing = np.zeros(len(problem.arm), dtype=int)
-        problem = replace(problem, cell=nothing, covariates=problem.covariates[:, :0], item_share=None)
-    answer = problem.outcomes[:, some] @ schema.scores(problem.outcomes.shape[2])
-    answered = problem.answered[:, some]
-    left = regress(problem, answer, scores.inside[:, some])
-    effect, interval = arrays["effect"][at, 0], arrays["effect_interval"][at, 0]
-    limit = np.where(interval.prod(axis=1) > 0, np.abs(interval).min(axis=1), 0.0)
-    sure = left.deviation > 1e-9  # what all that is held fixed determines has nothing left to explain
-    deviation = np.where(sure, left.deviation, np.nan)
-    value, at_limit = (sensitivity.robustness_value((part / deviation) ** 2 * left.spread) for part in (effect, limit))
-    strongest = sensitivity.strongest_observed(columns, answer, answered, problem.arm, problem.weight)
-    arrays["regression_effect"][at] = left.effect
-    arrays["e_value"][at] = sensitivity.e_value(effect, deviation)
-    arrays["e_value_limit"][at] = sensitivity.e_value(limit, deviation)
-    arrays["refutation"][at, -1] = value
-    arrays["refutation_verdict"][at, -1] = sensitivity.verdict(value, at_limit, strongest)
-
-
-def _refutation(
-    arrays: Arrays, at: list[int], some: list[int], problem: Problem, sample: Sample, contrast: int, rows: np.ndarray
-) -> None:
-    """Fill draws, means and verdicts of the refuters, in the context all."""
-    plan = sample.plan
-    part = replace(problem, outcomes=problem.outcomes[:, some], answered=problem.answered[:, some])
-    found = refutation.draws(
-        part,
-        rows,
-        sample.arm(contrast),
-        sample.survey.stratum,
-        ESTIMATORS[plan.estimator],
-        plan.refute,
-        respondent=sample.person,
-        item_share=partial(sample.item_share, contrast),
-    )
-    mean, mean_se, verdict = refutation.summary(found, arrays["effect_se"][at, 0])
-    arrays["refutation_draw"][at, :-1] = found
-    arrays["refutation"][at, :-1], arrays["refutation_se"][at, :-1] = mean, mean_se
-    arrays["refutation_verdict"][at, :-1] = verdict
-
-
-def _balance(sample: Sample, contrast: int, columns: np.ndarray, propensity: np.ndarray) -> Arrays:
-    """Describe the propensity of those spoken for (NaN for others), and the balance of what is adjusted for."""
-    inside = np.isfinite(propensity)
-    arm, weight = sample.arm(contrast), sample.survey.weight
-    known = np.isfinite(columns).all(axis=1) & (arm >= 0)
-    after = known & inside
-    balanced = balance.inverse_propensity(arm[after], propensity[after], weight[after])
-    labels = sample.plan.covariates
-    held = sample.plan.held(sample.plan.treatment(contrast))
-    at = [labels.index(name) for name in adjusted_labels(sample.survey.codebook, held)]
-    arrays = {name: np.full(len(labels), np.nan) for name in ("smd_before", "smd_after")}
-    arrays["smd_before"][at] = balance.standardised_differences(columns[known], arm[known], weight[known])
-    arrays["smd_after"][at] = balance.standardised_differences(columns[after], arm[after], balanced)
-    levels = np.array(schema.QUANTILES)
-    arrays["propensity"] = balance.weighted_quantiles(propensity[inside], weight[inside], levels)
-    return arrays

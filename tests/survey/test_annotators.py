@@ -24,7 +24,7 @@ from acecausal.cube import schema
 from acecausal.cube.files import open_cube
 from acecausal.errors import AceError, DataError
 from acecausal.estimation import refutation
-from acecausal.estimation.effects import _shifts
+from acecausal.estimation.averages import shifts_of
 from acecausal.estimation.estimate import estimate
 from acecausal.estimation.estimators import ESTIMATORS
 from acecausal.estimation.inference import Crossed, Design, count_distinct
@@ -409,7 +409,7 @@ def repeated(surveys: int) -> np.ndarray:
         rows = sample.rows(fit)
         problem = sample.problem(fit, rows)
         scores = ESTIMATORS["linear-dml"](problem)
-        shift, influence = _shifts(scores, np.arange(len(rows)), problem.weight, np.array([True]))
+        shift, influence = shifts_of(scores, np.arange(len(rows)), problem.weight, np.array([True]))
         design = sample.design
         variance = [part.covariance(influence)[0] @ score @ score for part in (design, design.rater, design.item)]
         found.append([shift[0] @ score - truth(world).effect.item(0), *np.sqrt(variance)])

@@ -69,6 +69,8 @@ def show(codebook: str, as_json: bool) -> None:
     for name, value in book.values.items():
         say(f"\n{name}  [{value.column}] {value.scale}, {value.topic}{flag[value.unverified or book.unverified]}")
         say(f"    {value.question}")
+        if value.range is not None:
+            say(f"    {' to '.join(value.ends)}")
         for position, option in enumerate(value.options, 1):
             say(f"    {position}. {option.label}  [{','.join(map(code_key, option.codes))}]")
 

@@ -267,7 +267,9 @@ def _values_lines(values: Sequence[Column]) -> list[str]:
 
 
 def _value_head(name: str, column: Column) -> list[str]:
-    scale = "ordinal" if _told(column) or _banded(column) else scale_of(column)
+    scale = (
+        "continuous" if column.kind == "rating" else "ordinal" if _told(column) or _banded(column) else scale_of(column)
+    )
     asked = one_line(column.label)
     guess = "guess: the column's label" if asked else f"{FILL_IN}: as it is to be asked"
     why = ": the file says so" if scale == column.measure else ": by the words" if _told(column) else ""
@@ -283,6 +285,8 @@ def _value_head(name: str, column: Column) -> list[str]:
 
 def _option_lines(column: Column) -> list[str]:
     called, order = _called(column), _told(column)
+    if column.kind == "rating":
+        return ["    range: [0, 100]  # guess: a rating; a model is asked to choose, so of people alone"]
     if _banded(column):
         ends = f"[{column.numbers[0]:g}, {column.numbers[-1]:g}]"
         about = f"guess: five parts; or, for people alone, no options but scale: continuous, range: {ends}"

@@ -309,6 +309,8 @@ def _rest(column: Column, rows: int) -> None:
         _put(column, "unused", why="nobody says anything else" if count else "no code that says anything")
     elif numbers and column.unlabelled and count == column.rows and _row_numbers(column):
         _put(column, "unused", why="numbers of the rows, it seems")
+    elif count > MOST_OPTIONS and _rating(numbers):
+        _put(column, "value", kind="rating", why=_said(column))
     elif count > MOST_OPTIONS and not _even(numbers):
         _put(column, "unused", why=_many(column))
     elif numbers and column.unlabelled and _amounts(numbers):
@@ -351,8 +353,15 @@ def _many(column: Column) -> str:
     if not numbers:
         return f"{count} different texts"
     if all(number.is_integer() for number in numbers):
-        return f"{count} different numbers: under covariates, or grouped into levels or options, if it is to count"
-    return f"{count} different numbers, with fractions: under covariates, if it is to be held fixed"
+        return (
+            f"{count} different numbers: a covariate, a value (scale: continuous), or grouped into levels or options?"
+        )
+    return f"{count} different numbers, with fractions: a covariate, or a value (scale: continuous)?"
+
+
+def _rating(numbers: Sequence[float]) -> bool:
+    """Whether these are ratings from 0 to 100, as of a feeling thermometer (whose upper end some files code 97)."""
+    return bool(numbers) and numbers[0] == 0 and 97 <= numbers[-1] <= 100 and all(n.is_integer() for n in numbers)
 
 
 def _even(numbers: Sequence[float]) -> bool:

@@ -143,6 +143,15 @@ def test_sex__of_bare_codes_is_of_two_kinds_of_people(tmp_path):
     assert few["attributes"]["gender"]["column"] == "sex"
 
 
+def test_ratings__from_0_to_100_are_values_without_options(tmp_path):
+    """Feeling thermometers, of which the ANES codes the upper end 97; and a number that no rating is."""
+    rng = np.random.default_rng(0)
+    book = drafted(tmp_path, warm=rng.permutation(98)[np.arange(N) % 98], cold=rng.integers(3, 80, N) * 7)
+    assert book["values"]["warm"]["scale"] == "continuous"
+    assert book["values"]["warm"]["range"] == [0, 100]
+    assert "continuous" in book["unused"]["cold"]
+
+
 def test_again__a_second_column_of_a_kind_is_told(tmp_path):
     """Two measures of education held fixed together would leave neither an effect."""
     book = drafted(tmp_path, educ=np.resize([1, 2, 3], N), degree=np.resize(["a", "b"], N))

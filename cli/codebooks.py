@@ -107,8 +107,9 @@ def check(ctx: click.Context, data: tuple[str, ...], codebook: str, encoding: st
                     say(f"  {key}: {getattr(found, key)}")
     errors = sum(found.severity == "error" for found in findings)
     warnings = sum(found.severity == "warning" for found in findings)
-    if not as_json and not errors:
-        say(f"\nOne prompt, as a model would get it:\n\n{_prompt(book, data[0], encoding)}\n")
+    asked = next((name for name, value in book.values.items() if value.options), None)
+    if not as_json and not errors and asked:
+        say(f"\nOne prompt, as a model would get it:\n\n{_prompt(book, asked, data[0], encoding)}\n")
     note(f"{errors} errors, {warnings} warnings: {', '.join(data)} against codebook {book.name}")
     if errors:
         ctx.exit(1)
@@ -123,8 +124,8 @@ def _command(name: str, data: Sequence[str], codebook: str | Path, encoding: str
     return f"acecausal {name} {files} --codebook {shlex.quote(str(codebook))}{told}"
 
 
-def _prompt(book: Codebook, path: str, encoding: str | None) -> str:
-    """Word the first question to the persona that says most, of a country that the file has."""
+def _prompt(book: Codebook, value: str, path: str, encoding: str | None) -> str:
+    """Word a question to the persona that says most, of a country that the file has."""
     import numpy as np
 
     from acecausal.cube.files import Country
@@ -141,7 +142,7 @@ def _prompt(book: Codebook, path: str, encoding: str | None) -> str:
     there = [name for name, spec in levels.items() if not cells or codes & set(map(code_key, spec.codes))]
     name, spec = there[0], levels[there[0]]
     persona = describe(lattice, np.array([len(a.levels) - 1 for a in lattice.attributes]))
-    text = compose(Country(name, spec.label, spec.region), book.value(next(iter(book.values))), persona, Wording())
+    text = compose(Country(name, spec.label, spec.region), book.value(value), persona, Wording())
     return f"{text.plain} ..."
 
 

@@ -198,7 +198,7 @@ class Codebook(Part):
         CodebookError
             For codes and range at once, or a range that is upside down.
         """
-        return _validated(self.model_dump() | {"rows": {**self.rows, **rows}}, "rows")
+        return self._taking("rows", {**self.rows, **rows})
 
     def with_domain(self, domain: Mapping[str, Mapping[str, object]]) -> Codebook:
         """Say anew which part of the sample is studied, in the form of `with_rows`.
@@ -208,7 +208,12 @@ class Codebook(Part):
         CodebookError
             For codes and range at once, or a range that is upside down.
         """
-        return _validated(self.model_dump() | {"domain": {**self.domain, **domain}}, "domain")
+        return self._taking("domain", {**self.domain, **domain})
+
+    def _taking(self, what: str, columns: Mapping[str, object]) -> Codebook:
+        """Say which rows are meant; what was unused until now may be named."""
+        left = {name: why for name, why in self.unused.items() if name not in columns}
+        return _validated(self.model_dump() | {what: columns, "unused": left}, what)
 
     @property
     def listed(self) -> dict[str, set[str]]:

@@ -162,6 +162,7 @@ def test_numbers__are_estimated_shown_and_not_asked_of_a_model(tmp_path, tiny_mo
         },
     }  # fmt: skip
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(book))
+    assert "- no\n- yes" in run("codebooks", "check", tmp_path / "own.csv", "--codebook", tmp_path / "own.yaml").stdout
     assert "0 points to 100 points" in run("codebooks", "show", tmp_path / "own.yaml").stdout
     human = tmp_path / "human.zarr"
     run("estimate", tmp_path / "own.csv", "--codebook", tmp_path / "own.yaml", "-o", human)

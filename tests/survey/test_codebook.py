@@ -228,6 +228,14 @@ def test_rows__said_anew_give_another_hash(tmp_path):
         book.with_rows({"year": {"range": (2022, 2018)}})
 
 
+def test_rows__of_a_column_that_a_draft_left_unused(tmp_path):
+    """A draft names the year under `unused`, and says to take rows by it."""
+    raw = change(["unused"], {"year": "says when", "other": "no answers"})
+    book = load_codebook(write(tmp_path, raw)).with_rows({"year": {"codes": [2012]}})
+    assert list(book.unused) == ["other"]
+    assert list(load_codebook(write(tmp_path, raw)).with_domain({"year": {"codes": [2012]}}).unused) == ["other"]
+
+
 def test_unverified__named_where_used(tmp_path):
     raw = change(["attributes", "sex", "unverified"], True)
     raw["values"]["trust"]["unverified"] = True

@@ -24,9 +24,9 @@ def small(human):
 
 @pytest.fixture(scope="module")
 def recipe():
-    """As shipped, but with one lattice a step, asked in one way only, and another one kept back."""
+    """As shipped, but with one lattice a step, asked of all nine personas in one way only, and another kept back."""
     way = {"templates": ["persona-last"], "orders": ["forward"], "marks": ["digits"]}
-    chosen = load_recipe("default", passes=4, accumulate=1, personas=32, precision="float32", **way)
+    chosen = load_recipe("default", passes=4, accumulate=1, personas=36, precision="float32", **way)
     return chosen.model_copy(
         update={"optimiser": chosen.optimiser.model_copy(update={"learning_rate": 5e-3, "schedule": "constant"})}
     )

@@ -1,10 +1,8 @@
-"""What recovery is held against that needs no training: prompting with examples, and three rules of thumb."""
+"""What recovery is held against that needs neither training nor a model: rules of thumb."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
@@ -13,15 +11,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from acecausal.comparison import holdout
 from acecausal.cube import files as cubes
 from acecausal.cube.functional import effect_functional, effects_of
-from acecausal.estimation.shrinkage import shrink_responses
-from align.elicitation.asking import ask
-from align.elicitation.backends import Answers, Backend
-from align.prompting.prompts import compose, describe
-from align.prompting.templates import Text
-from align.prompting.wordings import Wording
-
-#: People whose answers a prompt shows before it asks.
-EXAMPLES = 12
+from align.elicitation.examples import seen
 
 
 def as_cube(people: xr.Dataset, response: np.ndarray, model: str) -> xr.Dataset:
@@ -35,14 +25,6 @@ def as_cube(people: xr.Dataset, response: np.ndarray, model: str) -> xr.Dataset:
     }
     parts = cubes.countries_of(people), cubes.values_of(people), cubes.lattice_of(people)
     return cubes.build("model", *parts, arrays, {"model": model})
-
-
-def seen(people: xr.Dataset, held_out: holdout.HoldOut) -> np.ndarray:
-    """Shrunk responses of people, as training targets are: without what is held out, which is missing."""
-    held = holdout.masks(held_out, people)[0]
-    response = np.where(held[..., None] | (people["n"].values < 1)[..., None], np.nan, people["response"].values)
-    scored = people["scale"].values != "nominal"
-    return shrink_responses(response, people["n_eff"].values, scored, cubes.lattice_of(people))[0]
 
 
 def by_average(people: xr.Dataset, held_out: holdout.HoldOut) -> xr.Dataset:
@@ -98,63 +80,3 @@ def _filled(response: np.ndarray, axis: int) -> np.ndarray:
     count = there.sum(axis=axis, keepdims=True)
     mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return np.where(there[..., :1], response, np.broadcast_to(mean, response.shape))
-
-
-@dataclass(frozen=True)
-class WithExamples:
-    """A backend whose prompts begin with what others answered.
-
-    Attributes
-    ----------
-    inner : Backend
-    examples : tuple of (Text, int)
-        Prompts, worded as the one that follows, and the option that was chosen.
-    """
-
-    inner: Backend
-    examples: tuple[tuple[Text, int], ...]
-
-    def _shown(self, text: Text) -> Text:
-        before = "\n\n".join(f"{one.user}\n{one.lead}{one.options[chosen]}" for one, chosen in self.examples)
-        # a question may stand in it several times, which a chat template is not asked to keep apart
-        return replace(text, user=f"{before}\n\n{text.user}", parts=())
-
-    def ask(self, texts: Sequence[Text]) -> Answers:
-        return self.inner.ask([self._shown(text) for text in texts])
-
-    def rendered(self, text: Text) -> str:
-        return self.inner.rendered(self._shown(text))
-
-    def provenance(self) -> dict[str, Any]:
-        return self.inner.provenance()
-
-
-def by_examples(
-    backend: Backend, people: xr.Dataset, held_out: holdout.HoldOut, wordings: Sequence[Wording], seed: int
-) -> xr.Dataset:
-    """Prompt a model with answers of other people: of the country and question that is asked, where they were seen.
-
-    For a held-out country examples are those of the other countries, for a held-out question those of other questions.
-    Personas are drawn from the finest that were seen, answers as people of such a persona gave them.
-    """
-    lattice, values, countries = cubes.lattice_of(people), cubes.values_of(people), cubes.countries_of(people)
-    found, answers = seen(people, held_out), np.full(people["response"].shape, np.nan)
-    finest = lattice.granularity == lattice.granularity.max()
-    known = np.isfinite(found[..., 0]) & finest
-    for c, country in enumerate(countries):
-        for v, value in enumerate(values):
-            places = np.argwhere(known)
-            for axis, here in ((0, c), (1, v)):
-                near = places[places[:, axis] == here]
-                places = near if len(near) else places
-            said = []
-            for order, wording in enumerate(wordings):
-                rng = np.random.default_rng([seed, c, v, order])
-                shown = []
-                for k, w, p in places[rng.choice(len(places), EXAMPLES, replace=len(places) < EXAMPLES)]:
-                    text = compose(countries[k], values[w], describe(lattice, lattice.codes[p]), wording)
-                    share = found[k, w, p, : len(values[w].options)]
-                    shown.append((text, int(rng.choice(len(share), p=share / share.sum()))))
-                said.append(ask(WithExamples(backend, tuple(shown)), country, value, lattice, [wording]).response[0])
-            answers[c, v, :, : len(value.options)] = np.mean(said, axis=0)
-    return as_cube(people, answers, "examples")

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from baselines import by_average, by_examples, by_nearest
+from baselines import by_average, by_nearest
 from results import add, has, lines_of, report
 
 from acecausal.comparison.compare import compare
@@ -54,6 +54,7 @@ from acecausal.survey.codebook import load_codebook
 from acecausal.survey.data import Survey, read_survey
 from align.elicitation.backends import Backend, InProcess
 from align.elicitation.elicit import elicit
+from align.elicitation.examples import elicit_with_examples
 from align.models.load import load_model
 from align.prompting.wordings import Wording
 from align.scoring.trie import distinct_prefixes
@@ -271,7 +272,8 @@ def run(case: Case, name: str, tokens: int, seed: int, precision: str) -> dict[s
     if name == "before":
         return measured(case, backend)
     if name == "examples":
-        return {"parts": scores(case, by_examples(backend, case.cube, case.held_out, NEVER_TRAINED, seed))}
+        prompted = elicit_with_examples(backend, case.cube, case.held_out, NEVER_TRAINED, seed=seed)
+        return {"parts": scores(case, prompted)}
     recipe = budgeted(name, tokens, case, tokenizer, seed, precision)
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

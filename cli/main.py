@@ -30,6 +30,7 @@ from cli.report import report
 from cli.sharpen import sharpen
 from cli.show import show
 from cli.specify import specify
+from cli.transfer import transfer
 
 
 class Terminated(KeyboardInterrupt):
@@ -132,6 +133,6 @@ def main() -> None:
     """
 
 
-_ROAD = (codebooks, design, estimate, show, pool, specify, elicit, compare, sharpen, align, report)
+_ROAD = (codebooks, design, estimate, show, pool, specify, elicit, compare, sharpen, align, transfer, report)
 for _command in (*_ROAD, import_, export, demo):
     main.add_command(_command)

@@ -73,6 +73,37 @@ def compare(human: xr.Dataset, model: xr.Dataset, *, held_out: holdout.HoldOut |
     return result
 
 
+def compare_parts(
+    human: xr.Dataset, model: xr.Dataset, parts: Mapping[str, holdout.HoldOut]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Compare a model's cube with people's part by part: each is what is left when something is held out.
+
+    Parameters
+    ----------
+    human, model : xarray.Dataset
+        As for `compare`.
+    parts : mapping of str to dict
+        What each part leaves out. Parts may overlap.
+
+    Returns
+    -------
+    dict
+        By part, ``level`` and ``effect`` as `compare` gives them of the group ``trained`` with that hold-out.
+
+    Raises
+    ------
+    CubeError
+        As `compare`.
+    """
+    human, model = shared(human, model)
+    levels, effects = _level_cells(human, model), _effect_cells(human, model)
+    found = {}
+    for name, held_out in parts.items():
+        level, effect = holdout.masks(held_out, human)
+        found[name] = _summary(levels, effects, levels["used"] & ~level, effects["used"] & ~effect)
+    return found
+
+
 def effect_statistics(
     human: np.ndarray, se: np.ndarray, model: np.ndarray, group: np.ndarray
 ) -> tuple[float | None, list[float] | None, float | None]:

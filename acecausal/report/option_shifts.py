@@ -10,7 +10,8 @@ from acecausal.report import cells, facts, forest, parts, tables, words
 from acecausal.report import drawing as d
 
 PANELS = 6
-AXIS = "shift in probability"
+#: A picture is often shown without its caption, and its lines are longer than the intervals of single options.
+AXIS = "shift in probability (bands hold all at once)"
 
 
 def rows(frame: pd.DataFrame, models: d.Models) -> d.Rows:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from report_cubes import make_value, model_cube, survey_cube
@@ -51,6 +53,15 @@ def test_figure__of_one_country_by_contrast_of_several_by_country(cube):
     )
     untested = cube.assign(p_value=cube["p_value"] * np.nan)
     assert option_shifts.figure(untested, 0, {}) is None
+
+
+def test_figure__says_in_the_picture_that_its_lines_are_bands(cube):
+    """They are longer than the intervals that `show` and tables give, and pictures are shown without captions."""
+    for panel in option_shifts.figure(cube, 0, {}).panels:
+        assert "bands hold all at once" in json.dumps(panel.wide["layer"])
+        assert all(
+            row["conf_high"] - row["estimate"] > 1.97 * row["std_error"] for row in panel.wide["datasets"]["rows"]
+        )
 
 
 def test_sentences__largest_shift_and_what_is_counted(cube):

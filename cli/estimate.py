@@ -211,7 +211,8 @@ def _say_forecast(survey: Survey, plan: Plan) -> None:
     """Print the plan, what it will come to, and what would help."""
     from acecausal.estimation.forecast import advice, forecast
 
-    print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}", *plan.table())
+    learners = f", {plan.nuisance.text}" if plan.nuisance else ""
+    print_table(f"{len(plan.fits)} fits, {plan.estimand}, {plan.estimator}{learners}", *plan.table())
     found = forecast(survey, plan)
     say(f"{found.personas:,} personas, {found.cells:,} cells (country, contrast, value, context)")
     for level, (bad, every) in found.thin.items():

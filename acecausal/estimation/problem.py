@@ -36,7 +36,7 @@ class Problem:
     covariates : numpy.ndarray, shape (n, p)
         Adjusted for linearly; p may be 0.
     weight : numpy.ndarray, shape (n,)
-        Positive.
+        Positive; divided by the country's mean, so that penalties of learners do not depend on the weights' unit.
     key : numpy.ndarray, shape (n,), uint64
         Decides the folds: a random number per respondent, the same for copies of one respondent and for all ratings of
         one rater.
@@ -75,7 +75,8 @@ class Problem:
 
         A respondent with many ratings is in one fold and counts once. An item's ratings may be in several folds: arms
         vary between raters, and what an item adds to all its ratings alike is noise that nuisances with a few
-        coefficients for all items cannot learn.
+        coefficients for all items cannot learn. Trees can in part, by the item's share: simulated with 75 and 4 ratings
+        per item, raters steered to items (60 surveys each), that moved the mean effect by at most .03 standard errors.
 
         Returns
         -------

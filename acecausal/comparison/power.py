@@ -16,11 +16,14 @@ _TOLD = ("title", "source", "lattice", "estimand", "estimator", "confidence")
 
 
 def critical(cube: xr.Dataset) -> np.ndarray:
-    """Read the two-sided critical values off the effects' intervals, shape of `effect`.
+    """Give the two-sided critical values of each cell's intervals, in standard errors, shape of `effect`.
 
-    A nominal value has no effect: it takes the largest critical value that another value has in the same country,
-    contrast and context, and the normal one where there is none.
+    Those of a cube that does not keep its degrees of freedom are read off the effects' intervals. Then a nominal value
+    takes the largest that another has in the same country, contrast and context, and the normal one if none has.
     """
+    if "degrees_of_freedom" in cube:
+        tail = (1 - float(cube.attrs.get("confidence", 0.95))) / 2
+        return np.asarray(stats.t.isf(tail, cube["degrees_of_freedom"].values))
     se, interval = cube["effect_se"].values, cube["effect_interval"].values
     own = np.divide(interval[..., 1] - interval[..., 0], 2 * se, out=np.full(se.shape, np.nan), where=se > 0)
     others = np.fmax.reduce(own, axis=schema.EDGE.index("value"), keepdims=True, initial=np.nan)

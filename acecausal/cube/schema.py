@@ -145,6 +145,9 @@ VARIABLES: tuple[Variable, ...] = (
              "p-value of the effect being zero (two-sided); of a nominal value, of all its shifts being zero at once "
              "(Hotelling's F over the options; missing where these outnumber the degrees of freedom).",
              _SURVEY, "test"),
+    Variable("degrees_of_freedom", EDGE, "f", "1", (1, _INF),
+             "Degrees of freedom of the t distribution behind the intervals of effect and shifts.", _SURVEY, "shift",
+             optional=_SURVEY),
     Variable("q_value", EDGE, "f", "1", (0, 1),
              "Benjamini-Hochberg adjusted p-value; the family is in attrs.", _SURVEY, "test"),
     Variable("effect_shrunk", EDGE, "f", "score", (-1.5, 1.5),

@@ -342,6 +342,7 @@ def _intervals(arrays: Arrays, plan: Plan, fit: Fit, df: np.ndarray) -> None:
     """Fill intervals and p-values from effects, their standard errors and degrees of freedom; nominal ones have p."""
     at = list(fit.values)
     effect, se = arrays["effect"][at], arrays["effect_se"][at]
+    arrays["degrees_of_freedom"][at] = np.where(arrays["status"][at] == schema.OK, df, np.nan)
     half = stats.t.ppf(0.5 + plan.confidence / 2, df) * se
     arrays["effect_interval"][at] = np.stack([effect - half, effect + half], axis=-1)
     arrays["p_value"][at] = np.where(np.isnan(effect), arrays["p_value"][at], p_values(effect, se, df))

@@ -103,6 +103,7 @@ def associations(
         edge[name] = np.where(ok[..., None], edge[name], np.nan)
     for name in ("effect", "effect_se"):
         edge[name] = np.where(ok & scored, edge[name], np.nan)
+    edge["degrees_of_freedom"] = np.where(ok, df, np.nan)
     half = stats.t.ppf(0.5 + confidence / 2, df) * edge["effect_se"]
     edge["effect_interval"] = np.stack([edge["effect"] - half, edge["effect"] + half], axis=-1)
     edge["p_value"] = np.where(scored, p_values(edge["effect"], edge["effect_se"], df), joint)

@@ -68,7 +68,9 @@ def lost(cube: xr.Dataset, kept: Sequence[str] = (), words: Words | None = None)
             found.append(f"what nobody was asked: {dim} {', '.join(map(str, cube[dim].values[empty]))}")
     if (cube["region"] != "").any():
         found.append("regions of countries")
-    extra = [spec.name for spec in schema.VARIABLES if "survey" in spec.optional and spec.name in cube]
+    derived = ("degrees_of_freedom",)  # an import has its own
+    diagnostics = [spec.name for spec in schema.VARIABLES if "survey" in spec.optional and spec.name not in derived]
+    extra = [name for name in diagnostics if name in cube]
     if extra:
         found.append(f"diagnostics: {', '.join(extra)}")
     return found

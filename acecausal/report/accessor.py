@@ -60,8 +60,7 @@ class AceAccessor:
         Notes
         -----
         The pointwise interval of a shift has the critical value of its cell's effect, half the effect's interval over
-        its standard error. A nominal value has no effect: its cells take the largest critical value that another value
-        has in the same country, contrast and context, and the normal one where there is none.
+        its standard error; of a nominal value, which has none, that of its own degrees of freedom.
         """
         if by not in ("effect", "option"):
             raise unknown("by", by, ("effect", "option"))

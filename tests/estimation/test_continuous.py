@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import statsmodels.api as sm
 from pydantic import ValidationError
+from scipy import stats
 
 from acecausal.errors import DataError
 from acecausal.estimation.estimate import estimate
@@ -148,3 +149,30 @@ def test_numbers_outside_the_range_are_an_error():
     with pytest.raises(DataError, match="outside the range") as error:
         from_table(people().assign(y=lambda t: t["y"].where(t.index > 0, 999)), numbers())
     assert "999 (1 rows)" in str(error.value)
+
+
+@pytest.mark.parametrize("psus", [8, 80])
+def test_nominal_shifts_have_the_interval_of_their_design(psus):
+    """The same two answers as binary and as nominal, beside each other and alone. Oracle: one another, rtol 1e-12; and
+    scipy's t at the degrees of freedom of few sampling units, which 1.96 is not."""
+    table = people().assign(z=lambda t: (t["y"] > 50).where(t["y"].notna()).astype(float))
+    table["p"] = table["p"] % psus
+    table["h"] = 0
+    options = [{"label": "no", "codes": [0]}, {"label": "yes", "codes": [1]}]
+    both = numbers().model_dump()
+    both["values"] = {
+        scale: {"column": "z", "question": "?", "topic": "t", "scale": scale, "options": options}
+        for scale in ("binary", "nominal")
+    }
+    cube = estimate(from_table(table, Codebook.model_validate(both)))
+    binary = cube.sel(value=["binary"]).ace.table("option")
+    limits = ["estimate", "std.error", "conf.low", "conf.high"]
+    for nominal in (
+        cube.ace.table("option").query("value == 'nominal'"),
+        cube.sel(value=["nominal"]).ace.table("option"),
+    ):
+        np.testing.assert_allclose(nominal[limits], binary[limits], rtol=1e-12)
+    half = (binary["conf.high"] - binary["conf.low"]) / 2 / binary["std.error"]
+    degrees = cube["degrees_of_freedom"].sel(attribute="sex:f", persona="all", value="nominal").item()
+    assert degrees < psus
+    assert half.iloc[0] == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-12)

@@ -63,9 +63,16 @@ class Column:
         self.missing = dict.fromkeys(self.declared, "declared missing in the file")
         worded = {} if self.labels else {key: key for key in every if number_of(key) is None}  # texts are their labels
         left = {key: self.labels.get(key, worded.get(key, "")) for key in every if key not in self.missing}
-        self.missing |= dict.fromkeys(silent_codes(left), "by the label")
+        silent = silent_codes(left)
+        self.missing |= dict.fromkeys(silent, "by the label")
         told = [n for key in self.labels if key not in self.missing and (n := number_of(key)) is not None]
         apart = _apart([key for key in every if key not in self.missing], self.labels)
+        # where labels that say nothing are understood, the others are answers; and so is what most people say
+        understood = any(self.labels.get(key) for key in silent)
+        apart = [
+            key for key in apart
+            if not self.labels.get(key) or not (understood or 2 * self.counts.get(key, 0) > self.rows)
+        ]  # fmt: skip
         for key in self.counts:  # 98 on a scale from 0 to 10, say
             number = number_of(key)
             if told and key not in self.labels and number is not None and not min(told) <= number <= max(told):

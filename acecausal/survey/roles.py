@@ -125,6 +125,8 @@ def scale_of(column: Column) -> str:
     if column.measure in ("ordinal", "nominal"):
         return column.measure
     told = [column.labels[key] for key in column.codes if key in column.labels]
+    if len(told) == len(column.codes) > 3 and told == sorted(told, key=str.casefold):
+        return "nominal"  # numbered by the alphabet, as the levels of an R factor are: that is no order
     if column.numbers and (len(told) < len(column.codes) or any(map(GRADED.search, told))):
         return "ordinal"
     return "nominal"
@@ -336,7 +338,7 @@ def _amount(column: Column, what: str, rows: int) -> None:
             del column.missing[key]
             column.codes.append(key)
         column.codes.sort(key=lambda key: number_of(key) or 0.0)
-    if not column.numbers:
+    if not column.numbers or not _rising(column):
         if 2 <= len(column.codes) <= MOST_LEVELS:
             _put(column, "attribute", why=_said(column))
         else:
@@ -346,6 +348,14 @@ def _amount(column: Column, what: str, rows: int) -> None:
         _put(column, "unused", why=f"{what}, but known of {known} of {rows} only: the others would be left out")
     else:
         _put(column, "covariate", why=f"{what}, {_said(column)}")
+
+
+def _rising(column: Column) -> bool:
+    """Whether bands that labels tell rise, or fall, with the codes: 1 "5,200 to 10,400" and 2 "Under 2,600" may not."""
+    told = [re.findall(r"\d+(?:[.,]\d{3})*", column.labels.get(key, "")) for key in column.codes]
+    ends = [float(re.sub(r"[.,]", "", numbers[-1])) for numbers in told if numbers]
+    steps = [later - earlier for earlier, later in pairwise(ends)]
+    return len(ends) < 3 or all(step >= 0 for step in steps) or all(step <= 0 for step in steps)
 
 
 def _many(column: Column) -> str:

@@ -227,3 +227,32 @@ def test_replicate_weights__are_known_and_not_held_fixed(tmp_path):
     book = drafted(tmp_path, wt=weight.round(4), **again, **asked)
     assert {name for name, why in book["unused"].items() if 'replicates: {columns: "rep*"' in why} == set(again)
     assert set(asked) <= {spec["column"] for spec in book["values"].values()}
+
+
+def test_labels__that_are_understood_leave_the_other_codes_answers(tmp_path):
+    """As SPSS has the levels of an R factor: by the alphabet, "Refused" and "Unknown" amid them, and most people last.
+
+    Oracle: the words. White (7) is no missing code, bands of income are no numbers, qualifications have no order."""
+    rng = np.random.default_rng(0)
+    labels = {
+        "sex": {1: "Female", 2: "Male"},
+        "ethnicity": {1: "Asian", 2: "Black", 3: "Chinese", 4: "Mixed", 5: "Refused", 6: "Unknown", 7: "White"},
+        "gross_income": {
+            1: "10,400 to 15,600", 2: "15,600 to 20,800", 3: "2,600 to 5,200", 4: "5,200 to 10,400", 5: "Above 20,800",
+            6: "Refused", 9: "Under 2,600",
+        },
+        "highest_exam": {1: "A Levels", 2: "Degree", 3: "GCSE", 4: "Higher", 5: "None", 6: "Sub Degree"},
+        "household_income": {1: "Under 100", 2: "100 to 200", 3: "200 to 300", 4: "Above 300", 9: "Refused"},
+    }  # fmt: skip
+    shares = {"ethnicity": [0.04] * 4 + [0.02] * 2 + [0.8], "household_income": [0.24] * 4 + [0.04]}
+    table = pd.DataFrame({
+        name: rng.choice([float(code) for code in codes], N, p=shares.get(name)) for name, codes in labels.items()
+    })  # fmt: skip
+    pyreadstat.write_sav(table, tmp_path / "a.sav", variable_value_labels=labels)
+    book = yaml.safe_load(draft(tmp_path / "a.sav"))
+    assert book["attributes"]["race"]["missing"] == ["5", "6"]
+    assert "white" in book["attributes"]["race"]["levels"]
+    assert book["attributes"]["gross_income"]["missing"] == ["6"]
+    assert "gross_income" not in book.get("covariates", {})
+    assert book["values"]["highest_exam"]["scale"] == "nominal"
+    assert "household_income" in book["covariates"]

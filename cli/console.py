@@ -214,7 +214,7 @@ def asked_of(path: Path) -> xr.Dataset:
     from acecausal.cube.files import with_options
 
     cube, left = with_options(opened(path))
-    if left:
+    if left and first_process():
         note(f"{path}: not asked of a model, since answers are numbers: {', '.join(left)}")
     return cube
 

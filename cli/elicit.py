@@ -253,9 +253,9 @@ def _asked(
     asking = _share(backend) if several_processes() else backend
     with progress_bar("elicit", questions(cube, checks=checks)) as step:
         asked = run(asking, cube, wordings=wordings, checks=checks, profiles=profiles, attrs=attrs, progress=step)
-    if asking is backend:
-        return asked
     _wait()
+    if asking is backend or not first_process():  # the first writes the cube, and removes what is kept
+        return asked
     return run(backend, cube, wordings=wordings, checks=checks, profiles=profiles, attrs=attrs)
 
 

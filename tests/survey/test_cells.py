@@ -8,8 +8,6 @@ import numpy as np
 import pandas as pd
 import pyreadstat
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from mini_survey import BOOK, book, table
 
 from acecausal.errors import DataError
@@ -136,10 +134,14 @@ def test_far_off__undeclared_codes_among_numbers(code, rows):
     assert sorted(far_off(ages)) == [code - 1, code]
 
 
-@given(st.integers(0, 2**32 - 1), st.sampled_from([0.5, 1.0, 1.5]))
-def test_far_off__hardly_ever_of_incomes(seed, spread):
-    """Lognormal numbers have long tails, but no gap of five times: at most the one furthest off is named."""
-    assert len(far_off(np.exp(np.random.default_rng(seed).normal(10, spread, 1500)))) <= 1
+@pytest.mark.parametrize(("spread", "most"), [(0.5, 0.0), (1.0, 0.005), (1.5, 0.03)])
+def test_far_off__hardly_ever_of_incomes(spread, most):
+    """Lognormal numbers have long tails, but hardly ever a gap of five times: in so many of 1,000 samples anybody is
+    named at most, and two in one of 500. (Of 3,000 samples anybody in .000, .001 and .015, two in none.)"""
+    drawn = (np.exp(np.random.default_rng(seed).normal(10, spread, 1500)) for seed in range(1000))
+    named = np.array([len(far_off(numbers)) for numbers in drawn])
+    assert (named > 0).mean() <= most
+    assert (named > 1).mean() <= 0.002
 
 
 def test_far_off__counts_and_shares_have_no_gap():

@@ -4,6 +4,7 @@
     python benchmarks/recovery.py --quick --world wvs --recipe default --recipe subpop --seeds 3 --into FILE
     python benchmarks/recovery.py --table FILE                  the tables of what has been run so far
     python benchmarks/recovery.py --world opinions --opinions FILE     145 questions, a quarter of them never seen
+    python benchmarks/recovery.py --world opinions --opinions FILE --questions 10      the same, trained on ten
     python benchmarks/recovery.py                               everything, three seeds (meant for a GPU)
 
 Each world is a survey cube: `simulated` with known effects (half of its scales run the other way), or real (`wvs`,
@@ -134,10 +135,11 @@ def gss(quick: bool) -> Case:
     return Case(cube, {"value": held_out, "attributes": ["gender+race"]})
 
 
-def opinions(file: Path, quick: bool) -> Case:
+def opinions(file: Path, quick: bool, trained: int | None = None) -> Case:
     """Pew's health questions to groups of eight attributes, 1,000 people and more: 145 of them, or 48 if quick.
 
     A quarter of the questions is held out, none of them a near-duplicate of one that is not, and two attributes whole.
+    Of the others `trained` are taken (and near-duplicates of the last); more hold the fewer, what is held out stays.
     """
     cube = import_cube("opinionqa", file).cube
     group = near_duplicates([str(question) for question in cube["question"].values])
@@ -146,6 +148,9 @@ def opinions(file: Path, quick: bool) -> Case:
     turns = np.sort(place)
     chosen = np.flatnonzero(place <= turns[47]) if quick else np.arange(len(place))
     held = place[chosen] <= np.sort(place[chosen])[len(chosen) // 4 - 1]
+    if trained is not None:
+        kept = held | (place[chosen] <= np.sort(place[chosen[~held]])[trained - 1])
+        chosen, held = chosen[kept], held[kept]
     return Case(
         cube.isel(value=chosen),
         {"value": cube["value"].values[chosen[held]].astype(str).tolist(), "attributes": ["RACE", "INCOME"]},
@@ -288,7 +293,8 @@ def table(lines: Iterable[dict[str, Any]]) -> str:
     rows = [f"| {' | '.join((*names, 'order agreement'))} |", "|---" * (len(names) + 1) + "|"]
     grouped: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for line in lines:
-        grouped.setdefault((line["world"], line["recipe"]), []).append(line)
+        questions = f" ({line['questions']} questions)" if line.get("questions") else ""
+        grouped.setdefault((line["world"] + questions, line["recipe"]), []).append(line)
     worlds = dict.fromkeys(world for world, _ in grouped)
     for world in worlds:
         these = {recipe: found for (of, recipe), found in grouped.items() if of == world}
@@ -325,6 +331,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", choices=(*WORLDS, "opinions"), action="append")
     parser.add_argument("--opinions", type=Path, metavar="FILE", help="the rows of the world opinions")
+    parser.add_argument(
+        "--questions", type=int, help="questions of the world opinions to train on [all but a quarter]"
+    )
     parser.add_argument("--recipe", choices=(*RECIPES, *VARIANTS, *WITHOUT_TRAINING), action="append")
     parser.add_argument("--tokens", type=int, help="budget of each training [20,000 if quick, else 400,000]")
     parser.add_argument("--seeds", type=int, help="[3, or 1 if quick]")
@@ -338,7 +347,7 @@ def main() -> None:
         return
     worlds = dict(WORLDS)
     if chosen.opinions:
-        worlds["opinions"] = partial(opinions, chosen.opinions)
+        worlds["opinions"] = partial(opinions, chosen.opinions, trained=chosen.questions)
     elif "opinions" in (chosen.world or ()):
         parser.error("--world opinions needs --opinions FILE")
     tokens = chosen.tokens or (20_000 if chosen.quick else 400_000)
@@ -347,6 +356,8 @@ def main() -> None:
         for world in chosen.world or (("simulated", "wvs") if chosen.quick else worlds):
             for name in chosen.recipe or (*WITHOUT_TRAINING, *RECIPES):
                 asked = {"world": world, "recipe": name, "seed": seed, "quick": chosen.quick}
+                if world == "opinions":
+                    asked["questions"] = chosen.questions
                 if name not in WITHOUT_TRAINING:
                     asked |= {"tokens": tokens, "precision": chosen.precision}
                 if name in ("before", *RULES) and seed:

@@ -331,9 +331,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--world", choices=(*WORLDS, "opinions"), action="append")
     parser.add_argument("--opinions", type=Path, metavar="FILE", help="the rows of the world opinions")
-    parser.add_argument(
-        "--questions", type=int, help="questions of the world opinions to train on [all but a quarter]"
-    )
+    parser.add_argument("--questions", type=int, help="questions of the world opinions to train on [all but a quarter]")
     parser.add_argument("--recipe", choices=(*RECIPES, *VARIANTS, *WITHOUT_TRAINING), action="append")
     parser.add_argument("--tokens", type=int, help="budget of each training [20,000 if quick, else 400,000]")
     parser.add_argument("--seeds", type=int, help="[3, or 1 if quick]")

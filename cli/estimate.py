@@ -217,7 +217,8 @@ def _say_forecast(survey: Survey, plan: Plan) -> None:
     say(f"{found.personas:,} personas, {found.cells:,} cells (country, contrast, value, context)")
     for level, (bad, every) in found.thin.items():
         among = "everyone" if level == 0 else f"personas of {level} attribute{'s' * (level > 1)}"
-        say(f"too thin among {among}: {bad:,} of {every:,} cells (an arm of fewer than {plan.min_arm} people)")
+        arm = f"an arm of fewer than {plan.min_arm} people, in number or by weight"
+        say(f"too thin among {among}: {bad:,} of {every:,} cells ({arm})")
     minutes = "less than a minute" if found.minutes < 1 else f"about {found.minutes:,.0f} minutes"
     say(f"{minutes} in one process (--jobs divides it), about {found.gigabytes:.1f} GB of memory in each")
     listed("advice", advice(found, plan), say)

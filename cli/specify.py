@@ -81,7 +81,7 @@ def specify(
     survey = read_survey(data, book.only(values) if values else book, encoding=encoding)
     with progress_bar("specify") as step:
         curve = specification.specify(survey, values=values, jobs=jobs, progress=step, **choices)
-    print_table(f"{len(curve['specification'])} specifications", *_shown(specification.summary(curve)))
+    print_table(_title(curve), *_shown(specification.summary(curve)))
     if left := [name for name in values or book.values if name not in curve["value"].values]:
         note(f"left out, without an order: {', '.join(left)}")
     if output is not None:
@@ -94,6 +94,16 @@ def specify(
         with whole(picture) as beside:
             write(curve, beside, picture.suffix)
         note(str(picture))
+
+
+def _title(curve: xr.Dataset) -> str:
+    from acecausal.cube import schema
+
+    others = (curve["status"] != schema.NOT_APPLICABLE).any(("country", "attribute", "value"))
+    same = int((~others).sum())
+    return f"{int(others.sum())} specifications" + (
+        f"; {same} more would hold the same fixed as one of these" * (same > 0)
+    )
 
 
 def table(curve: xr.Dataset) -> pd.DataFrame:

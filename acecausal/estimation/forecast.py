@@ -10,6 +10,7 @@ import numpy as np
 
 from acecausal.cube import schema
 from acecausal.cube.advice import merge
+from acecausal.estimation.comparable import arm_problems
 from acecausal.estimation.plan import Fit, Plan
 from acecausal.estimation.running import Unit, run_unit
 from acecausal.estimation.sample import Sample
@@ -30,7 +31,8 @@ class Forecast:
     personas, cells : int
         Of the lattice; and of the cube (country, contrast, value, context).
     thin : dict of int to (int, int)
-        By attributes of the context: cells with fewer than `min_arm` people in an arm, and all cells.
+        By attributes of the context: cells with an arm of fewer than `min_arm` people, in number or in effective size,
+        of which one person is half, or which is of one PSU; and all cells.
     arms : list of (country, contrast, level, people)
         Among everyone, levels that have fewer than `min_arm` people in every value.
     minutes : float
@@ -55,8 +57,7 @@ def forecast(survey: Survey, plan: Plan) -> Forecast:
     arms = []
     for fit in plan.fits:
         contexts = plan.contexts(fit.contrast)
-        sizes = _arm_sizes(samples[fit.country], fit, contexts)  # (arm, context, value)
-        few = sizes.min(axis=0) < plan.min_arm
+        sizes, few = _arms(samples[fit.country], fit, contexts)
         for level in np.unique(granularity[contexts]):
             here = few[granularity[contexts] == level]
             bad, every = thin.get(int(level), (0, 0))
@@ -96,16 +97,17 @@ def advice(found: Forecast, plan: Plan) -> list[str]:
     return said
 
 
-def _arm_sizes(sample: Sample, fit: Fit, contexts: np.ndarray) -> np.ndarray:
-    """Count people by arm, context and value, shape (2, contexts, values)."""
+def _arms(sample: Sample, fit: Fit, contexts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Count people, shape (arm, context, value), and say where these are too few, shape (context, value)."""
     rows = sample.rows(fit)
     answered = np.stack([sample.survey.values[sample.plan.values[v].name][rows] >= 0 for v in fit.values], axis=1)
-    arm = sample.arm(fit.contrast)[rows]
-    matched = sample.matched[contexts][:, rows]
-    counted = [
-        [sample.survey.count(rows, answered & (there & (arm == side))[:, None]) for there in matched] for side in (0, 1)
-    ]
-    return np.array(counted)
+    sides = [answered & (sample.arm(fit.contrast)[rows] == side)[:, None] for side in (0, 1)]
+    found = []
+    for here in map(np.flatnonzero, sample.matched[contexts][:, rows]):
+        sizes, _, reason = arm_problems(sample, rows[here], [side[here] for side in sides], sample.plan.min_arm)
+        found.append((sizes, reason > 0))
+    counted, few = zip(*found, strict=True)
+    return np.stack(counted, axis=1), np.stack(few)
 
 
 def _work(plan: Plan, fit: Fit) -> float:

@@ -47,8 +47,9 @@ class AceAccessor:
             p.value, q.value (`by` effect only); conf.low, conf.high: pointwise interval at the cube's level; band.low,
             band.high (`by` option only): band that holds all options of the cell at once; joint.p.value, joint.q.value
             (`by` option only): of all shifts of a nominal value being 0, missing for the others; n: the people that the
-            effect speaks for, n_baseline, n_treated: those of the arms; status, and the reason behind it. What a cube
-            does not have is no column: a model's has neither errors nor arms.
+            effect speaks for, n_baseline, n_treated: those of the arms; estimate.in.unit, unit (`by` effect only): what
+            the estimate is in the unit of a continuous value; status, and the reason behind it. What a cube does not
+            have is no column: a model's has neither errors nor arms.
 
         Raises
         ------

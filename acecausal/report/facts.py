@@ -21,6 +21,7 @@ COLUMNS = (
 PUBLIC = {
     **{"contrast": "attribute", "std_error": "std.error", "p_value": "p.value", "q_value": "q.value"},
     **{f"{name}_{end}": f"{name}.{end}" for name in ("conf", "band", "prediction") for end in ("low", "high")},
+    "in_unit": "estimate.in.unit",
 }
 _ARRAYS = {
     "estimate": "effect",
@@ -77,9 +78,10 @@ def rows(
     Returns
     -------
     pandas.DataFrame
-        Those of `COLUMNS` that the cube has (a model's has neither p-values nor arms), then ``m0``, ``m1``, ... with
-        the models' effects; the cube's numbers, unrounded; `n` are the people that the effect speaks for. `status` is
-        one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are missing.
+        Those of `COLUMNS` that the cube has (a model's has neither p-values nor arms); of a cube with continuous values
+        in_unit, what the estimate is in the unit of such a value (missing of others), and unit; then ``m0``, ``m1``,
+        ... with the models' effects; the cube's numbers, unrounded; `n` are the people that the effect speaks for.
+        `status` is one of `cells.OUTCOMES`; where it is not ``ok`` the estimates are missing.
     """
     names = dict(zip(("country", "contrast", "value", "context"), schema.EDGE, strict=True))
     columns: dict[str, np.ndarray] = {
@@ -94,6 +96,9 @@ def rows(
     status = np.array(cells.OUTCOMES, dtype=object)[cells.outcomes(cube["status"].values[where], columns["estimate"])]
     columns["status"] = status
     frame = pd.DataFrame({name: columns[name] for name in COLUMNS if name in columns})
+    if (numbers := cube["scale"].values == "continuous").any():
+        width = np.where(numbers, cube["high"].values - cube["low"].values, np.nan)[where[2]]
+        frame["in_unit"], frame["unit"] = frame["estimate"] * width, cube["unit"].values.astype(str)[where[2]]
     for i, model in enumerate((models or {}).values()):
         frame[f"m{i}"] = looked_up(model["effect"], cube, where)
     return frame
@@ -120,7 +125,7 @@ def shifts(
     cell = np.repeat(np.arange(len(k)), k)
     option = np.arange(len(cell)) - np.repeat(np.cumsum(k) - k, k)
     at = tuple(positions[cell] for positions in where)
-    frame = rows(cube, where).iloc[cell].reset_index(drop=True)
+    frame = rows(cube, where).iloc[cell].reset_index(drop=True).drop(columns=["in_unit", "unit"], errors="ignore")
     shift = cube["shift"].values[*at, option]
     frame = frame.assign(estimate=shift, status=frame["status"].replace("no_score", "ok"))
     if "shift_se" in cube:

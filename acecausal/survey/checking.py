@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -160,6 +161,7 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
     except DataError as error:
         yield Finding("error", "", "replicates", error.message, str(error.expected), str(error.got), error.hint)
         return
+    yield from _left_out(labels.columns, book)
     parts = _parts(book)
     absent = list(_absent(names, parts, book))
     yield from absent
@@ -201,6 +203,24 @@ def _check_file(path: str | Path, book: Codebook, encoding: str | None) -> Itera
         yield from _refused(whole, book, str(path))
 
 
+def _left_out(columns: Sequence[str], book: Codebook) -> Iterator[Finding]:
+    """Report columns that are numbered like the replicate weights and are none: a list that stops too soon."""
+    named = book.replicates.named if book.replicates else ()
+    stems = {stem for name in named if (stem := name.rstrip("0123456789").casefold()) != name.casefold()}
+    used = {name.casefold() for name in book.columns}
+    more = [
+        n
+        for n in columns
+        if n.casefold() not in used and n.rstrip("0123456789").casefold() in stems and n[-1].isdigit()
+    ]
+    if more:
+        yield Finding(
+            "warning", more[0], "replicates", "columns numbered like replicate weights are not among them",
+            f"{len(named)}: {named[0]} to {named[-1]}", f"{len(more)} more: {more[0]} to {more[-1]}",
+            "a pattern takes them all, as rw*",
+        )  # fmt: skip
+
+
 def _row_names(labels: Labels) -> Iterator[Finding]:
     """Say aloud which columns the cells of a CSV file were put under, where its header leaves that open."""
     if labels.row_names:
@@ -216,7 +236,7 @@ def _refused(table: pd.DataFrame, book: Codebook, source: str) -> Iterator[Findi
     try:
         from_table(table, book, source=source)
     except DataError as error:
-        name, _, about = error.param.removeprefix(source).removeprefix(", column ").partition(" (")
+        name, _, about = re.sub("^, columns? ", "", error.param.removeprefix(source)).partition(" (")
         yield Finding(
             "error", name, about.removesuffix(")"), error.message, str(error.expected), str(error.got), error.hint
         )

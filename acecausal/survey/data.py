@@ -24,6 +24,9 @@ from acecausal.survey.replicates import replicates_of
 from acecausal.survey.specs import RowsSpec
 from acecausal.survey.spelling import spelled
 
+#: Numbers that lie within a smaller part of their declared range make one wonder about it.
+NARROW = 0.1
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -39,8 +42,9 @@ class Survey:
         Position among the codebook's countries.
     attributes : dict of str to numpy.ndarray, shape (n,), int32
         Level position per attribute; -1 where missing.
-    values : dict of str to numpy.ndarray, shape (n,), int32
-        Option position per value, from 0; -1 where missing.
+    values : dict of str to numpy.ndarray, shape (n,), int32 or float
+        Option position per value, from 0, or of a continuous one where its number is in the range, 0 to 1; -1 where
+        missing.
     covariates : dict of str to numpy.ndarray, shape (n,), float
         NaN where missing.
     weight : numpy.ndarray, shape (n,), float
@@ -65,7 +69,7 @@ class Survey:
         part of the design alone. None: everybody.
     noted : dict of str to int
         What is no error but worth knowing, with counts: equal rows, PSU codes in several strata, strata with one PSU,
-        options that nobody chose, attributes with one level or none.
+        options that nobody chose, numbers that fill little of their range, attributes with one level or none.
     """
 
     codebook: Codebook
@@ -448,8 +452,14 @@ def _noted(survey: Survey) -> dict[str, int]:
         return np.bincount(cell, minlength=len(names) * count).reshape(len(names), count)
 
     never = np.zeros(len(names), dtype=np.int64)
+    noted: dict[str, int] = {}
     for value, answers in survey.values.items():
-        if book.values[value].range is not None:
+        if (span := book.values[value].range) is not None:
+            said = answers[answers >= 0]
+            if len(said) and np.ptp(said) < NARROW:
+                low, high = (span[0] + part * (span[1] - span[0]) for part in (said.min(), said.max()))
+                ends = f"from {low:g} to {high:g}, of a range from {span[0]:g} to {span[1]:g}"
+                noted[f"numbers of {value} {ends} (effects are shares of the range)"] = len(said)
             continue
         table = chosen(answers, len(book.values[value].options))
         never += np.where(table.any(axis=1), (table == 0).sum(axis=1), 0)
@@ -459,7 +469,6 @@ def _noted(survey: Survey) -> dict[str, int]:
     shared = strata_of_code[strata_of_code > 1].groupby("country").size()
     lone = psus_of_stratum[psus_of_stratum == 1].groupby("country").size()
     sizes = np.bincount(survey.country, minlength=len(names))
-    noted: dict[str, int] = {}
     if survey.item is not None:
         places = pd.Series(survey.country).groupby(survey.item).nunique()
         _count(noted, "items rated in two or more countries (their estimates share the items' noise)", places > 1)

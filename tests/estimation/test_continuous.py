@@ -176,3 +176,12 @@ def test_nominal_shifts_have_the_interval_of_their_design(psus):
     degrees = cube["degrees_of_freedom"].sel(attribute="sex:f", persona="all", value="nominal").item()
     assert degrees < psus
     assert half.iloc[0] == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-12)
+
+
+def test_numbers_that_fill_little_of_their_range_are_noted():
+    """A slip in the range makes every effect a thousandth of what it is, and then too small to be told from none."""
+    noted = from_table(people(), numbers(range=[0, 1e5])).noted
+    (text,) = [text for text in noted if "rating" in text]
+    assert "of a range from 0 to 100000" in text
+    assert noted[text] == people()["y"].notna().sum()
+    assert not [text for text in from_table(people(), numbers()).noted if "rating" in text]

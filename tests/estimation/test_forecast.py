@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from acecausal.cube import schema
@@ -26,6 +28,19 @@ def test_forecast__thin_cells_are_those_of_the_cube(wvs, human):
     assert 0.3 < found.gigabytes < 1
     said = advice(found, plan)
     assert said[0].startswith("Sweden religion:religious: 15 people at most at none")
+
+
+def test_forecast__counts_people_by_their_weight(wvs):
+    """Oracle: the reasons in the estimated cube, of a survey in which some count for hundreds of others."""
+    heavy = np.exp(2.5 * np.random.default_rng(0).normal(size=len(wvs)))
+    survey = replace(wvs, weight=heavy)
+    plan = make_plan(survey)
+    cube = estimate(survey, plan)
+    people = (schema.FEW_PEOPLE, schema.ONE_PERSON, schema.FEW_EFFECTIVE)
+    assert (np.isin(cube["reason"], people[1:])).any()
+    for level, (bad, _) in forecast(survey, plan).thin.items():
+        here = cube["granularity"].values == level
+        assert bad == np.isin(cube["reason"].values, people)[..., here].sum()
 
 
 def test_forecast__says_how_deep_is_too_deep(wvs):

@@ -28,6 +28,7 @@ from acecausal.estimation.plan import make_plan
 from acecausal.estimation.replicates import Replicates, replicated_shifts
 from acecausal.estimation.sample import Sample
 from acecausal.estimation.specification import unweighted
+from acecausal.survey.checking import check
 from acecausal.survey.codebook import Codebook, load_codebook
 from acecausal.survey.data import Survey, from_table, read_survey
 from acecausal.survey.replicates import ReplicatesSpec
@@ -216,6 +217,23 @@ def test_files__read_and_resumed(tmp_path):
     survey = read_survey(tmp_path / "people.csv", load_codebook(tmp_path / "book.yaml"))
     np.testing.assert_allclose(survey.replicates, survey_of("jkn").replicates, rtol=1e-15)
     assert "replicate weights" in str(survey)
+
+
+def test_check__names_replicates_that_a_list_leaves_out(tmp_path):
+    """Two of 32 half-samples pass for the halves of one stratum."""
+    frame, told = replicated("brr")
+    frame.assign(country="CA").to_csv(tmp_path / "people.csv", index=False)
+    two = book_of(told | {"columns": ["rw1", "rw2"]})
+    said = {f.got for f in check(tmp_path / "people.csv", two) if f.severity == "warning"}
+    assert "30 more: rw3 to rw32" in said
+    assert not [f for f in check(tmp_path / "people.csv", book_of(told)) if "replicate" in f.what]
+
+
+def test_check__names_the_columns_of_what_is_refused(tmp_path):
+    frame, told = replicated("fay")
+    frame.assign(country="CA").to_csv(tmp_path / "people.csv", index=False)
+    (found,) = (f for f in check(tmp_path / "people.csv", book_of(told | {"rho": 0.9})) if f.severity == "error")
+    assert found.column.startswith("rw1 to rw")
 
 
 def shuffled(table: pd.DataFrame) -> pd.DataFrame:

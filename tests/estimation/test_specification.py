@@ -183,6 +183,7 @@ def test_command__table_and_picture(curve, tmp_path):
     cell = one(curve, "total").sel(country="USA", attribute="gender:female", value="poverty")
     assert mine["estimate"] == pytest.approx(float(cell["effect"]), rel=1e-12)
     assert mine["n"] == int(cell["n_effect"])
+    assert "5 specifications; 1 more would hold the same fixed" in done.stdout
     assert "60%" in done.stdout
     assert picture.read_text("utf-8").startswith("<svg")
     assert 'role="img"' in picture.read_text("utf-8")

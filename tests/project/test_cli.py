@@ -171,6 +171,11 @@ def test_numbers__are_estimated_shown_and_not_asked_of_a_model(tmp_path, tiny_mo
     assert "in its unit" in shown
     assert f"{means[1] - means[0]:+.1f} points" in shown
     assert "points" not in run("show", human, "--options").stdout
+    run("export", "broom", human, "-o", tmp_path / "rows.csv")
+    rows = pd.read_csv(tmp_path / "rows.csv").set_index("value")
+    assert rows.loc["warm", "estimate.in.unit"] == pytest.approx(means[1] - means[0], abs=0.5)
+    assert rows.loc["warm", "unit"] == "points"
+    assert np.isnan(rows.loc["agree", "estimate.in.unit"])
     said = run("elicit", "--model", tiny_model, "--like", human, "-o", tmp_path / "model.zarr").stderr
     assert "not asked of a model, since answers are numbers: warm" in said
     assert open_cube(tmp_path / "model.zarr")["value"].values.tolist() == ["agree"]

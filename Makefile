@@ -20,7 +20,7 @@ demo: install
 # Plain `pytest`: the repository's folders must not shadow the installed packages.
 # A process for each core, and each of them on its own: models on two threads would get into one another's way.
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal --durations 10
 
 # Without models, browser, documentation and servers: under two minutes.
 test-fast: install

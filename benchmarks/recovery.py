@@ -17,7 +17,8 @@ several. Asked in wordings that no recipe trains on, in the options' own words, 
 
 Beside the shipped recipes stand variants of `default` (`VARIANTS`), and what needs no training: the untrained model
 (`before`), the same with a dozen answers of other people in its prompt (`examples`), and rules of thumb (`average`;
-`nearest`, for a question that was held out the answers to the one that reads most like it).
+`nearest`, for a question that was held out the answers to the one that reads most like it; `words`, a ridge regression
+of how far personas move on the words of the questions).
 
 One line per world, recipe and seed; those that FILE has already are not run again. Skill is 1 for a perfect model, 0
 for one without any effects (level: one that gives the country's average). Gap closed: how much of the way from the
@@ -38,7 +39,7 @@ from typing import Any
 import numpy as np
 import torch
 import xarray as xr
-from baselines import by_average, by_nearest
+from baselines import by_average, by_nearest, by_words
 from results import add, has, lines_of, report
 
 from acecausal.comparison.compare import compare
@@ -66,8 +67,8 @@ from align.training.train import make_items, train
 from cli.demo_run import demo_model
 
 RECIPES = ("default", "ace-align", "subpop", "mode")
-WITHOUT_TRAINING = ("before", "examples", "average", "nearest")
-RULES = {"average": by_average, "nearest": by_nearest}
+WITHOUT_TRAINING = ("before", "examples", "average", "nearest", "words")
+RULES = {"average": by_average, "nearest": by_nearest, "words": by_words}
 #: `default` with other objectives: share of the steps and weights of each stage.
 VARIANTS: dict[str, list[tuple[float, dict[str, float]]]] = {
     "without identity": [(1.0, {"level": 1.0, "shift": 20.0, "mass": 0.1})],

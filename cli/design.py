@@ -73,6 +73,11 @@ def design(
     if cube.sizes["persona"] > 1:
         print_table("by attributes of the context", *_granularities(found))
     listed("advice", power.advice(found[sizes[0]]))
+    if psus is not None and bool((cube["n_psu"] == cube["n"]).all()):
+        note(
+            "PILOT has no sampling units: all its variance is taken to lie between the new ones, the most there can be; "
+            "of a pilot that was drawn in units less is"
+        )
     if output is not None:
         with whole(output) as beside:
             table(found).to_csv(beside, index=False)

@@ -31,26 +31,34 @@ def critical(cube: xr.Dataset) -> np.ndarray:
     return np.where(np.isfinite(own), own, np.where(np.isfinite(others), others, normal))
 
 
-def power(effect: np.ndarray, se: np.ndarray, limit: np.ndarray) -> np.ndarray:
+def power(effect: np.ndarray, se: np.ndarray, limit: np.ndarray, degrees: np.ndarray | float = np.inf) -> np.ndarray:
     """Probability of an interval that leaves 0 out.
 
     Parameters
     ----------
-    effect, se, limit : numpy.ndarray, of shapes that fit together
-        True effects, standard errors, and critical values in standard errors.
+    effect, se, limit, degrees : numpy.ndarray, of shapes that fit together
+        True effects, standard errors, critical values in standard errors, and degrees of freedom of the errors.
 
     Returns
     -------
     numpy.ndarray, 0..1
-        Of a normal estimate Phi(d - limit) + Phi(-d - limit), where d = effect / se.
+        That of a t distribution with noncentrality d = effect / se beyond both limits; with infinite degrees of
+        freedom Phi(d - limit) + Phi(-d - limit).
     """
-    d = np.asarray(effect) / np.asarray(se)
-    return np.asarray(stats.norm.cdf(d - limit) + stats.norm.cdf(-d - limit))
+    d, limit, degrees = np.broadcast_arrays(np.asarray(effect) / np.asarray(se), limit, degrees)
+    found = np.array(stats.norm.cdf(d - limit) + stats.norm.cdf(-d - limit))
+    few = np.isfinite(degrees) & np.isfinite(d)
+    moved = degrees[few], d[few]
+    found[few] = stats.nct.sf(limit[few], *moved) + stats.nct.cdf(-limit[few], *moved)
+    return found
 
 
-def detectable(se: np.ndarray, limit: np.ndarray, wanted: float) -> np.ndarray:
-    """Smallest effect of which the power is `wanted`, for one direction: (limit + z) se, z the normal quantile."""
-    return np.asarray((limit + stats.norm.ppf(wanted)) * se)
+def detectable(se: np.ndarray, limit: np.ndarray, wanted: float, degrees: np.ndarray | float = np.inf) -> np.ndarray:
+    """Smallest effect of which the power is `wanted`, for one direction: (limit + t) se, t the quantile of Student's t.
+
+    Nearly, with few degrees of freedom: the noncentral t is not the t moved.
+    """
+    return np.asarray((limit + stats.t.ppf(wanted, degrees)) * se)
 
 
 def design(
@@ -130,13 +138,14 @@ def design(
     known = (pilot["status"].values == schema.OK) & np.isfinite(pilot["effect_se"].values) & ~thin
     se = np.where(known, pilot["effect_se"].values / np.sqrt(slower), np.nan)
     limit = critical(pilot)
+    degrees = pilot["degrees_of_freedom"].values if "degrees_of_freedom" in pilot else np.inf
     true = np.abs(pilot["effect_shrunk"].values) if effect is None else np.full(se.shape, effect)
     found = {
         **{name: np.where(pilot["status"].values == schema.NOT_APPLICABLE, np.nan, n) for name, n in arms.items()},
         "se": se,
         "half_width": limit * se,
-        "detectable": detectable(se, limit, wanted),
-        "power": power(true, se, limit),
+        "detectable": detectable(se, limit, wanted, degrees),
+        "power": power(true, se, limit, degrees),
         "thin": thin & (pilot["status"].values != schema.NOT_APPLICABLE),
     }
     made = xr.Dataset({name: (schema.EDGE, numbers) for name, numbers in found.items()})

@@ -34,6 +34,15 @@ def test_power__is_the_mass_beyond_the_limits():
     assert float(power(detectable(0.02, 1.96, 0.8), 0.02, 1.96)) == pytest.approx(0.8, abs=1e-4)
 
 
+@pytest.mark.parametrize(("n", "delta", "expected"), [(20, 1.0, 0.868953027725), (4, 0.01, 0.0500166166048)])
+def test_power__with_few_degrees_of_freedom(n, delta, expected):
+    """Oracle: power.t.test(n, delta, sd = 1, strict = TRUE) of R 4.2.2, 1e-9; of no effect it is that of the test."""
+    degrees = 2 * n - 2
+    found = power(np.array(delta), np.sqrt(2 / n), stats.t.isf(0.025, degrees), degrees)
+    assert float(found) == pytest.approx(expected, abs=1e-9)
+    assert float(power(np.array(0.0), 0.1, stats.t.isf(0.025, 5), 5)) == pytest.approx(0.05, abs=1e-9)
+
+
 @pytest.mark.slow
 def test_design__surveys_drawn_in_that_size(pilot):
     """Oracle: 60 surveys of 800 people: their intervals, arms, and how often they leave out 0.
@@ -125,5 +134,7 @@ def test_command__table_of_all_cells(pilot, tmp_path):
     row = table[(table["respondents"] == 2000) & (table["context"] == "all")].iloc[0]
     assert row["power"] == pytest.approx(float(cell["power"]), rel=1e-12)
     assert f"{float(cell['detectable']):.3f}" in done.stdout
+    worst = CliRunner().invoke(main, [*args, "--psus", "40"], catch_exceptions=False)
+    assert ("no sampling units" in done.stderr, "no sampling units" in worst.stderr) == (False, True)
     wrong = CliRunner().invoke(main, [*args[:3], "many"])
     assert wrong.exit_code == 2

@@ -75,8 +75,8 @@ def design(
     listed("advice", power.advice(found[sizes[0]]))
     if psus is not None and bool((cube["n_psu"] == cube["n"]).all()):
         note(
-            "PILOT has no sampling units: all its variance is taken to lie between the new ones, the most there can be; "
-            "of a pilot that was drawn in units less is"
+            "PILOT has no sampling units: all its variance is taken to lie between the new ones, the most that can; "
+            "of a pilot that was drawn in units less does"
         )
     if output is not None:
         with whole(output) as beside:

@@ -1,13 +1,15 @@
-"""Random-effects pooling over countries: the mean effect, how much countries differ, what to expect of a new one."""
+"""Pooling over countries: the mean effect, how much countries differ, what to expect of a new one; or by population."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
+from acecausal.comparison.population import Together, of_countries, together
 from acecausal.errors import AceError, CubeError, unknown
 
 #: Units and meaning of the fields of `Pooled`, as they stand in the attributes of `pooled`.
@@ -26,6 +28,12 @@ _MEANING = {
     ),
     "p_heterogeneity": ("1", "p-value of all countries having the same true effect."),
     "k": ("1", "Countries that have an estimate."),
+}
+#: The same where countries count by their populations.
+_MEANING_TOGETHER = _MEANING | {
+    "effect": ("score", "Mean effect over the people of all countries that have an estimate."),
+    "se": ("score", "Standard error of the mean effect: those of the countries, which are no sample."),
+    "covered": ("1", "Share of the people of all countries, of the persona, in countries that have an estimate."),
 }
 
 
@@ -141,7 +149,9 @@ def pool(effect: np.ndarray, se: np.ndarray, axis: int = 0, confidence: float = 
     return Pooled(**{name: array.reshape(shape) for name, array in numbers.items()})
 
 
-def pooled(cube: xr.Dataset, min_countries: int = 2, by: str = "effect") -> xr.Dataset:
+def pooled(
+    cube: xr.Dataset, min_countries: int = 2, by: str = "effect", population: Mapping[str, float] | None = None
+) -> xr.Dataset:
     """Pool a cube's effects over its countries, each contrast, value and context (and option) on its own.
 
     Parameters
@@ -152,20 +162,28 @@ def pooled(cube: xr.Dataset, min_countries: int = 2, by: str = "effect") -> xr.D
         Fewest countries with an estimate, at least 1; with fewer, everything but `k` is missing.
     by : {'effect', 'option'}
         Pool the effects on the score, or the shifts of every option in probability, which nominal values have too.
+    population : mapping of str to float, optional
+        People of each country, in any unit: the mean over the people of these countries together, in place of the mean
+        over countries. Of a context count those to whom it applies, by the cube's `share`.
 
     Returns
     -------
     xarray.Dataset
-        The fields of `Pooled` with dims (attribute, value, persona), and option if asked for, at the confidence level
-        of the cube (0.95 if it names none). Countries count alike but for the precision of their estimates, not by
-        their population.
+        The fields of `Pooled`, or, by population, of `acecausal.comparison.population.Together`, with dims (attribute,
+        value, persona), and option if asked for, at the confidence level of the cube (0.95 if it names none). Without
+        `population` countries count alike but for the precision of their estimates.
 
     Raises
     ------
     CubeError
-        If it is a model's cube, or has no dimension country.
+        If it is a model's cube, or has no dimension country, or no `share` and `population` is given.
     AceError
-        If `min_countries` is below 1, or `by` something else.
+        If `min_countries` is below 1, `by` something else, or a country has no population.
+
+    Notes
+    -----
+    By population the effect stays one within countries: the arms of each are compared with one another, never people of
+    one country with those of another.
     """
     if by not in ("effect", "option"):
         raise unknown("by", by, ("effect", "option"))
@@ -185,25 +203,52 @@ def pooled(cube: xr.Dataset, min_countries: int = 2, by: str = "effect") -> xr.D
     effect, se = (cube["effect"], cube["effect_se"]) if by == "effect" else (cube["shift"], cube["shift_se"])
     confidence = float(cube.attrs.get("confidence", 0.95))
     known = np.where(se.values > 0, se.values, np.nan)  # of an option that nobody chose nothing is known
-    found = pool(effect.values, known, effect.get_axis_num("country"), confidence)
+    axis = effect.get_axis_num("country")
+    found: Pooled | Together
+    if population is None:
+        meant, found = _MEANING, pool(effect.values, known, axis, confidence)
+    else:
+        people, degrees = (
+            numbers.broadcast_like(effect).transpose(*effect.dims).values
+            for numbers in (_people(cube, population), _degrees(cube))
+        )
+        meant, found = _MEANING_TOGETHER, together(effect.values, known, degrees, people, axis, confidence)
     enough = found.k >= min_countries
     one = effect.isel(country=0, drop=True)
     result = xr.Dataset(coords={name: one[name] for name in one.coords if "country" not in cube[name].dims})
-    for field in fields(Pooled):
+    for field in fields(found):
         numbers = getattr(found, field.name)
-        units, meaning = _MEANING[field.name]
+        units, meaning = meant[field.name]
         result[field.name] = (
             one.dims,
             numbers if field.name == "k" else np.where(enough, numbers, np.nan),
             {"long_name": meaning, "units": units if by == "effect" else "1"},
         )
+    way = (
+        "by random effects (Paule-Mandel, Hartung-Knapp-Sidik-Jonkman)"
+        if population is None
+        else "by population: among the people of all of them"
+    )
     result.attrs = {
-        "description": f"{'Effects' if by == 'effect' else 'Shifts'} pooled over countries by random effects "
-        "(Paule-Mandel, Hartung-Knapp-Sidik-Jonkman)",
+        "description": f"{'Effects' if by == 'effect' else 'Shifts'} pooled over countries {way}",
         "confidence": confidence,
         "min_countries": min_countries,
     }
     return result
+
+
+def _people(cube: xr.Dataset, population: Mapping[str, float]) -> xr.DataArray:
+    """Say how many people of each country a persona is of, dims (country, value, persona)."""
+    if "share" not in cube:
+        raise CubeError("does not say how many people a persona is of", param="share", hint="estimate it anew")
+    countries = cube["country"].values.astype(str).tolist()
+    return cube["share"] * xr.DataArray(of_countries(population, countries), dims="country")
+
+
+def _degrees(cube: xr.Dataset) -> xr.DataArray:
+    """Degrees of freedom of each estimate; infinite where a cube does not keep them."""
+    degrees = cube["degrees_of_freedom"] if "degrees_of_freedom" in cube else xr.full_like(cube["effect"], np.inf)
+    return degrees.fillna(np.inf)
 
 
 def _spread(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -107,11 +108,13 @@ class AceAccessor:
         rows = rows[rows["q.value"] < q]
         return rows.sort_values("estimate", key=np.abs, ascending=False, kind="stable", ignore_index=True)
 
-    def pooled(self, min_countries: int = 2, by: str = "effect") -> xr.Dataset:
+    def pooled(
+        self, min_countries: int = 2, by: str = "effect", population: Mapping[str, float] | None = None
+    ) -> xr.Dataset:
         """Pool the effects, or the shifts by option, over countries; see `acecausal.comparison.pooling.pooled`."""
         from acecausal.comparison.pooling import pooled
 
-        return pooled(self._cube, min_countries, by)
+        return pooled(self._cube, min_countries, by, population)
 
     def forest(self, value: str, attribute: str, context: str = "all", *, width: int = 700) -> alt.LayerChart:
         """Draw one effect country by country with intervals, and below them the pooled one.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from click.testing import CliRunner
 from scipy import optimize, stats
 
 from acecausal.comparison.pooling import Pooled, pool, pooled
+from acecausal.comparison.population import together
 from acecausal.cube.files import write_cube
 from acecausal.errors import AceError, CubeError
+from acecausal.estimation.estimate import estimate
+from acecausal.simulation.surveys import draw
 from acecausal.simulation.truth import truth
 from acecausal.simulation.world import World
+from acecausal.survey.data import Survey
 from cli import main
 from cli.pool import COLUMNS
 
@@ -304,3 +310,79 @@ def test_command__a_model_cube_is_refused(tmp_path):
     result = run(tmp_path / "m.nc", "-o", tmp_path / "p.csv", code=1)
     assert "expected: a survey cube" in result.stderr
     assert not (tmp_path / "p.csv").exists()
+
+
+@pytest.fixture(scope="module")
+def three() -> tuple[Survey, xr.Dataset]:
+    survey = draw(World.make(countries=3, values=2, attributes=2, options=3, heterogeneity=0.6, seed=4), 1500, seed=5)
+    survey = replace(survey, weight=np.random.default_rng(0).uniform(0.3, 3, len(survey)))
+    return survey, estimate(survey, estimand="association")
+
+
+PEOPLE = {"country0": 1.0, "country1": 9.5, "country2": 3.0, "Atlantis": 7.0}
+
+
+@pytest.mark.parametrize("context", ["all", "education=level1"])
+def test_population__is_the_mean_over_people(three, context):
+    """Oracle: each person of the context gets the effect of their country, by weights that add up, country by
+    country, to its population. 1e-12."""
+    survey, cube = three
+    cell = {"attribute": "gender:level1", "value": "value1", "persona": context}
+    found = pooled(cube, population=PEOPLE).sel(cell)
+    weight = survey.weight * (survey.values["value1"] >= 0)
+    for c, name in enumerate(survey.country_names):
+        here = survey.country == c
+        weight[here] *= PEOPLE[name] / weight[here].sum()
+    if context != "all":
+        weight *= survey.attributes["education"] == 1
+    own = cube["effect"].sel(cell).values
+    assert float(found["effect"]) == pytest.approx(np.average(own[survey.country], weights=weight), abs=1e-12)
+    share = np.bincount(survey.country, weight) / weight.sum()
+    assert float(found["se"]) == pytest.approx(np.sqrt((share**2) @ cube["effect_se"].sel(cell).values ** 2), rel=1e-12)
+    assert (float(found["covered"]), int(found["k"])) == (1, 3)
+
+
+def test_population__intervals_of_few_degrees_of_freedom():
+    """Oracle: the interval covers, where normal errors are estimated from 3 and 5 deviations; 10,000 draws."""
+    rng, df, people = np.random.default_rng(0), np.array([3.0, 5.0]), np.array([2.0, 3.0])
+    sigma, n = np.array([0.2, 0.1]), 10_000
+    y = sigma * rng.normal(size=(n, 2))
+    se = sigma * np.sqrt(rng.chisquare(df, (n, 2)) / df)
+    found = together(y, se, np.broadcast_to(df, y.shape), np.broadcast_to(people, y.shape), axis=1)
+    assert ((found.lower <= 0) & (found.upper >= 0)).mean() == pytest.approx(0.95, abs=0.012)
+
+
+def test_population__one_country_without_an_estimate(three):
+    cube = three[1].copy(deep=True)
+    cube["effect"].loc[{"country": "country1"}] = np.nan
+    found = pooled(cube, population=PEOPLE).sel(persona="all", attribute="gender:level1", value="value0")
+    alone = three[1].sel(persona="all", attribute="gender:level1", value="value0")
+    own = alone["effect"].sel(country=["country0", "country2"]).values @ [0.25, 0.75]
+    assert float(found["effect"]) == pytest.approx(own, abs=1e-12)
+    assert float(found["covered"]) == pytest.approx(4 / 13.5)
+    assert int(found["k"]) == 2
+
+
+def test_population__command_and_messages(three, tmp_path):
+    write_cube(three[1], tmp_path / "c.zarr")
+    file = tmp_path / "people.csv"
+    file.write_text("country,population\n" + "".join(f"{name},{number}\n" for name, number in PEOPLE.items()))
+    args = ["pool", str(tmp_path / "c.zarr"), "--population", str(file)]
+    done = CliRunner().invoke(main, [*args, "-o", str(tmp_path / "t.csv")], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert "100%" in done.stdout
+    row = pd.read_csv(tmp_path / "t.csv").iloc[0]
+    expected = pooled(three[1], population=PEOPLE).sel(attribute=row.attribute, value=row.value, persona="all")
+    assert row["estimate"] == pytest.approx(float(expected["effect"]), rel=1e-12)
+    assert row["population.share"] == 1
+    for text, message in {
+        "country,population\ncountry0,1\n": "missing: country1, country2",
+        "country,people\ncountry0,1\n": "lacks a column",
+        "country,population\ncountry0,1\ncountry0,1\n": "stands twice",
+        "country,population\ncountry0,1 million\n": "is no number",
+        "country,population\ncountry0,0\ncountry1,1\ncountry2,1\n": "is no population",
+    }.items():
+        file.write_text(text)
+        done = CliRunner().invoke(main, args)
+        assert done.exit_code == 1
+        assert message in done.stderr
